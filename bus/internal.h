@@ -1,0 +1,198 @@
+/* bus/internal.h - private: what the files of the bus share.
+ *
+ *     topic  -> branches, one for each executor that listens (and one for those without)
+ *     branch -> its subscriptions
+ *
+ * A shard's lock guards its table, its topics, the list of their branches and every count. The list
+ * of subscriptions within a branch belongs to the executor's thread, which therefore walks it
+ * without a lock; in the branch without executor the shard's lock guards it. Locks are taken in the
+ * order stream, shard, in flight, acks, and at most one of each kind; none while user code runs.
+ *
+ * References point upwards: a subscription keeps its branch, a branch its topic, a topic and an ack
+ * the bus. So what still lies in a mailbox outlives hub_bus_destroy(). */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "bus/bus.h"
+#include "bus/table.h"
+
+#define HUB__SHARDS 16
+
+typedef struct hub__branch hub__branch_t;
+typedef struct hub__emits hub__emits_t;
+typedef struct hub__gap hub__gap_t;
+typedef struct hub__remote hub__remote_t;
+
+/* How far the numbering of another node has been seen on one topic. */
+typedef struct hub__origin {
+    uint64_t node;
+    uint64_t incarnation;
+    uint64_t seq;
+    uint64_t heard; /* the shard's clock */
+} hub__origin_t;
+
+typedef struct hub__shard {
+    _Alignas(64) pthread_mutex_t lock;
+    hub__table_t topics;
+    uint64_t clock; /* one tick for each publish and gap: who subscribed before it? */
+    bool up;        /* new topics are to be subscribed at the backend */
+    uint64_t subscriptions;
+    uint64_t published;
+    uint64_t delivered;
+    uint64_t mailbox_dropped;
+    uint64_t subscribers_failed;
+    uint64_t gaps;
+} hub__shard_t;
+
+typedef struct hub__topic {
+    hub__table_node_t node;
+    atomic_uint refs;
+    bool listed; /* in the table, that is: somebody listens */
+    hub_bus_t *bus;
+    hub__shard_t *shard;
+    hub__branch_t *branches;
+    size_t subscribers;
+    hub__origin_t *origins;
+    size_t origin_count;
+    hub_str_t wire; /* with the prefix of the bus, as a backend sees it */
+    hub_str_t name;
+    char bytes[];
+} hub__topic_t;
+
+/* The subscriptions of one topic on one executor: they share a mailbox, so one task carries a
+ * message to all of them. Gone from its topic with the last of them. */
+struct hub__branch {
+    hub__branch_t *next;
+    hub__topic_t *topic;
+    hub_executor_t *executor; /* NULL: callbacks run on the publishing thread */
+    atomic_uint refs;
+    size_t live;
+    hub_bus_sub_t *first;
+    hub_bus_sub_t **last;
+    unsigned walking;               /* while not 0, subscriptions that ended stay in the list */
+    bool stale;                     /* there are some of those */
+    _Atomic(hub__gap_t *) open_gap; /* takes further losses: no message got in behind it yet */
+};
+
+enum hub__sub_state {
+    HUB__SUB_LIVE,
+    HUB__SUB_CLOSING, /* ended by the bus, on_close is to follow */
+    HUB__SUB_CLOSED,  /* on_close was begun */
+    HUB__SUB_GONE,    /* unsubscribed */
+};
+
+struct hub_bus_sub {
+    hub_bus_sub_t *next;
+    hub_bus_sub_t **prev;
+    hub__branch_t *branch;
+    atomic_uint refs; /* the handle's, the list's, and of whoever calls it without executor */
+    atomic_int state;
+    atomic_uint running; /* without executor: threads that are about to call it, or at it */
+    uint64_t since;      /* the shard's clock at the start: older messages are not for it */
+    hub_status_t why;
+    hub_bus_sub_options_t options;
+    hub_task_t close_task;
+};
+
+struct hub_bus_ack {
+    atomic_uint holds; /* the result is known when the last is gone */
+    atomic_uint refs;  /* one for all holds, one for the completion */
+    atomic_bool fired;
+    hub_bus_t *bus;
+    hub_bus_ack_t *next; /* in bus->acks, until fired */
+    hub_bus_ack_t **prev;
+    hub_bus_publish_options_t options;
+    hub_task_t task;
+    atomic_int status;
+    atomic_int level;
+    atomic_ullong members;
+    atomic_ullong queued;
+    atomic_ullong dropped;
+    atomic_ullong skipped;
+};
+
+struct hub_bus {
+    atomic_uint refs;
+    atomic_bool closing;
+    uint64_t node;
+    hub_bus_hooks_t hooks;
+    hub_str_t prefix; /* "<name>:" */
+    char *prefix_bytes;
+    hub__remote_t *remote; /* NULL: in memory */
+    pthread_mutex_t executors_lock;
+    hub__emits_t *executors; /* all that are attached */
+    pthread_mutex_t acks_lock;
+    hub_bus_ack_t *acks; /* not fired yet */
+    hub__shard_t shards[HUB__SHARDS];
+};
+
+/* ---- bus.c ---- */
+
+static inline hub__shard_t *hub__bus_shard(hub_bus_t *bus, uint64_t hash)
+{
+    return &bus->shards[hash >> 60]; /* the table uses the low bits */
+}
+
+void hub__bus_retain(hub_bus_t *bus);
+void hub__bus_release(hub_bus_t *bus);
+/* Under the shard's lock. NULL: nobody listens. */
+hub__topic_t *hub__topic_find(const hub__shard_t *shard, uint64_t hash, hub_str_t name);
+void hub__topic_retain(hub__topic_t *topic);
+void hub__topic_release(hub__topic_t *topic);
+void hub__branch_retain(hub__branch_t *branch);
+void hub__branch_release(hub__branch_t *branch);
+/* Around a walk over a branch on its executor's thread. */
+void hub__branch_enter(hub__branch_t *branch);
+void hub__branch_leave(hub__branch_t *branch);
+void hub__sub_retain(hub_bus_sub_t *sub);
+void hub__sub_release(hub_bus_sub_t *sub);
+/* Around a call of a subscription without executor; leave always, call only on true. */
+bool hub__sub_enter(hub_bus_sub_t *sub);
+void hub__sub_leave(hub_bus_sub_t *sub);
+/* Its on_message returned `why`. On the thread that called it. */
+void hub__sub_fail(hub_bus_sub_t *sub, hub_status_t why);
+
+/* ---- publish.c ---- */
+
+/* Delivers on this node alone what came from another one. */
+void hub__bus_deliver(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg);
+/* Tells all subscriptions of the topic. */
+void hub__bus_tell_gap(hub__topic_t *topic, hub_gap_reason_t reason, uint64_t missed);
+/* Whether hub_bus_attach() was called. On the executor's thread. */
+bool hub__bus_is_attached(const hub_bus_t *bus, const hub_executor_t *executor);
+void hub__bus_detach_all(hub_bus_t *bus);
+
+/* ---- ack.c ---- */
+
+/* NULL: no memory. The caller has one hold. */
+hub_bus_ack_t *hub__ack_create(hub_bus_t *bus, const hub_bus_publish_options_t *options);
+/* The publish failed after all: no completion follows. Takes the caller's hold. NULL is allowed. */
+void hub__ack_abandon(hub_bus_ack_t *ack);
+/* What the backend said. NULL is allowed. */
+void hub__ack_set(hub_bus_ack_t *ack, hub_status_t status, hub_bus_level_t level);
+/* Completes all that are left with HUB_ECANCELLED. */
+void hub__bus_cancel_acks(hub_bus_t *bus);
+
+/* ---- remote.c ---- */
+
+hub_status_t hub__remote_open(hub_bus_t *bus, const hub_bus_options_t *options, hub_error_t *error);
+/* Ends the backend and the thread. */
+void hub__remote_close(hub_bus_t *bus);
+/* Lets go of what was in flight, once the completions were cancelled. */
+void hub__remote_forget(hub_bus_t *bus);
+void hub__remote_free(hub__remote_t *remote);
+/* Hands `msg` to the backend, or says why it must not be delivered here either. */
+hub_status_t hub__remote_publish(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg,
+                                 hub_bus_ack_t *ack);
+/* The topic came to be, or is gone. Under the shard's lock. */
+void hub__remote_topic_added(hub__topic_t *topic);
+void hub__remote_topic_removed(hub__topic_t *topic);
+void hub__remote_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats);
+size_t hub__remote_largest_message(const hub_bus_t *bus);
+
+/* For tests: time comes from `now_ms` and moves only with hub__remote_clock_moved(). Before the
+ * first publish. */
+void hub__remote_set_clock(hub_bus_t *bus, uint64_t (*now_ms)(void *user), void *user);
+void hub__remote_clock_moved(hub_bus_t *bus);

@@ -1,0 +1,707 @@
+/* SPDX-License-Identifier: MIT */
+/* What every backend needs of the core, so that a backend is nothing but its client library:
+ *
+ * - Out: a stream per topic numbers what this node publishes there. Its lock is held while the
+ *   backend takes the bytes, so the order of the numbers is the order on the wire. Streams outlive
+ *   the topic's subscribers, but only so many; one that begins anew has a higher incarnation.
+ * - In flight: every publish that the backend took waits for its answer, at most until its deadline
+ *   or the end of the connection. Late and doubled answers find nothing here.
+ * - In: the numbers of each other node tell what is doubled, late or missing. */
+#include <stdlib.h>
+#include <time.h>
+
+#include "bus/buffer.h"
+#include "bus/internal.h"
+#include "bus/json.h"
+#include "bus/log.h"
+#include "bus/wire.h"
+
+#define ANSWER_TIMEOUT_MS_DEFAULT 5000
+#define STREAMS_MAX 4096 /* of one shard */
+#define IN_FLIGHT_MAX (256 * 1024)
+#define ORIGINS_MAX 256 /* of one topic */
+#define BYTES_FEW 1024
+
+struct stream {
+    hub__table_node_t node;
+    struct stream *newer;
+    struct stream *older;
+    uint64_t incarnation;
+    uint64_t seq; /* the last one used */
+    size_t topic_bytes;
+    char topic[];
+};
+
+struct streams {
+    _Alignas(64) pthread_mutex_t lock;
+    hub__table_t table;
+    struct stream *newest; /* used last */
+    struct stream *oldest;
+};
+
+struct pending {
+    hub__table_node_t node; /* its hash is the token: they are ours and count up */
+    struct pending *next;
+    struct pending *prev;
+    uint64_t deadline_ms;
+    hub_bus_ack_t *ack; /* may be NULL */
+};
+
+struct hub__remote {
+    const hub_bus_backend_t *backend;
+    void *self;
+    bool degraded_local;
+    atomic_bool up;
+    bool was_up;
+    atomic_ullong incarnations;
+    struct streams streams[HUB__SHARDS];
+
+    pthread_mutex_t in_flight_lock; /* of what follows */
+    pthread_cond_t wake;
+    hub__table_t in_flight;
+    struct pending *first; /* is due first */
+    struct pending *last;
+    uint64_t last_token;
+    uint32_t timeout_ms;
+    uint64_t (*now_ms)(void *user);
+    void *now_user;
+    bool stop;
+    pthread_t thread;
+
+    atomic_ullong received;
+    atomic_ullong duplicates;
+    atomic_ullong missing;
+    atomic_ullong invalid;
+    atomic_ullong unknown;
+};
+
+static void count(atomic_ullong *counter, uint64_t more)
+{
+    atomic_fetch_add_explicit(counter, more, memory_order_relaxed);
+}
+
+/* ---- in flight ---- */
+
+static uint64_t monotonic_ms(void *user)
+{
+    struct timespec now;
+
+    (void)user;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void take_out(hub__remote_t *remote, struct pending *pending)
+{
+    hub__table_remove(&remote->in_flight, &pending->node);
+    *(pending->prev == NULL ? &remote->first : &pending->prev->next) = pending->next;
+    *(pending->next == NULL ? &remote->last : &pending->next->prev) = pending->prev;
+}
+
+static struct pending *take_token(hub__remote_t *remote, uint64_t token)
+{
+    hub__table_node_t *node;
+    struct pending *pending = NULL;
+
+    pthread_mutex_lock(&remote->in_flight_lock);
+    node = hub__table_chain(&remote->in_flight, token);
+    while (node != NULL && node->hash != token)
+        node = node->next;
+    if (node != NULL) {
+        pending = HUB__CONTAINER(node, struct pending, node);
+        take_out(remote, pending);
+    }
+    pthread_mutex_unlock(&remote->in_flight_lock);
+    return pending;
+}
+
+static struct pending *take_first(hub__remote_t *remote)
+{
+    struct pending *pending;
+
+    pthread_mutex_lock(&remote->in_flight_lock);
+    pending = remote->first;
+    if (pending != NULL)
+        take_out(remote, pending);
+    pthread_mutex_unlock(&remote->in_flight_lock);
+    return pending;
+}
+
+static void forget(struct pending *pending)
+{
+    hub_bus_ack_release(pending->ack);
+    free(pending);
+}
+
+static void finish(hub__remote_t *remote, struct pending *pending, hub_status_t status)
+{
+    if (status == HUB_EUNKNOWN)
+        count(&remote->unknown, 1);
+    hub__ack_set(pending->ack, status, status == HUB_OK ? HUB_LEVEL_BUS : HUB_LEVEL_LOCAL);
+    forget(pending);
+}
+
+static hub_status_t begin_flight(hub__remote_t *remote, hub_bus_ack_t *ack, uint64_t *ret_token)
+{
+    struct pending *pending = malloc(sizeof(*pending));
+    hub_status_t err = HUB_OK;
+
+    if (pending == NULL)
+        return HUB_ENOMEM;
+    *pending = (struct pending){.ack = ack};
+    pthread_mutex_lock(&remote->in_flight_lock);
+    if (remote->in_flight.count >= IN_FLIGHT_MAX) {
+        err = HUB_ELIMIT;
+    } else {
+        hub_bus_ack_retain(ack);
+        pending->node.hash = *ret_token = ++remote->last_token;
+        pending->deadline_ms = remote->now_ms(remote->now_user) + remote->timeout_ms;
+        hub__table_insert(&remote->in_flight, &pending->node);
+        pending->prev = remote->last;
+        *(remote->last == NULL ? &remote->first : &remote->last->next) = pending;
+        remote->last = pending;
+        /* with others before it, the thread wakes up for those in time */
+        if (pending->prev == NULL)
+            pthread_cond_signal(&remote->wake);
+    }
+    pthread_mutex_unlock(&remote->in_flight_lock);
+    if (err != HUB_OK)
+        free(pending);
+    return err;
+}
+
+/* Until the first deadline, or until something changes. */
+static void wait_for_deadline(hub__remote_t *remote)
+{
+    uint64_t due_ms = remote->first == NULL ? 0 : remote->first->deadline_ms;
+    struct timespec due = {
+        .tv_sec = (time_t)(due_ms / 1000),
+        .tv_nsec = (long)(due_ms % 1000) * 1000000,
+    };
+
+    if (remote->first == NULL || remote->now_ms != monotonic_ms)
+        pthread_cond_wait(&remote->wake, &remote->in_flight_lock);
+    else
+        pthread_cond_timedwait(&remote->wake, &remote->in_flight_lock, &due);
+}
+
+static void *run_deadlines(void *arg)
+{
+    hub__remote_t *remote = arg;
+
+    pthread_mutex_lock(&remote->in_flight_lock);
+    while (!remote->stop) {
+        struct pending *pending = remote->first;
+
+        if (pending == NULL || pending->deadline_ms > remote->now_ms(remote->now_user)) {
+            wait_for_deadline(remote);
+            continue;
+        }
+        take_out(remote, pending);
+        pthread_mutex_unlock(&remote->in_flight_lock);
+        finish(remote, pending, HUB_EUNKNOWN);
+        pthread_mutex_lock(&remote->in_flight_lock);
+    }
+    pthread_mutex_unlock(&remote->in_flight_lock);
+    return NULL;
+}
+
+void hub_bus_remote_published(hub_bus_t *bus, uint64_t token, hub_status_t status)
+{
+    struct pending *pending = take_token(bus->remote, token);
+
+    if (pending != NULL)
+        finish(bus->remote, pending, status);
+}
+
+/* ---- streams: under their lock ---- */
+
+static void unlink_stream(struct streams *streams, struct stream *stream)
+{
+    *(stream->newer == NULL ? &streams->newest : &stream->newer->older) = stream->older;
+    *(stream->older == NULL ? &streams->oldest : &stream->older->newer) = stream->newer;
+}
+
+static void link_newest(struct streams *streams, struct stream *stream)
+{
+    stream->newer = NULL;
+    stream->older = streams->newest;
+    *(streams->newest == NULL ? &streams->oldest : &streams->newest->newer) = stream;
+    streams->newest = stream;
+}
+
+static void drop_stream(struct streams *streams, struct stream *stream)
+{
+    unlink_stream(streams, stream);
+    hub__table_remove(&streams->table, &stream->node);
+    free(stream);
+}
+
+static struct stream *find_stream(const struct streams *streams, uint64_t hash, hub_str_t topic)
+{
+    hub__table_node_t *node = hub__table_chain(&streams->table, hash);
+
+    for (; node != NULL; node = node->next) {
+        struct stream *stream = HUB__CONTAINER(node, struct stream, node);
+
+        if (node->hash == hash &&
+            hub_str_equals(hub_str_n(stream->topic, stream->topic_bytes), topic))
+            return stream;
+    }
+    return NULL;
+}
+
+/* The stream of the topic, as the one used last; NULL: no memory. */
+static struct stream *use_stream(hub__remote_t *remote, struct streams *streams, uint64_t hash,
+                                 hub_str_t topic)
+{
+    struct stream *stream = find_stream(streams, hash, topic);
+
+    if (stream != NULL) {
+        unlink_stream(streams, stream);
+        link_newest(streams, stream);
+        return stream;
+    }
+    stream = calloc(1, sizeof(*stream) + topic.len);
+    if (stream == NULL)
+        return NULL;
+    if (streams->table.count >= STREAMS_MAX)
+        drop_stream(streams, streams->oldest);
+    memcpy(stream->topic, topic.base, topic.len);
+    stream->topic_bytes = topic.len;
+    stream->node.hash = hash;
+    stream->incarnation = atomic_fetch_add(&remote->incarnations, 1) + 1;
+    hub__table_insert(&streams->table, &stream->node);
+    link_newest(streams, stream);
+    return stream;
+}
+
+/* ---- out ---- */
+
+static size_t backend_limit(const hub__remote_t *remote)
+{
+    return remote->backend->largest_message == NULL
+               ? SIZE_MAX
+               : remote->backend->largest_message(remote->self);
+}
+
+static hub_status_t refuse_or_degrade(const hub__remote_t *remote, hub_bus_ack_t *ack)
+{
+    if (!remote->degraded_local)
+        return HUB_EBUSDOWN;
+    hub__ack_set(ack, HUB_EBUSDOWN, HUB_LEVEL_LOCAL);
+    return HUB_OK;
+}
+
+static hub_status_t send_numbered(hub_bus_t *bus, uint64_t hash, hub_str_t wire_topic, char *bytes,
+                                  size_t size, uint64_t token)
+{
+    hub__remote_t *remote = bus->remote;
+    struct streams *streams = &remote->streams[hash >> 60];
+    hub_str_t topic =
+        hub_str_n(wire_topic.base + bus->prefix.len, wire_topic.len - bus->prefix.len);
+    struct stream *stream;
+    hub_status_t err = HUB_ENOMEM;
+
+    pthread_mutex_lock(&streams->lock);
+    stream = use_stream(remote, streams, hash, topic);
+    if (stream != NULL) {
+        hub__wire_number(bytes, stream->incarnation, stream->seq + 1);
+        err = remote->backend->publish(remote->self, wire_topic, hub_str_n(bytes, size), token);
+        stream->seq += err == HUB_OK;
+    }
+    pthread_mutex_unlock(&streams->lock);
+    return err;
+}
+
+/* `buffer` has room for the topic on the wire and the envelope. */
+static hub_status_t send_message(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg,
+                                 hub_bus_ack_t *ack, char *buffer, size_t size)
+{
+    hub_str_t wire_topic = hub_str_n(buffer, bus->prefix.len + msg->topic.len);
+    char *bytes = buffer + wire_topic.len;
+    struct pending *pending;
+    uint64_t token;
+    hub_status_t err = begin_flight(bus->remote, ack, &token);
+
+    if (err != HUB_OK)
+        return err;
+    memcpy(buffer, bus->prefix.base, bus->prefix.len);
+    memcpy(buffer + bus->prefix.len, msg->topic.base, msg->topic.len);
+    hub__wire_write(bytes, msg, bus->node);
+    err = send_numbered(bus, hash, wire_topic, bytes, size, token);
+    if (err == HUB_OK)
+        return HUB_OK;
+    pending = take_token(bus->remote, token);
+    if (pending != NULL)
+        forget(pending);
+    return err;
+}
+
+hub_status_t hub__remote_publish(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg,
+                                 hub_bus_ack_t *ack)
+{
+    hub__remote_t *remote = bus->remote;
+    size_t size = hub__wire_size(msg), needed = bus->prefix.len + msg->topic.len + size;
+    char few[BYTES_FEW], *buffer = few;
+    hub_status_t err;
+
+    if (size == SIZE_MAX || size > backend_limit(remote))
+        return HUB_ETOOLARGE;
+    if (!atomic_load(&remote->up))
+        return refuse_or_degrade(remote, ack);
+    if (needed > sizeof(few))
+        buffer = malloc(needed);
+    if (buffer == NULL)
+        return HUB_ENOMEM;
+    err = send_message(bus, hash, msg, ack, buffer, size);
+    if (buffer != few)
+        free(buffer);
+    return err == HUB_EBUSDOWN ? refuse_or_degrade(remote, ack) : err;
+}
+
+size_t hub__remote_largest_message(const hub_bus_t *bus)
+{
+    size_t limit = bus->remote == NULL ? SIZE_MAX : backend_limit(bus->remote);
+    size_t around = HUB__WIRE_HEADER_BYTES + HUB__WIRE_EVENT_BYTES_MAX;
+
+    if (limit == SIZE_MAX)
+        return SIZE_MAX;
+    return limit < around ? 0 : limit - around;
+}
+
+/* ---- in ---- */
+
+static hub__origin_t *find_origin(const hub__topic_t *topic, uint64_t node)
+{
+    for (size_t i = 0; i < topic->origin_count; i++) {
+        if (topic->origins[i].node == node)
+            return &topic->origins[i];
+    }
+    return NULL;
+}
+
+/* Room for one more node, if need be the one that was silent longest. NULL: no memory. */
+static hub__origin_t *new_origin(hub__topic_t *topic)
+{
+    size_t used = topic->origin_count;
+    hub__origin_t *origin = topic->origins;
+
+    if (used == ORIGINS_MAX) {
+        for (size_t i = 1; i < used; i++) {
+            if (topic->origins[i].heard < origin->heard)
+                origin = &topic->origins[i];
+        }
+        return origin;
+    }
+    if ((used & (used - 1)) == 0) { /* the capacity is the power of two from here on */
+        origin = realloc(topic->origins, (used == 0 ? 1 : 2 * used) * sizeof(*origin));
+        if (origin == NULL)
+            return NULL;
+        topic->origins = origin;
+    }
+    return &topic->origins[topic->origin_count++];
+}
+
+/* Whether the message is one to deliver, and how many before it never came. Under the shard's
+ * lock. */
+static bool note_number(hub__topic_t *topic, const hub__wire_t *wire, uint64_t *ret_missed)
+{
+    hub__origin_t *origin = find_origin(topic, wire->node);
+    uint64_t expected = wire->seq; /* at the first contact: whatever it is */
+
+    if (origin == NULL) {
+        origin = new_origin(topic);
+    } else if (wire->incarnation < origin->incarnation ||
+               (wire->incarnation == origin->incarnation && wire->seq <= origin->seq)) {
+        return false;
+    } else {
+        expected = wire->incarnation == origin->incarnation ? origin->seq + 1 : 1;
+    }
+    *ret_missed = wire->seq - expected;
+    if (origin != NULL)
+        *origin = (hub__origin_t){.node = wire->node,
+                                  .incarnation = wire->incarnation,
+                                  .seq = wire->seq,
+                                  .heard = ++topic->shard->clock};
+    return true;
+}
+
+static void receive(hub_bus_t *bus, uint64_t hash, const hub__wire_t *wire,
+                    const hub_message_t *msg)
+{
+    hub__remote_t *remote = bus->remote;
+    hub__shard_t *shard = hub__bus_shard(bus, hash);
+    hub__topic_t *topic;
+    uint64_t missed = 0;
+    bool fresh = false;
+
+    pthread_mutex_lock(&shard->lock);
+    topic = hub__topic_find(shard, hash, msg->topic);
+    if (topic != NULL) {
+        fresh = note_number(topic, wire, &missed);
+        hub__topic_retain(topic);
+    }
+    pthread_mutex_unlock(&shard->lock);
+    if (topic == NULL)
+        return; /* unsubscribed while it was on its way */
+    count(&remote->received, 1);
+    count(&remote->duplicates, !fresh);
+    count(&remote->missing, missed);
+    if (missed > 0)
+        hub__bus_tell_gap(topic, HUB_GAP_LOST, missed);
+    if (fresh)
+        hub__bus_deliver(bus, hash, msg);
+    hub__topic_release(topic);
+}
+
+static void refuse_junk(hub_bus_t *bus, hub_str_t topic, const char *what)
+{
+    char field[HUB_LOG_FIELD], reason[HUB_LOG_FIELD];
+
+    count(&bus->remote->invalid, 1);
+    hub_log_peer(HUB_LOG_WARN, "bus.invalid", "topic=%s what=%s", hub_log_escape(topic, field),
+                 hub_log_escape(hub_str(what), reason));
+}
+
+void hub_bus_remote_message(hub_bus_t *bus, hub_str_t topic, hub_str_t bytes)
+{
+    hub_str_t name;
+    hub__wire_t wire;
+    hub_message_t *msg;
+    hub_error_t error;
+    hub_status_t err = hub__wire_read(bytes, &wire);
+
+    if (err == HUB_ENOTFOUND)
+        return; /* of a newer node, and not meant for us */
+    if (err != HUB_OK || !hub_str_starts_with(topic, bus->prefix)) {
+        refuse_junk(bus, topic, err != HUB_OK ? "no envelope" : "not a topic of this bus");
+        return;
+    }
+    if (wire.node == bus->node)
+        return; /* our own, delivered when it was published */
+    name = hub_str_n(topic.base + bus->prefix.len, topic.len - bus->prefix.len);
+    wire.options.max_depth = HUB_JSON_DEPTH_MAX; /* as deep as its own node may have allowed */
+    err = hub_message_create(name, wire.event, wire.payload, &wire.options, &msg, &error);
+    if (err != HUB_OK) {
+        refuse_junk(bus, topic, error.text);
+        return;
+    }
+    receive(bus, hub__hash(name), &wire, msg);
+    hub_message_release(msg);
+}
+
+/* ---- up and down ---- */
+
+void hub__remote_topic_added(hub__topic_t *topic)
+{
+    hub__remote_t *remote = topic->bus->remote;
+
+    if (topic->shard->up)
+        remote->backend->subscribe(remote->self, topic->wire);
+}
+
+void hub__remote_topic_removed(hub__topic_t *topic)
+{
+    hub__remote_t *remote = topic->bus->remote;
+
+    if (topic->shard->up)
+        remote->backend->unsubscribe(remote->self, topic->wire);
+}
+
+static void set_shards_down(hub_bus_t *bus)
+{
+    for (size_t i = 0; i < HUB__SHARDS; i++) {
+        pthread_mutex_lock(&bus->shards[i].lock);
+        bus->shards[i].up = false;
+        pthread_mutex_unlock(&bus->shards[i].lock);
+    }
+}
+
+struct renewal {
+    hub__topic_t **topics; /* retained */
+    size_t count;
+};
+
+static void renew_topic(hub__table_node_t *node, void *user)
+{
+    struct renewal *renewal = user;
+    hub__topic_t *topic = HUB__CONTAINER(node, hub__topic_t, node);
+
+    hub__topic_retain(topic);
+    hub__remote_topic_added(topic);
+    renewal->topics[renewal->count++] = topic;
+}
+
+/* The core can't know when the broker has taken the subscriptions, so what is lost until then shows
+ * in the numbers, as a second gap. */
+static void renew_shard(hub__shard_t *shard, bool missed)
+{
+    struct renewal renewal = {0};
+
+    pthread_mutex_lock(&shard->lock);
+    shard->up = true;
+    renewal.topics = hub__alloc(shard->topics.count * sizeof(renewal.topics[0]));
+    hub__table_foreach(&shard->topics, renew_topic, &renewal);
+    pthread_mutex_unlock(&shard->lock);
+    for (size_t i = 0; i < renewal.count; i++) {
+        if (missed)
+            hub__bus_tell_gap(renewal.topics[i], HUB_GAP_BUS, 0);
+        hub__topic_release(renewal.topics[i]);
+    }
+    free(renewal.topics);
+}
+
+void hub_bus_remote_up(hub_bus_t *bus)
+{
+    hub__remote_t *remote = bus->remote;
+    bool again = remote->was_up;
+
+    if (atomic_load(&remote->up))
+        hub_bus_remote_down(bus); /* so there is another connection, which knows no topic */
+    remote->was_up = true;
+    atomic_store(&remote->up, true);
+    hub_log(HUB_LOG_INFO, "bus.up", "backend=%s", remote->backend->name);
+    /* before the first time nothing was promised, so nothing was missed */
+    for (size_t i = 0; i < HUB__SHARDS; i++)
+        renew_shard(&bus->shards[i], again);
+}
+
+void hub_bus_remote_down(hub_bus_t *bus)
+{
+    hub__remote_t *remote = bus->remote;
+    struct pending *pending;
+
+    if (!atomic_exchange(&remote->up, false))
+        return;
+    set_shards_down(bus);
+    while ((pending = take_first(remote)) != NULL)
+        finish(remote, pending, HUB_EUNKNOWN);
+    hub_log(HUB_LOG_WARN, "bus.down", "backend=%s", remote->backend->name);
+}
+
+/* ---- life ---- */
+
+static hub__remote_t *remote_create(const hub_bus_options_t *options)
+{
+    hub__remote_t *remote = aligned_alloc(_Alignof(hub__remote_t), sizeof(*remote));
+    pthread_condattr_t monotonic;
+
+    if (remote == NULL)
+        return NULL;
+    memset(remote, 0, sizeof(*remote));
+    remote->backend = options->backend;
+    remote->degraded_local = options->degraded_local;
+    remote->timeout_ms =
+        options->answer_timeout_ms == 0 ? ANSWER_TIMEOUT_MS_DEFAULT : options->answer_timeout_ms;
+    remote->now_ms = monotonic_ms;
+    for (size_t i = 0; i < HUB__SHARDS; i++)
+        pthread_mutex_init(&remote->streams[i].lock, NULL);
+    pthread_mutex_init(&remote->in_flight_lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&remote->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    return remote;
+}
+
+static void stop_thread(hub__remote_t *remote)
+{
+    pthread_mutex_lock(&remote->in_flight_lock);
+    remote->stop = true;
+    pthread_cond_signal(&remote->wake);
+    pthread_mutex_unlock(&remote->in_flight_lock);
+    pthread_join(remote->thread, NULL);
+}
+
+void hub__remote_free(hub__remote_t *remote)
+{
+    if (remote == NULL)
+        return;
+    for (size_t i = 0; i < HUB__SHARDS; i++) {
+        struct streams *streams = &remote->streams[i];
+
+        while (streams->newest != NULL)
+            drop_stream(streams, streams->newest);
+        hub__table_dispose(&streams->table);
+        pthread_mutex_destroy(&streams->lock);
+    }
+    hub__table_dispose(&remote->in_flight);
+    pthread_cond_destroy(&remote->wake);
+    pthread_mutex_destroy(&remote->in_flight_lock);
+    free(remote);
+}
+
+hub_status_t hub__remote_open(hub_bus_t *bus, const hub_bus_options_t *options, hub_error_t *error)
+{
+    const hub_bus_backend_t *backend = options->backend;
+    hub__remote_t *remote;
+    hub_status_t err;
+
+    if (backend->api != HUB_BUS_BACKEND_API)
+        return hub_error_set(error, HUB_EINVAL, 0, "backend %s: made for API %u, this is %d",
+                             backend->name, backend->api, HUB_BUS_BACKEND_API);
+    remote = remote_create(options);
+    if (remote == NULL)
+        return hub_error_set(error, HUB_ENOMEM, 0, "no memory for a bus");
+    bus->remote = remote; /* it may be up before open() returns */
+    if (pthread_create(&remote->thread, NULL, run_deadlines, remote) != 0) {
+        bus->remote = NULL;
+        hub__remote_free(remote);
+        return hub_error_set(error, HUB_ESYSTEM, 0, "backend %s: no thread", backend->name);
+    }
+    err = backend->open(bus, options->backend_options, &remote->self, error);
+    if (err != HUB_OK)
+        stop_thread(remote); /* the bus frees the rest */
+    return err;
+}
+
+void hub__remote_close(hub_bus_t *bus)
+{
+    hub__remote_t *remote = bus->remote;
+
+    if (remote == NULL)
+        return;
+    remote->backend->close(remote->self);
+    atomic_store(&remote->up, false);
+    set_shards_down(bus);
+    stop_thread(remote);
+}
+
+void hub__remote_forget(hub_bus_t *bus)
+{
+    struct pending *pending;
+
+    while (bus->remote != NULL && (pending = take_first(bus->remote)) != NULL)
+        forget(pending);
+}
+
+void hub__remote_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats)
+{
+    hub__remote_t *remote = bus->remote;
+
+    if (remote == NULL)
+        return;
+    ret_stats->healthy = atomic_load(&remote->up) && remote->backend->healthy(remote->self);
+    ret_stats->remote_received = atomic_load(&remote->received);
+    ret_stats->remote_duplicates = atomic_load(&remote->duplicates);
+    ret_stats->remote_missing = atomic_load(&remote->missing);
+    ret_stats->remote_invalid = atomic_load(&remote->invalid);
+    ret_stats->unknown = atomic_load(&remote->unknown);
+}
+
+void hub__remote_set_clock(hub_bus_t *bus, uint64_t (*now_ms)(void *user), void *user)
+{
+    pthread_mutex_lock(&bus->remote->in_flight_lock);
+    bus->remote->now_ms = now_ms;
+    bus->remote->now_user = user;
+    pthread_mutex_unlock(&bus->remote->in_flight_lock);
+    hub__remote_clock_moved(bus);
+}
+
+void hub__remote_clock_moved(hub_bus_t *bus)
+{
+    pthread_mutex_lock(&bus->remote->in_flight_lock);
+    pthread_cond_signal(&bus->remote->wake);
+    pthread_mutex_unlock(&bus->remote->in_flight_lock);
+}

@@ -1,0 +1,42 @@
+/* bus/wire.h - private: how a message looks between nodes.
+ *
+ * Numbers are big-endian. The topic is the broker's own (subject, channel, column).
+ *
+ *      0  version, 1. Another first byte is another format: '{' is kept free for one in JSON.
+ *      1  kind: 1 a message. Nodes ignore kinds that they do not know.
+ *      2  kind of payload: 0 JSON, 1 binary
+ *      3  zero
+ *      4  flags, 4 bytes: 1 not to the origin. Unknown ones are ignored.
+ *      8  node that published, 8 bytes
+ *     16  incarnation of that node's numbering of this topic, 8 bytes, growing
+ *     24  sequence number within it, 8 bytes, from 1, each one more than the last
+ *     32  origin, the publishing connection: node and local, 16 bytes, zero: none
+ *     48  position: epoch and offset, 16 bytes, zero: none
+ *     64  length of the event, 4 bytes
+ *     68  length of the payload, 4 bytes
+ *     72  event, payload, and nothing behind them */
+#pragma once
+
+#include "bus/message.h"
+
+#define HUB__WIRE_HEADER_BYTES 72
+#define HUB__WIRE_EVENT_BYTES_MAX 1024
+
+typedef struct hub__wire {
+    uint64_t node;
+    uint64_t incarnation;
+    uint64_t seq;
+    hub_message_options_t options;
+    hub_str_t event;
+    hub_payload_t payload;
+} hub__wire_t;
+
+/* SIZE_MAX where the lengths do not fit into the header. */
+size_t hub__wire_size(const hub_message_t *msg);
+/* Writes hub__wire_size() bytes, the sequence still missing. */
+void hub__wire_write(char *bytes, const hub_message_t *msg, uint64_t node);
+void hub__wire_number(char *bytes, uint64_t incarnation, uint64_t seq);
+
+/* HUB_OK; HUB_ENOTFOUND: a kind that came later than this code; HUB_ESYNTAX: junk. Borrows the
+ * bytes; event and payload are not checked, which is hub_message_create()'s. */
+hub_status_t hub__wire_read(hub_str_t bytes, hub__wire_t *ret_wire);

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Rooms with a web page: the page, its websocket, metrics and health on one port.
+ *
+ * Shows: a channel with a table of events, a join that is refused with a reason, broadcast and
+ * reply, files from memory and HTTP routes beside the hub, several workers. Try it by hand at
+ * ws://127.0.0.1:4000/socket:
+ *
+ *     {"topic":"room:1","event":"join","payload":{},"ref":"1"}
+ *     {"topic":"room:1","event":"shout","payload":{"text":"hello"},"ref":"2"} */
+
+#include "chat_page.h"
+#include "options.h"
+
+/* Rooms come and go by name, so a name must be one that people can read and tell apart. */
+static bool is_room_id(hub_str_t id)
+{
+    for (size_t i = 0; i < id.len; i++) {
+        unsigned char byte = (unsigned char)id.base[i];
+
+        if (byte <= ' ' || byte == 0x7f)
+            return false;
+    }
+    return true;
+}
+
+static hub_status_t on_join(hub_member_t *me, const hub_message_t *msg)
+{
+    hub_str_t id = hub_member_param(me, "id");
+
+    (void)msg;
+    if (hub_str_equals(id, HUB_STR("private")))
+        return hub_member_reject(me, HUB_JSON("{\"reason\":\"private\"}"));
+    if (!is_room_id(id))
+        return hub_member_reject(me, HUB_JSON("{\"reason\":\"bad room id\"}"));
+    return HUB_OK;
+}
+
+/* The payload goes to the room as it came; what is in it is the clients' business. */
+static hub_status_t on_shout(hub_member_t *me, const hub_message_t *msg)
+{
+    hub_status_t err = hub_member_broadcast(me, msg->event, msg->payload);
+
+    return err != HUB_OK ? err : hub_member_reply(me, msg, HUB_JSON("{}"));
+}
+
+static hub_status_t on_whoami(hub_member_t *me, const hub_message_t *msg)
+{
+    char id[HUB_CONN_ID_TEXT];
+    char response[HUB_CONN_ID_TEXT + 16];
+
+    hub_conn_id_format(hub_conn_id(hub_member_conn(me)), id);
+    snprintf(response, sizeof(response), "{\"id\":\"%s\"}", id);
+    return hub_member_reply(me, msg, hub_json(hub_str(response)));
+}
+
+static const hub_event_handler_t room_events[] = {
+    {"shout", on_shout},
+    {"whoami", on_whoami},
+    {NULL, NULL},
+};
+
+static hub_status_t add_routes(hub_server_t *server)
+{
+    const struct {
+        const char *path, *type, *bytes;
+        uint64_t size;
+    } files[] = {
+        {"/", "text/html; charset=utf-8", chat_html, chat_html_size},
+        {"/chat.css", "text/css; charset=utf-8", chat_css, chat_css_size},
+        {"/chat.js", "text/javascript; charset=utf-8", chat_js, chat_js_size},
+    };
+    hub_status_t err = hub_server_route(server, "GET", "/metrics", hub_metrics_on_http, server);
+
+    if (err == HUB_OK)
+        err = hub_server_route(server, "GET", "/health", hub_health_on_http, server);
+    for (size_t i = 0; err == HUB_OK && i < sizeof(files) / sizeof(files[0]); i++)
+        err = hub_server_file(server, files[i].path, files[i].type,
+                              hub_str_n(files[i].bytes, (size_t)files[i].size));
+    return err;
+}
+
+int main(int argc, char **argv)
+{
+    const char *host = "127.0.0.1";
+    unsigned long port = 4000, threads = 1;
+    const struct choice choices[] = {
+        {"host", "the address to listen on", .text = &host},
+        {"port", "0 lets the kernel pick one", .number = &port, .max = 65535},
+        {"threads", "workers, each a thread", .number = &threads, .min = 1, .max = 256},
+        {.name = NULL}};
+    hub_error_t error = {HUB_OK, 0, ""};
+    hub_server_t *server = NULL;
+    hub_t *hub = NULL;
+    hub_status_t err;
+
+    read_options(argc, argv, choices);
+    err = hub_create(NULL, &hub);
+    if (err == HUB_OK)
+        err = hub_channel_add(hub, &(hub_channel_options_t){.pattern = "room:{id}",
+                                                            .on_join = on_join,
+                                                            .events = room_events});
+    if (err == HUB_OK)
+        err = hub_server_create(
+            &(hub_server_options_t){.threads = (unsigned)threads, .ret_error = &error}, &server);
+    if (err == HUB_OK)
+        err = hub_server_mount(server, hub, NULL); /* at /socket and /socket/websocket */
+    if (err == HUB_OK)
+        err = add_routes(server);
+    if (err == HUB_OK)
+        err = serve(server, argv[0], host, port, &error);
+    hub_server_destroy(server);
+    hub_destroy(hub);
+    return err == HUB_OK ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+
+/* A raw websocket that sends back what it gets: text as text, binary as binary, on `/`.
+ *
+ * Shows: a route with callbacks of its own and no channels, and limits set by name. It is meant for
+ * protocol test suites, which send what no honest client does: fragments by the thousand, messages
+ * of 16 MiB, floods. So rates and fragments are unlimited here, and the outbox holds four of the
+ * largest messages. */
+
+#include "options.h"
+
+static hub_status_t on_message(hub_conn_t *conn, hub_str_t bytes, bool binary, void *user)
+{
+    hub_status_t err = hub_conn_send(conn, bytes, binary);
+
+    (void)user;
+    /* one that reads too slowly, or is closing, is the hub's to end, with the right code */
+    return err == HUB_ESLOW || err == HUB_ECLOSED ? HUB_OK : err;
+}
+
+static hub_limits_t limits_for(size_t max_message)
+{
+    const size_t outbox_default = 1048576;
+
+    return (hub_limits_t){
+        .message_bytes = max_message,
+        .outbox_bytes = max_message > outbox_default / 4 ? 4 * max_message : outbox_default,
+        .outbox_messages = HUB_OFF,
+        .fragments = HUB_OFF,
+        .unfinished_ms = HUB_OFF,
+        .messages_per_s = HUB_OFF,
+        .messages_burst = HUB_OFF,
+        .bytes_per_s = HUB_OFF,
+        .bytes_burst = HUB_OFF,
+        .controls_per_s = HUB_OFF,
+        .controls_burst = HUB_OFF,
+    };
+}
+
+int main(int argc, char **argv)
+{
+    const char *host = "127.0.0.1";
+    unsigned long port = 4000, max_message = 16777216;
+    const struct choice choices[] = {
+        {"host", "the address to listen on", .text = &host},
+        {"port", "0 lets the kernel pick one", .number = &port, .max = 65535},
+        {"max-message", "bytes", .number = &max_message, .min = 1, .max = 67108864},
+        {.name = NULL}};
+    hub_error_t error = {HUB_OK, 0, ""};
+    hub_server_t *server = NULL;
+    hub_status_t err;
+
+    read_options(argc, argv, choices);
+    err = hub_server_create(&(hub_server_options_t){.ret_error = &error}, &server);
+    if (err == HUB_OK)
+        err =
+            hub_server_websocket(server, "/",
+                                 &(hub_raw_options_t){.on_message = on_message,
+                                                      .endpoint.limits = limits_for(max_message)});
+    if (err == HUB_OK)
+        err = serve(server, argv[0], host, port, &error);
+    hub_server_destroy(server);
+    return err == HUB_OK ? EXIT_SUCCESS : EXIT_FAILURE;
+}

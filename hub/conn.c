@@ -1,0 +1,850 @@
+/* SPDX-License-Identifier: MIT */
+/* One client, whatever its transport: its outbox and its bounds, its deadlines, and its end. A connection that is to end finishes the callback at hand first, then its session, then what
+ * is queued, then the transport. */
+#include "hub/internal.h"
+#include "hub/handshake.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <stdlib.h>
+
+#include "bus/json.h"
+
+static const char *const REASONS[] = {
+#define HUB_DISCONNECT_TEXT(name, text) text,
+    HUB_DISCONNECT_MAP(HUB_DISCONNECT_TEXT)
+#undef HUB_DISCONNECT_TEXT
+};
+
+const char *hub_disconnect_reason_name(hub_disconnect_reason_t reason)
+{
+    return (size_t)reason < sizeof(REASONS) / sizeof(*REASONS) ? REASONS[reason] : "unknown";
+}
+
+hub__worker_t *hub__conn_worker(const hub_conn_t *conn)
+{
+    return conn->seat->worker;
+}
+
+static const hub_limits_t *limits_of(const hub_conn_t *conn)
+{
+    return &conn->seat->endpoint->options.limits;
+}
+
+static hub_t *root_of(const hub_conn_t *conn)
+{
+    return conn->seat->endpoint->hub;
+}
+
+/* ---- the end of turn ---- */
+
+static void want_proceed(hub_conn_t *conn)
+{
+    hub__worker_t *worker = hub__conn_worker(conn);
+
+    if (conn->due)
+        return;
+    conn->due = true;
+    conn->due_next = NULL;
+    *worker->due_last = conn;
+    worker->due_last = &conn->due_next;
+    hub__worker_touch(worker);
+}
+
+void hub__conn_want_flush(hub_conn_t *conn)
+{
+    hub__worker_t *worker = hub__conn_worker(conn);
+
+    if (conn->flushing || conn->blocked || conn->destroyed)
+        return;
+    conn->flushing = true;
+    conn->flush_next = NULL;
+    *worker->flush_last = conn;
+    worker->flush_last = &conn->flush_next;
+    hub__worker_touch(worker);
+}
+
+void hub__conn_want_close(hub_conn_t *conn, hub_disconnect_reason_t why, unsigned code,
+                          hub_str_t reason)
+{
+    if (conn->close_wanted || conn->state != HUB__CONN_OPEN)
+        return;
+    conn->close_wanted = true;
+    conn->close_why = (uint8_t)why;
+    conn->close_code = (uint16_t)code;
+    if (reason.len != 0) {
+        if (reason.len > HUB__CLOSE_REASON_MAX)
+            reason.len = HUB__CLOSE_REASON_MAX;
+        conn->close_reason = hub__str_copy(reason);
+    }
+    want_proceed(conn);
+}
+
+/* ---- outbox ---- */
+
+static hub_t *notes_hub(const hub_conn_t *conn)
+{
+    return root_of(conn);
+}
+
+static void note_hook(hub_conn_t *conn, const hub_message_t *note, hub_hook_t hook,
+                      hub_status_t status)
+{
+    hub_hook_event_t event = {.hook = hook, .msg = note, .status = status, .conn = conn};
+
+    event.member =
+        conn->session.ended ? NULL : hub__session_find(&conn->session, note->topic);
+    event.hub = notes_hub(conn);
+    (void)hub__run_hooks(event.hub, &event);
+}
+
+void hub__conn_on_sent(const hub_message_t *note, void *conn)
+{
+    note_hook(conn, note, HUB_HOOK_MESSAGE_SENT, HUB_OK);
+}
+
+static void on_lost(const hub_message_t *note, void *conn)
+{
+    note_hook(conn, note, HUB_HOOK_MESSAGE_FAILED, HUB_ECLOSED);
+}
+
+static hub_status_t drop(hub_conn_t *conn, const hub__run_t *run, uint32_t messages,
+                         hub_status_t status)
+{
+    HUB__STAT_ADD(&hub__conn_worker(conn)->stats, dropped_total, messages);
+    if (run->note != NULL)
+        note_hook(conn, run->note, HUB_HOOK_MESSAGE_FAILED, status);
+    return status;
+}
+
+hub_status_t hub__conn_enqueue(hub_conn_t *conn, hub__run_t *run, uint32_t start, uint32_t end,
+                               uint32_t messages, uint32_t tag)
+{
+    const hub_limits_t *limits = limits_of(conn);
+    hub__outbox_t *outbox = &conn->outbox;
+    hub_stats_t *stats = &hub__conn_worker(conn)->stats;
+
+    if (!hub__conn_is_open(conn))
+        return drop(conn, run, messages, HUB_ECLOSED);
+    if (outbox->len != 0 && (outbox->bytes + (end - start) > limits->outbox_bytes ||
+                             outbox->messages + messages > limits->outbox_messages)) {
+        hub__conn_want_close(conn, HUB_DISCONNECT_SLOW, 4008, HUB_STR("slow"));
+        return drop(conn, run, messages, HUB_ESLOW);
+    }
+    if (hub__outbox_append(outbox, run, start, end, messages, tag) != HUB_OK) {
+        hub__conn_want_close(conn, HUB_DISCONNECT_ERROR, 1011, HUB_STR("out of memory"));
+        return drop(conn, run, messages, HUB_ENOMEM);
+    }
+    HUB__STAT_ADD(stats, messages_out_total, messages);
+    HUB__STAT_ADD(stats, outbox_bytes, end - start);
+    hub__conn_want_flush(conn);
+    return HUB_OK;
+}
+
+void hub__conn_control(hub_conn_t *conn, hub__opcode_t opcode, hub_str_t payload)
+{
+    hub__worker_t *worker = hub__conn_worker(conn);
+    hub__run_t *run = hub__worker_run(worker);
+    uint32_t start;
+
+    if (run == NULL || conn->lost)
+        return;
+    if (hub__conn_is_open(conn) && conn->outbox.bytes > limits_of(conn)->outbox_bytes) {
+        /* pongs that nobody reads are no way around the bound */
+        hub__conn_want_close(conn, HUB_DISCONNECT_SLOW, 4008, HUB_STR("slow"));
+        return;
+    }
+    start = run->len;
+    if (hub__run_append(run, HUB__FRAME_FIN | opcode, payload) != HUB_OK ||
+        hub__outbox_append(&conn->outbox, run, start, run->len, 0, 0) != HUB_OK) {
+        conn->lost = conn->state != HUB__CONN_OPEN;
+        return;
+    }
+    HUB__STAT_ADD(&worker->stats, outbox_bytes, run->len - start);
+    hub__conn_want_flush(conn);
+}
+
+/* ---- what a session asks for ---- */
+
+static hub_conn_t *conn_of(hub__session_t *session)
+{
+    return (hub_conn_t *)session;
+}
+
+static hub_conn_id_t id_of(const hub_conn_t *conn)
+{
+    hub_t *root = root_of(conn);
+
+    return (hub_conn_id_t){.node = root != NULL ? root->node : 0, .local = conn->local};
+}
+
+static hub_conn_id_t io_conn_id(hub__session_t *session)
+{
+    return id_of(conn_of(session));
+}
+
+static bool wants_notes(const hub_t *root)
+{
+    return root->hooks_any[HUB_HOOK_MESSAGE_SENT] || root->hooks_any[HUB_HOOK_MESSAGE_FAILED];
+}
+
+/* A frame that hooks want to follow stands alone in its run, with what it is about. */
+static hub__run_t *noted_run(const hub_conn_t *conn, const hub__outgoing_t *out)
+{
+    static const char *const events[] = {"reply", NULL, NULL, "close", "error"};
+    hub_message_options_t options = {.payload_is_valid = true, .origin = id_of(conn)};
+    hub_str_t event = events[out->kind] != NULL ? hub_str(events[out->kind]) : out->event;
+    hub__run_t *run = hub__run_create(256);
+
+    if (run != NULL && out->topic.len != 0 &&
+        hub_message_create(out->topic, event, out->payload, &options, &run->note, NULL) != HUB_OK)
+        run->note = NULL;
+    return run;
+}
+
+static hub_status_t io_send(hub__session_t *session, hub_member_t *member,
+                            const hub__outgoing_t *out)
+{
+    hub_conn_t *conn = conn_of(session);
+    hub__worker_t *worker = hub__conn_worker(conn);
+    bool noted = wants_notes(root_of(conn));
+    hub__run_t *run = noted ? noted_run(conn, out) : hub__worker_run(worker);
+    hub__outbox_t *held = NULL;
+    hub_status_t err;
+    uint32_t start;
+
+    if (run == NULL)
+        return HUB_ENOMEM;
+    if (member != NULL) {
+        hub__fanout_settle_member(member);
+        if (member->state == HUB__MEMBER_JOINING || member->state == HUB__MEMBER_PENDING) {
+            if (hub__member_extra(member) == NULL)
+                return HUB_ENOMEM;
+            held = &member->extra->held;
+        }
+    }
+    start = run->len;
+    if ((err = hub__run_encode(run, session->dialect, out)) == HUB_OK) {
+        HUB__STAT(&worker->stats, encodes_total);
+        if (held == NULL)
+            err = hub__conn_enqueue(conn, run, start, run->len, 1, 0);
+        else if (held->bytes + (run->len - start) > limits_of(conn)->outbox_bytes)
+            err = HUB_ESLOW;
+        else
+            err = hub__outbox_append(held, run, start, run->len, 1, 0);
+    }
+    if (noted)
+        hub__run_release(run);
+    return err;
+}
+
+static hub_status_t io_subscribe(hub__session_t *session, hub_member_t *member)
+{
+    hub_conn_t *conn = conn_of(session);
+
+    return hub__fanout_subscribe(hub__conn_worker(conn), root_of(conn), member);
+}
+
+static void io_unsubscribe(hub__session_t *session, hub_member_t *member)
+{
+    (void)session;
+    hub__fanout_unsubscribe(member);
+}
+
+static void io_release(hub__session_t *session, hub_member_t *member)
+{
+    hub_conn_t *conn = conn_of(session);
+    hub__outbox_t *held = member->extra != NULL ? &member->extra->held : NULL;
+
+    for (uint32_t i = 0; held != NULL && i != held->len; ++i) {
+        const hub__range_t *range = hub__outbox_at(held, i);
+
+        (void)hub__conn_enqueue(conn, range->run, range->start, range->end, range->messages,
+                                range->tag);
+    }
+    if (held != NULL)
+        hub__outbox_dispose(held, NULL, NULL);
+}
+
+static hub_status_t io_publish(hub__session_t *session, hub_member_t *member, hub_str_t event,
+                               hub_payload_t payload, bool payload_is_valid, unsigned flags)
+{
+    hub_conn_t *conn = conn_of(session);
+    hub_t *root = root_of(conn);
+    hub_str_t topic = hub__member_name(member);
+    hub_message_options_t options = {.origin = id_of(conn),
+                                     .flags = flags,
+                                     .payload_is_valid = payload_is_valid,
+                                     .max_depth = HUB_JSON_DEPTH_MAX};
+    hub__buffer_t prefixed = {0};
+    hub_message_t *msg;
+    hub_error_t error;
+    hub_status_t err;
+
+    if (root->bus_prefix.len != 0) {
+        hub__buffer_append(&prefixed, root->bus_prefix);
+        hub__buffer_append(&prefixed, topic);
+        topic = hub__buffer_str(&prefixed);
+    }
+    err = hub_message_create(topic, event, payload, &options, &msg, &error);
+    hub__buffer_dispose(&prefixed);
+    if (err != HUB_OK) {
+        hub_log_peer(HUB_LOG_WARN, "member.broadcast", "error=\"%s\" offset=%zu", error.text,
+                     error.offset);
+        return err;
+    }
+    err = hub_bus_publish(root->bus, msg, NULL);
+    hub_message_release(msg);
+    return err;
+}
+
+static void io_close(hub__session_t *session, hub_disconnect_reason_t why, unsigned code,
+                     hub_str_t reason)
+{
+    hub__conn_want_close(conn_of(session), why, code, reason);
+}
+
+static void io_schedule(hub__session_t *session)
+{
+    session->scheduled = true;
+    want_proceed(conn_of(session));
+}
+
+static void io_timer_arm(hub__session_t *session, hub__timer_t *timer, uint64_t due_ms)
+{
+    hub__timer_arm(hub__conn_worker(conn_of(session))->wheel, timer, due_ms);
+}
+
+static void io_timer_disarm(hub__session_t *session, hub__timer_t *timer)
+{
+    hub__timer_disarm(hub__conn_worker(conn_of(session))->wheel, timer);
+}
+
+static void job_back(hub_task_t *task)
+{
+    hub__job_t *job = HUB__CONTAINER(task, hub__job_t, task);
+    hub__worker_t *worker = (hub__worker_t *)job->executor;
+
+    --worker->jobs_out;
+    hub__session_job_done(job);
+}
+
+static hub_status_t io_offload(hub__session_t *session, hub__job_t *job)
+{
+    hub_conn_t *conn = conn_of(session);
+    hub__worker_t *worker = hub__conn_worker(conn);
+    hub_status_t err;
+
+    job->executor = &worker->executor;
+    job->task = (hub_task_t){.run = job_back, .discard = job_back};
+    err = hub__pool_submit(root_of(conn)->pool, job);
+    if (err == HUB_OK) {
+        ++worker->jobs_out;
+        HUB__STAT(&worker->stats, offload_jobs_total);
+    } else if (err == HUB_ELIMIT) {
+        HUB__STAT(&worker->stats, offload_full_total);
+    }
+    return err;
+}
+
+static hub_status_t io_hook(hub__session_t *session, hub_hook_event_t *event)
+{
+    hub_conn_t *conn = conn_of(session);
+    hub_t *root = root_of(conn), *own;
+    hub_status_t err;
+
+    if (!root->hooks_any[event->hook])
+        return HUB_OK;
+    event->conn = conn;
+    own = event->member != NULL ? event->member->channel->hub : root;
+    err = hub__run_hooks(root, event);
+    if (err == HUB_OK && own != root)
+        err = hub__run_hooks(own, event);
+    return err;
+}
+
+static hub_conn_t *io_conn(hub__session_t *session)
+{
+    return conn_of(session);
+}
+
+const hub__session_io_t hub__conn_session_io = {
+    .send = io_send,
+    .subscribe = io_subscribe,
+    .unsubscribe = io_unsubscribe,
+    .release = io_release,
+    .publish = io_publish,
+    .close = io_close,
+    .schedule = io_schedule,
+    .timer_arm = io_timer_arm,
+    .timer_disarm = io_timer_disarm,
+    .offload = io_offload,
+    .hook = io_hook,
+    .conn = io_conn,
+    .conn_id = io_conn_id,
+};
+
+/* ---- deadlines ---- */
+
+static bool reached(uint32_t now, uint32_t since, size_t ms)
+{
+    return ms != HUB_OFF && (uint32_t)(now - since) >= ms;
+}
+
+static void earliest(uint64_t *due, uint64_t now_ms, uint32_t now, uint32_t since, size_t ms)
+{
+    uint64_t at;
+
+    if (ms == HUB_OFF)
+        return;
+    at = now_ms + ms - (uint32_t)(now - since);
+    if (at < *due)
+        *due = at;
+}
+
+/* The next moment at which something has to be looked at. Traffic only moves last_seen: a deadline that it has put off is found to be
+ * early when the timer fires. */
+void hub__conn_rearm(hub_conn_t *conn)
+{
+    const hub_limits_t *limits = limits_of(conn);
+    hub__worker_t *worker = hub__conn_worker(conn);
+    uint32_t now = (uint32_t)worker->now_ms;
+    uint64_t due = UINT64_MAX;
+
+    if (conn->state != HUB__CONN_OPEN)
+        return; /* the closing deadline stands */
+    if (conn->pinged)
+        earliest(&due, worker->now_ms, now, conn->ping_at, limits->pong_ms);
+    else
+        earliest(&due, worker->now_ms, now, conn->last_seen, limits->ping_ms);
+    earliest(&due, worker->now_ms, now, conn->last_seen, limits->idle_ms);
+    if (conn->unfinished)
+        earliest(&due, worker->now_ms, now, conn->unfinished_since, limits->unfinished_ms);
+    if (conn->extra != NULL && conn->extra->expires_at_ms != 0 && conn->extra->expires_at_ms < due)
+        due = conn->extra->expires_at_ms;
+    if (due == UINT64_MAX)
+        hub__timer_disarm(worker->wheel, &conn->timer);
+    else
+        hub__timer_arm(worker->wheel, &conn->timer, due);
+}
+
+static void on_closing_deadline(hub_conn_t *conn)
+{
+    hub__conn_destroy(conn);
+}
+
+static void on_deadline(hub__timer_t *timer, uint64_t now_ms)
+{
+    hub_conn_t *conn = HUB__CONTAINER(timer, hub_conn_t, timer);
+    const hub_limits_t *limits = limits_of(conn);
+    uint32_t now = (uint32_t)now_ms;
+
+    if (conn->state != HUB__CONN_OPEN) {
+        on_closing_deadline(conn);
+        return;
+    }
+    if (conn->extra != NULL && conn->extra->expires_at_ms != 0 &&
+        now_ms >= conn->extra->expires_at_ms)
+        hub__conn_want_close(conn, HUB_DISCONNECT_EXPIRED, 4003, HUB_STR("expired"));
+    else if (conn->pinged && reached(now, conn->ping_at, limits->pong_ms))
+        hub__conn_want_close(conn, HUB_DISCONNECT_PING_TIMEOUT, 0, (hub_str_t){0});
+    else if (reached(now, conn->last_seen, limits->idle_ms))
+        hub__conn_want_close(conn, HUB_DISCONNECT_IDLE, 1001, HUB_STR("idle"));
+    else if (conn->unfinished && reached(now, conn->unfinished_since, limits->unfinished_ms))
+        hub__conn_want_close(conn, HUB_DISCONNECT_LIMIT, 1008, HUB_STR("unfinished message"));
+    else if (!conn->pinged && reached(now, conn->last_seen, limits->ping_ms)) {
+        conn->pinged = true;
+        conn->ping_at = now;
+        conn->transport->ping(conn);
+    }
+    hub__conn_rearm(conn);
+}
+
+void hub__conn_seen(hub_conn_t *conn)
+{
+    conn->last_seen = (uint32_t)hub__conn_worker(conn)->now_ms;
+    if (conn->pinged) {
+        conn->pinged = false;
+        hub__conn_rearm(conn);
+    }
+}
+
+/* ---- life ---- */
+
+static size_t grant_size(const hub__conn_birth_t *birth)
+{
+    const hub_grant_t *grant = birth->grant;
+    size_t size = birth->query.len + birth->protocol.len;
+
+    if (grant == NULL)
+        return size;
+    size += grant->identity.len + grant->attribute_count * sizeof(hub_attribute_t);
+    for (size_t i = 0; i != grant->attribute_count; ++i)
+        size += strlen(grant->attributes[i].name) + 1 + grant->attributes[i].value.len;
+    return size + sizeof(max_align_t);
+}
+
+static hub_str_t put(char **at, hub_str_t text)
+{
+    hub_str_t copy = hub_str_n(text.len == 0 ? NULL : *at, text.len);
+
+    if (text.len != 0)
+        memcpy(*at, text.base, text.len);
+    *at += text.len;
+    return copy;
+}
+
+static void put_attributes(hub__conn_extra_t *extra, const hub_grant_t *grant, char **at)
+{
+    uintptr_t aligned = ((uintptr_t)*at + _Alignof(hub_attribute_t) - 1) &
+                        ~(uintptr_t)(_Alignof(hub_attribute_t) - 1);
+
+    extra->attributes = (hub_attribute_t *)aligned;
+    extra->attribute_count = grant->attribute_count;
+    *at = (char *)(extra->attributes + grant->attribute_count);
+    for (size_t i = 0; i != grant->attribute_count; ++i) {
+        size_t name_size = strlen(grant->attributes[i].name) + 1;
+
+        extra->attributes[i].name = *at;
+        memcpy(*at, grant->attributes[i].name, name_size);
+        *at += name_size;
+        extra->attributes[i].value = put(at, grant->attributes[i].value);
+    }
+}
+
+/* What few connections have: identity, attributes, a kept query, a subprotocol. False: no memory. */
+static bool make_extra(hub_conn_t *conn, const hub__conn_birth_t *birth)
+{
+    const hub_grant_t *grant = birth->grant;
+    bool granted = grant != NULL && (grant->identity.len != 0 || grant->attribute_count != 0 ||
+                                     grant->expires_in_ms != 0 || grant->user != NULL ||
+                                     grant->on_free != NULL);
+    hub__worker_t *worker = hub__conn_worker(conn);
+    hub__conn_extra_t *extra;
+    char *at;
+
+    if (!granted && birth->query.len == 0 && birth->protocol.len == 0)
+        return true;
+    if ((extra = calloc(1, sizeof(*extra) + grant_size(birth))) == NULL)
+        return false;
+    extra->conn = conn;
+    at = extra->text;
+    if (granted) {
+        put_attributes(extra, grant, &at);
+        extra->identity = put(&at, grant->identity);
+        extra->user = grant->user;
+        extra->on_free = grant->on_free;
+        if (grant->expires_in_ms != 0)
+            extra->expires_at_ms = worker->now_ms + grant->expires_in_ms;
+        if (extra->identity.len != 0) {
+            extra->has_identity = true;
+            extra->identity_node.hash = hub__hash(extra->identity);
+            hub__table_insert(&worker->identities, &extra->identity_node);
+        }
+    }
+    extra->query = put(&at, birth->query);
+    extra->protocol = put(&at, birth->protocol);
+    conn->extra = extra;
+    return true;
+}
+
+static void free_extra(hub_conn_t *conn)
+{
+    hub__conn_extra_t *extra = conn->extra;
+
+    if (extra == NULL)
+        return;
+    if (extra->has_identity)
+        hub__table_remove(&hub__conn_worker(conn)->identities, &extra->identity_node);
+    if (extra->on_free != NULL)
+        extra->on_free(extra->user);
+    free(extra);
+    conn->extra = NULL;
+}
+
+hub_conn_t *hub__conn_create(const hub__conn_birth_t *birth)
+{
+    hub__worker_t *worker = birth->seat->worker;
+    hub_conn_t *conn = calloc(1, sizeof(*conn));
+
+    if (conn == NULL || hub__worker_slot_take(worker, conn, &conn->local) != HUB_OK) {
+        free(conn);
+        goto Failed;
+    }
+    conn->seat = birth->seat;
+    conn->transport = birth->transport;
+    conn->socket = birth->socket;
+    conn->timer.on_due = on_deadline;
+    hub__session_init(&conn->session, &birth->seat->host, birth->dialect);
+    if (!make_extra(conn, birth)) {
+        hub__worker_slot_free(worker, conn->local);
+        free(conn);
+        goto Failed;
+    }
+    conn->last_seen = (uint32_t)worker->now_ms;
+    HUB__STAT(&worker->stats, conns);
+    HUB__STAT(&worker->stats, conns_total);
+    hub__conn_rearm(conn);
+    return conn;
+
+Failed:
+    if (birth->grant != NULL && birth->grant->on_free != NULL)
+        birth->grant->on_free(birth->grant->user);
+    return NULL;
+}
+
+void hub__conn_open(hub_conn_t *conn)
+{
+    const hub__endpoint_t *endpoint = conn->seat->endpoint;
+    hub_hook_event_t event = {.hook = HUB_HOOK_OPEN};
+
+    conn->opened = true;
+    if (endpoint->hub != NULL) {
+        (void)io_hook(&conn->session, &event);
+        return;
+    }
+    if (endpoint->raw.on_open != NULL && endpoint->raw.on_open(conn, endpoint->raw.user) != HUB_OK)
+        hub__conn_want_close(conn, HUB_DISCONNECT_ERROR, 1011, HUB_STR("Internal Server Error"));
+}
+
+void hub__conn_message(hub_conn_t *conn, hub_str_t bytes, bool binary)
+{
+    const hub__endpoint_t *endpoint = conn->seat->endpoint;
+    hub__worker_t *worker = hub__conn_worker(conn);
+
+    HUB__STAT(&worker->stats, messages_in_total);
+    if (endpoint->hub != NULL) {
+        hub__session_receive(&conn->session, bytes, binary, &worker->scratch);
+        return;
+    }
+    if (endpoint->raw.on_message(conn, bytes, binary, endpoint->raw.user) != HUB_OK) {
+        HUB__STAT(&worker->stats, handler_errors_total);
+        hub__conn_want_close(conn, HUB_DISCONNECT_ERROR, 1011, HUB_STR("Internal Server Error"));
+    }
+}
+
+static void count_end(hub_stats_t *stats, hub_disconnect_reason_t why)
+{
+    uint64_t *const counters[] = {
+        &stats->closed_client_total,    &stats->closed_lost_total,
+        &stats->closed_server_total,    &stats->closed_protocol_total,
+        &stats->closed_too_large_total, &stats->closed_limit_total,
+        &stats->closed_slow_total,      &stats->closed_ping_timeout_total,
+        &stats->closed_idle_total,      &stats->closed_refused_total,
+        &stats->closed_error_total,     &stats->closed_shutdown_total,
+        &stats->closed_duplicate_total, &stats->closed_expired_total,
+        &stats->closed_stale_total,
+    };
+
+    _Static_assert(sizeof(counters) / sizeof(*counters) == sizeof(REASONS) / sizeof(*REASONS),
+                   "every reason has a counter");
+    __atomic_store_n(counters[why], *counters[why] + 1, __ATOMIC_RELAXED);
+}
+
+/* on_exit of all members, on_disconnect: exactly once. */
+static void end_session(hub_conn_t *conn, hub_disconnect_reason_t why)
+{
+    const hub__endpoint_t *endpoint = conn->seat->endpoint;
+    hub__worker_t *worker = hub__conn_worker(conn);
+
+    count_end(&worker->stats, why);
+    HUB__STAT_SUB(&worker->stats, conns, 1);
+    if (!conn->opened)
+        conn->session.ended = true;
+    else if (endpoint->hub != NULL)
+        hub__session_end(&conn->session, why);
+    else if (endpoint->raw.on_close != NULL)
+        endpoint->raw.on_close(conn, why, endpoint->raw.user);
+    conn->session.ended = true;
+}
+
+/* What waits when a connection ends for its full outbox would stand between the client and the news. */
+static void make_room(hub_conn_t *conn)
+{
+    size_t before = conn->outbox.bytes;
+    uint32_t lost = hub__outbox_trim(&conn->outbox, on_lost, conn);
+
+    HUB__STAT_SUB(&hub__conn_worker(conn)->stats, outbox_bytes, before - conn->outbox.bytes);
+    HUB__STAT_ADD(&hub__conn_worker(conn)->stats, dropped_total, lost);
+}
+
+static void begin_close(hub_conn_t *conn)
+{
+    hub__worker_t *worker = hub__conn_worker(conn);
+    hub_str_t reason = hub_str(conn->close_reason);
+
+    end_session(conn, conn->close_why);
+    conn->state = HUB__CONN_CLOSING;
+    if (conn->close_why == HUB_DISCONNECT_SLOW)
+        make_room(conn);
+    if (conn->lost || conn->close_why == HUB_DISCONNECT_PING_TIMEOUT) {
+        hub__conn_destroy(conn);
+        return;
+    }
+    hub__timer_arm(worker->wheel, &conn->timer, worker->now_ms + limits_of(conn)->close_ms);
+    conn->transport->close(conn, conn->close_code, reason);
+}
+
+void hub__conn_proceed(hub_conn_t *conn)
+{
+    if (conn->session.scheduled)
+        hub__session_proceed(&conn->session);
+    if (conn->close_wanted && conn->state == HUB__CONN_OPEN)
+        begin_close(conn);
+}
+
+void hub__conn_lost(hub_conn_t *conn, hub_disconnect_reason_t why)
+{
+    if (conn->state == HUB__CONN_OPEN) {
+        conn->lost = true;
+        end_session(conn, conn->close_wanted ? conn->close_why : why);
+        conn->state = HUB__CONN_CLOSING;
+    }
+    hub__conn_destroy(conn);
+}
+
+void hub__conn_destroy(hub_conn_t *conn)
+{
+    hub__worker_t *worker = hub__conn_worker(conn);
+
+    if (!conn->destroyed) {
+        conn->destroyed = true;
+        hub__timer_disarm(worker->wheel, &conn->timer);
+        HUB__STAT_SUB(&worker->stats, outbox_bytes, conn->outbox.bytes);
+        HUB__STAT_ADD(&worker->stats, dropped_total, conn->outbox.messages);
+        hub__outbox_dispose(&conn->outbox, on_lost, conn);
+        conn->transport->dispose(conn);
+        free_extra(conn);
+        free(conn->close_reason);
+        conn->close_reason = NULL;
+        hub__worker_slot_free(worker, conn->local);
+        if (worker->server != NULL)
+            hub__server_conn_closed(worker->server);
+    }
+    if (!conn->due && !conn->flushing && worker->filling != conn)
+        free(conn);
+}
+
+/* ---- public ---- */
+
+hub_conn_id_t hub_conn_id(const hub_conn_t *conn)
+{
+    return id_of(conn);
+}
+
+hub_str_t hub_conn_identity(const hub_conn_t *conn)
+{
+    return conn->extra != NULL ? conn->extra->identity : (hub_str_t){0};
+}
+
+hub_str_t hub_conn_attribute(const hub_conn_t *conn, const char *name)
+{
+    for (size_t i = 0; conn->extra != NULL && i != conn->extra->attribute_count; ++i)
+        if (strcmp(conn->extra->attributes[i].name, name) == 0)
+            return conn->extra->attributes[i].value;
+    return (hub_str_t){0};
+}
+
+hub_str_t hub__peer_text(h2o_socket_t *socket, char *buffer, size_t size)
+{
+    struct sockaddr_storage address;
+    char host[NI_MAXHOST];
+    socklen_t len = h2o_socket_getpeername(socket, (struct sockaddr *)&address);
+    size_t host_len;
+    int wrote;
+
+    if (len == 0)
+        return (hub_str_t){0};
+    if (address.ss_family != AF_INET && address.ss_family != AF_INET6)
+        return HUB_STR("unix");
+    host_len = h2o_socket_getnumerichost((struct sockaddr *)&address, len, host);
+    if (host_len == SIZE_MAX)
+        return (hub_str_t){0};
+    wrote = snprintf(buffer, size, address.ss_family == AF_INET6 ? "[%.*s]:%d" : "%.*s:%d",
+                     (int)host_len, host, (int)h2o_socket_getport((struct sockaddr *)&address));
+    return hub_str_n(buffer, (size_t)wrote < size ? (size_t)wrote : size - 1);
+}
+
+hub_str_t hub_conn_peer(const hub_conn_t *conn)
+{
+    hub__worker_t *worker = hub__conn_worker(conn);
+
+    if (conn->socket == NULL)
+        return (hub_str_t){0};
+    return hub__peer_text(conn->socket, worker->text, sizeof(worker->text));
+}
+
+hub_str_t hub_conn_protocol(const hub_conn_t *conn)
+{
+    return conn->extra != NULL ? conn->extra->protocol : (hub_str_t){0};
+}
+
+hub_str_t hub_conn_format(const hub_conn_t *conn)
+{
+    return conn->seat->endpoint->hub == NULL ? HUB_STR("raw")
+                                             : hub_str(conn->session.dialect->name);
+}
+
+hub_str_t hub_conn_query(const hub_conn_t *conn, const char *name)
+{
+    hub__worker_t *worker = hub__conn_worker(conn);
+    hub_str_t query = conn->extra != NULL && conn->extra->query.len != 0 ? conn->extra->query
+                                                                         : worker->opening_query;
+    hub_str_t value;
+
+    if (query.len == 0 || hub__query_param(query, hub_str(name), worker->text, sizeof(worker->text),
+                                           &value) != HUB_OK)
+        return (hub_str_t){0};
+    return value;
+}
+
+size_t hub_conn_member_count(const hub_conn_t *conn)
+{
+    return conn->session.members.count;
+}
+
+hub_member_t *hub_conn_member(const hub_conn_t *conn, hub_str_t topic)
+{
+    hub_member_t *member = hub__session_find(&conn->session, topic);
+
+    return member != NULL && member->state == HUB__MEMBER_JOINED ? member : NULL;
+}
+
+void hub_conn_set_user(hub_conn_t *conn, void *user, void (*on_free)(void *user))
+{
+    if (conn->extra == NULL)
+        conn->extra = hub__alloc_zeroed(sizeof(*conn->extra));
+    conn->extra->conn = conn;
+    if (conn->extra->on_free != NULL && conn->extra->user != user)
+        conn->extra->on_free(conn->extra->user);
+    conn->extra->user = user;
+    conn->extra->on_free = on_free;
+}
+
+void *hub_conn_user(const hub_conn_t *conn)
+{
+    return conn->extra != NULL ? conn->extra->user : NULL;
+}
+
+void hub_conn_close(hub_conn_t *conn, unsigned code, hub_str_t reason)
+{
+    hub__conn_want_close(conn, HUB_DISCONNECT_SERVER, hub__close_code_valid(code) ? code : 1011,
+                         reason);
+}
+
+hub_status_t hub_conn_send(hub_conn_t *conn, hub_str_t bytes, bool binary)
+{
+    hub__run_t *run = hub__worker_run(hub__conn_worker(conn));
+    uint32_t start;
+    hub_status_t err;
+
+    if (conn->seat->endpoint->hub != NULL)
+        return HUB_EINVAL;
+    if (!hub__conn_is_open(conn))
+        return HUB_ECLOSED;
+    if (run == NULL)
+        return HUB_ENOMEM;
+    start = run->len;
+    err = hub__run_append(run, HUB__FRAME_FIN | (binary ? HUB__OP_BINARY : HUB__OP_TEXT), bytes);
+    return err != HUB_OK ? err : hub__conn_enqueue(conn, run, start, run->len, 1, 0);
+}

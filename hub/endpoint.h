@@ -1,0 +1,114 @@
+/* hub/endpoint.h - one path of a server onto one hub: who may connect, from where, in which wire
+ * format, within which limits. */
+#pragma once
+
+#include "channels/channel.h"
+#include "hub/conn.h"
+#include "hub/limits.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A request to connect, valid during on_authorize. */
+typedef struct hub_request hub_request_t;
+
+HUB_API hub_str_t
+hub_request_path(const hub_request_t *request); /* without its query. Loop thread. */
+HUB_API hub_str_t
+hub_request_query_string(const hub_request_t *request); /* as received. Loop thread. */
+/* Decoded; absent where there is none, or it is malformed. Borrowed until on_authorize returns.
+ * Loop thread. */
+HUB_API hub_str_t hub_request_query(hub_request_t *request, const char *name);
+HUB_API hub_str_t hub_request_header(const hub_request_t *request,
+                                     const char *name); /* the first of this name. Loop thread. */
+HUB_API hub_str_t
+hub_request_peer(const hub_request_t *request); /* "127.0.0.1:40312". Loop thread. */
+
+typedef struct hub_attribute {
+    const char *name;
+    hub_str_t value;
+} hub_attribute_t;
+
+/* What authorize gives a connection. Copied. */
+typedef struct hub_grant {
+    hub_str_t identity;                /* the connections of one user share it; absent: none */
+    const hub_attribute_t *attributes; /* may be NULL */
+    size_t attribute_count;
+    uint64_t expires_in_ms; /* the connection is closed with 4003 then; 0: never */
+    void *user;             /* hub_conn_user() */
+    void (*on_free)(void *user);
+} hub_grant_t;
+
+/* Fills the grant. Copied; a second call replaces the first. Loop thread. */
+HUB_API void hub_request_grant(hub_request_t *request, const hub_grant_t *grant);
+
+/* Refuses with this HTTP status (400-599) and body, both copied; under the endpoint's
+ * refuse_by_close the client gets 101 and then a close with `close_code` (0: 4403) and the body as
+ * reason. Returns HUB_EREJECTED: `return hub_request_refuse(…)`. Loop thread. */
+HUB_API hub_status_t hub_request_refuse(hub_request_t *request, int http_status,
+                                        unsigned close_code, const char *content_type,
+                                        hub_str_t body);
+
+/* The answer comes later, by one of the two below; a client that waits longer than the server's
+ * request_ms is gone. `return hub_request_defer(…)` (HUB_PENDING). Loop thread. */
+typedef struct hub_request_token {
+    uint64_t _worker, _serial;
+} hub_request_token_t;
+HUB_API hub_status_t hub_request_defer(hub_request_t *request, hub_request_token_t *ret_token);
+/* HUB_OK means handed to the loop. Any thread. */
+HUB_API HUB_MUST_USE hub_status_t hub_authorize_accept(hub_t *hub, hub_request_token_t token,
+                                                       const hub_grant_t *grant);
+HUB_API HUB_MUST_USE hub_status_t hub_authorize_refuse(hub_t *hub, hub_request_token_t token,
+                                                       int http_status, unsigned close_code,
+                                                       hub_str_t body);
+
+/* Runs once the handshake is proven valid, before the 101. HUB_OK: let in. hub_request_refuse();
+ * HUB_EREJECTED: 403; HUB_PENDING after hub_request_defer(); anything else: 500. */
+typedef hub_status_t (*hub_on_authorize_cb)(hub_request_t *request, void *user);
+/* HUB_OK lets the origin pass; anything else is 403. */
+typedef hub_status_t (*hub_on_origin_cb)(hub_str_t origin, hub_str_t host, void *user);
+
+typedef enum hub_origin_rule {
+    HUB_ORIGIN_SAME, /* none, or the server's own: scheme http(s), host and port equal to the Host
+                        header's */
+    HUB_ORIGIN_LIST, /* none, or one of `origins` */
+    HUB_ORIGIN_HOST, /* none, or one whose host is in `origins`, whatever scheme and port (Phoenix)
+                      */
+    HUB_ORIGIN_ASK,  /* none, or one that on_origin lets pass */
+    HUB_ORIGIN_ANY,  /* the check is off */
+} hub_origin_rule_t;
+
+typedef enum hub_format {
+    HUB_FORMAT_NATIVE,
+    HUB_FORMAT_PHOENIX1, /* as a Phoenix server: no vsn means 1.0.0 */
+    HUB_FORMAT_REFUSE,   /* a vsn must be given */
+} hub_format_t;
+
+typedef struct hub_endpoint_options {
+    const char *path; /* NULL: "/socket" */
+    enum {
+        HUB_ENDPOINT_BOTH,   /* path and path/websocket */
+        HUB_ENDPOINT_PATH,   /* path alone */
+        HUB_ENDPOINT_SUFFIX, /* path/websocket alone, as Phoenix */
+    } path_form;
+    hub_on_authorize_cb on_authorize; /* NULL: everybody may connect, without identity */
+    bool refuse_by_close; /* refusals are 101 and a close code that a browser can see, not an HTTP
+                             status */
+    hub_origin_rule_t origin_rule;
+    const char *const *origins; /* NULL-terminated: "https://a.example", "\*.a.example" with a scheme or "//" before it; hosts for
+                                   HUB_ORIGIN_HOST */
+    hub_on_origin_cb on_origin;
+    const char *const
+        *protocols; /* NULL-terminated: the first offered one that is listed is chosen, an offer
+                       without one is 403; NULL: offers are ignored */
+    hub_format_t format_without_vsn;
+    bool keep_query; /* hub_conn_query() works for the life of the connection, at the cost of the
+                        memory */
+    hub_limits_t limits;
+    void *user; /* of on_authorize and on_origin */
+} hub_endpoint_options_t;
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,588 @@
+/* SPDX-License-Identifier: MIT */
+/* Topic -> this worker's members. A publish encodes one frame per wire format in use and marks the topic; at the end of the turn each member takes the whole range of the turn at once, so a
+ * member is touched once per turn and topic, however many messages there were. A frame of a member's own settles that member first: nothing overtakes within a topic. */
+#include "hub/internal.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define RUN_MAX (256u * 1024) /* a turn that brings more is settled in between */
+
+/* ---- frames ---- */
+
+/* Moves a body that was written behind a guessed header to where the real one ends. */
+static void place_frame(hub__run_t *run, uint32_t start, size_t guessed, unsigned first, size_t len)
+{
+    char header[HUB__FRAME_HEADER_MAX];
+    size_t size = hub__frame_header(header, first, len);
+    char *at = run->base + start;
+
+    if (size != guessed)
+        memmove(at + size, at + guessed, len);
+    memcpy(at, header, size);
+    run->len = start + (uint32_t)(size + len);
+    ++run->messages;
+}
+
+hub_status_t hub__run_append(hub__run_t *run, unsigned first, hub_str_t body)
+{
+    size_t header = hub__frame_header_len(body.len);
+    uint32_t start = run->len;
+    char *at = hub__run_reserve(run, header + body.len);
+
+    if (at == NULL)
+        return HUB_ENOMEM;
+    if (body.len != 0)
+        memcpy(at + header, body.base, body.len);
+    place_frame(run, start, header, first, body.len);
+    return HUB_OK;
+}
+
+hub_status_t hub__run_encode(hub__run_t *run, const hub__dialect_t *dialect,
+                             const hub__outgoing_t *out)
+{
+    size_t bound, header, len;
+    uint32_t start = run->len;
+    bool binary;
+    char *at;
+
+    if (!dialect->carries(out->payload.kind))
+        return HUB_EPAYLOAD;
+    bound = dialect->encode_bound(out);
+    header = hub__frame_header_len(bound);
+    /* a shorter frame may need less of a header, never more */
+    if ((at = hub__run_reserve(run, HUB__FRAME_HEADER_MAX + bound)) == NULL)
+        return HUB_ENOMEM;
+    if ((len = dialect->encode(out, at + header, &binary)) == 0)
+        return HUB_EPAYLOAD;
+    place_frame(run, start, header, HUB__FRAME_FIN | (binary ? HUB__OP_BINARY : HUB__OP_TEXT), len);
+    return HUB_OK;
+}
+
+/* ---- topics ---- */
+
+static hub__topic_t *topic_find(hub__worker_t *worker, const hub_t *root, hub_str_t name,
+                                uint64_t hash)
+{
+    for (hub__table_node_t *node = hub__table_chain(&worker->topics, hash); node != NULL;
+         node = node->next) {
+        hub__topic_t *topic = HUB__CONTAINER(node, hub__topic_t, node);
+
+        if (node->hash == hash && topic->hub == root &&
+            hub_str_equals(hub_str_n(topic->name, topic->name_len), name))
+            return topic;
+    }
+    return NULL;
+}
+
+static void mark_dirty(hub__topic_t *topic)
+{
+    hub__worker_t *worker = topic->worker;
+
+    if (topic->dirty)
+        return;
+    topic->dirty = true;
+    topic->dirty_next = NULL;
+    *worker->dirty_last = topic;
+    worker->dirty_last = &topic->dirty_next;
+    hub__worker_touch(worker);
+}
+
+static bool topic_is_empty(const hub__topic_t *topic)
+{
+    for (unsigned i = 0; i != HUB__DIALECT_COUNT; ++i)
+        if (topic->groups[i].count != 0)
+            return false;
+    return true;
+}
+
+static void topic_destroy(hub__topic_t *topic)
+{
+    hub__worker_t *worker = topic->worker;
+
+    hub__table_remove(&worker->topics, &topic->node);
+    HUB__STAT_SUB(&worker->stats, topics, 1);
+    for (unsigned i = 0; i != HUB__DIALECT_COUNT; ++i)
+        hub__run_release(topic->groups[i].run);
+    assert(topic->message_count == 0 && topic->ack_count == 0 && topic->later_first == NULL);
+    free(topic->messages);
+    free(topic->acks);
+    free(topic);
+}
+
+/* ---- settling ---- */
+
+/* A member takes what its group's open run holds and it has not taken yet. */
+static void take(hub_member_t *member, hub__topic_t *topic, hub__run_t *run)
+{
+    hub_conn_t *conn = (hub_conn_t *)member->session;
+    uint32_t start = member->taken, messages = run->messages - member->taken_messages;
+
+    if (run->len == start)
+        return;
+    member->taken = run->len;
+    member->taken_messages = run->messages;
+    if (member->state != HUB__MEMBER_JOINING && member->state != HUB__MEMBER_PENDING) {
+        (void)hub__conn_enqueue(conn, run, start, run->len, messages, topic->tag);
+        return;
+    }
+    /* behind the join reply, within the bounds of the outbox it will go to */
+    if (hub__member_extra(member) == NULL ||
+        member->extra->held.bytes + (run->len - start) >
+            member->session->host->limits->outbox_bytes ||
+        hub__outbox_append(&member->extra->held, run, start, run->len, messages, topic->tag) !=
+            HUB_OK)
+        hub__conn_want_close(conn, HUB_DISCONNECT_SLOW, 4008, HUB_STR("slow"));
+}
+
+/* The frames of one message for a member with a filter. */
+static void filter_message(hub_member_t *member, hub__topic_t *topic, hub__run_t *run,
+                           const hub__filtered_t *filtered, unsigned dialect)
+{
+    hub__session_t *session = member->session;
+    hub_conn_t *conn = (hub_conn_t *)session;
+    uint32_t start = filtered->frames[dialect].start, end = filtered->frames[dialect].end;
+    hub_update_t verdict = HUB_UPDATE_KEEP;
+    hub_payload_t replacement = {0};
+
+    if (end <= start || start < member->taken)
+        return; /* it had left before, joined later, or is left out */
+    if (hub__channel_intercepts(member->channel, filtered->msg->event)) {
+        hub_message_t msg = *filtered->msg;
+
+        msg.topic = hub_member_local_topic(member);
+        msg._counted = filtered->msg->_counted;
+        member->filtering = true;
+        verdict = member->channel->options.on_update(member, &msg, &replacement);
+        member->filtering = false;
+    }
+    if (verdict == HUB_UPDATE_KEEP) {
+        (void)hub__conn_enqueue(conn, run, start, end, 1, topic->tag);
+    } else if (verdict == HUB_UPDATE_REPLACE) {
+        (void)hub_member_push(member, filtered->msg->event, replacement);
+    } else {
+        HUB__STAT(&topic->worker->stats, skipped_total);
+    }
+}
+
+/* Members whose connection is being ended, for its outbox or otherwise, did not keep what was queued. */
+static void count_dropped(const hub__topic_t *topic, hub_publish_counts_t *counts)
+{
+    uint64_t dropped = 0;
+
+    for (unsigned i = 0; i != HUB__DIALECT_COUNT; ++i)
+        for (const hub_member_t *member = topic->groups[i].first; member != NULL;
+             member = member->next)
+            dropped += !hub__conn_is_open((const hub_conn_t *)member->session);
+    counts->dropped = dropped < counts->queued ? dropped : counts->queued;
+    counts->queued -= counts->dropped;
+}
+
+static void acks_settle(const hub__topic_t *topic, hub__counted_t *acks, uint32_t count)
+{
+    for (uint32_t i = 0; i != count; ++i) {
+        count_dropped(topic, &acks[i].counts);
+        hub_bus_ack_add(acks[i].ack, &acks[i].counts);
+        hub_bus_ack_release(acks[i].ack);
+    }
+    free(acks);
+}
+
+static void publish_later(hub__topic_t *topic);
+
+/* Gives every member what the turn brought and closes the turn's runs. */
+static void topic_settle(hub__topic_t *topic)
+{
+    hub__run_t *runs[HUB__DIALECT_COUNT];
+    hub__filtered_t *messages = topic->messages;
+    uint32_t message_count = topic->message_count, ack_count = topic->ack_count;
+    hub__counted_t *acks = topic->acks;
+
+    topic->messages = NULL;
+    topic->message_count = topic->message_capacity = 0;
+    topic->acks = NULL;
+    topic->ack_count = topic->ack_capacity = 0;
+    for (unsigned i = 0; i != HUB__DIALECT_COUNT; ++i) {
+        runs[i] = topic->groups[i].run;
+        topic->groups[i].run = NULL;
+    }
+    topic->settling = true;
+    for (unsigned i = 0; i != HUB__DIALECT_COUNT; ++i) {
+        if (runs[i] == NULL)
+            continue;
+        for (hub_member_t *member = topic->groups[i].first; member != NULL; member = member->next) {
+            bool filtered = member->channel->options.on_update != NULL && messages != NULL &&
+                            member->state == HUB__MEMBER_JOINED;
+
+            if (!filtered)
+                take(member, topic, runs[i]);
+            for (uint32_t m = 0; filtered && m != message_count; ++m)
+                filter_message(member, topic, runs[i], &messages[m], i);
+            member->taken = 0;
+            member->taken_messages = 0;
+        }
+        hub__run_release(runs[i]);
+    }
+    topic->settling = false;
+    for (uint32_t m = 0; m != message_count; ++m)
+        hub_message_release(messages[m].msg);
+    free(messages);
+    acks_settle(topic, acks, ack_count);
+    publish_later(topic);
+}
+
+void hub__fanout_settle_member(hub_member_t *member)
+{
+    hub__topic_t *topic = member->topic;
+    hub__run_t *run;
+
+    /* a filter's own frames stand where the message stood */
+    if (topic == NULL || topic->settling)
+        return;
+    if ((run = topic->groups[member->session->dialect->index].run) == NULL)
+        return;
+    if (member->channel->options.on_update != NULL && topic->message_count != 0) {
+        uint32_t taken_to = run->len, taken_messages = run->messages;
+
+        for (uint32_t m = 0; m != topic->message_count; ++m)
+            filter_message(member, topic, run, &topic->messages[m],
+                           member->session->dialect->index);
+        member->taken = taken_to;
+        member->taken_messages = taken_messages;
+        return;
+    }
+    take(member, topic, run);
+}
+
+void hub__fanout_settle(hub__worker_t *worker)
+{
+    hub__topic_t *topic;
+
+    while ((topic = worker->dirty_first) != NULL) {
+        if ((worker->dirty_first = topic->dirty_next) == NULL)
+            worker->dirty_last = &worker->dirty_first;
+        topic->dirty = false;
+        topic_settle(topic);
+        if (topic_is_empty(topic) && topic->sub == NULL)
+            topic_destroy(topic);
+    }
+}
+
+/* ---- publishing ---- */
+
+/* Leaves the connection that a message came from out of it: it takes what was before, then skips the frame. */
+static hub_member_t *origin_member(hub__topic_t *topic, const hub_message_t *msg)
+{
+    hub_conn_t *conn;
+    hub_member_t *member;
+
+    if (!(msg->flags & HUB_MESSAGE_SKIP_ORIGIN) || msg->origin.node != topic->hub->node)
+        return NULL;
+    if ((conn = hub__worker_conn(topic->worker, msg->origin.local)) == NULL ||
+        conn->seat->endpoint->hub != topic->hub || conn->session.ended)
+        return NULL;
+    member = hub__session_find(&conn->session, hub_str_n(topic->name, topic->name_len));
+    return member != NULL && member->topic == topic ? member : NULL;
+}
+
+static hub__filtered_t *remember_for_filters(hub__topic_t *topic, const hub_message_t *msg)
+{
+    hub__filtered_t *filtered;
+
+    if (topic->filters == 0)
+        return NULL;
+    if (topic->message_count == topic->message_capacity) {
+        uint32_t capacity = topic->message_capacity == 0 ? 4 : topic->message_capacity * 2;
+
+        topic->messages = hub__realloc(topic->messages, capacity * sizeof(*topic->messages));
+        topic->message_capacity = capacity;
+    }
+    filtered = &topic->messages[topic->message_count++];
+    *filtered = (hub__filtered_t){.msg = hub_message_retain(msg)};
+    return filtered;
+}
+
+/* Completions wait for the settling: only then is it known whose outbox was full. */
+static void remember_ack(hub__topic_t *topic, hub_bus_ack_t *ack,
+                         const hub_publish_counts_t *counts)
+{
+    if (topic->ack_count == topic->ack_capacity) {
+        uint32_t capacity = topic->ack_capacity == 0 ? 4 : topic->ack_capacity * 2;
+
+        topic->acks = hub__realloc(topic->acks, capacity * sizeof(*topic->acks));
+        topic->ack_capacity = capacity;
+    }
+    topic->acks[topic->ack_count++] =
+        (hub__counted_t){.ack = hub_bus_ack_retain(ack), .counts = *counts};
+}
+
+/* One frame for all members of one wire format. False: they are skipped. */
+static bool encode_for_group(hub__topic_t *topic, unsigned dialect, const hub__outgoing_t *out,
+                             const hub_message_t *note)
+{
+    hub__group_t *group = &topic->groups[dialect];
+    hub__worker_t *worker = topic->worker;
+
+    if (group->run == NULL && (group->run = hub__run_create(256)) == NULL)
+        return false;
+    if (hub__run_encode(group->run, hub__dialect(dialect), out) != HUB_OK)
+        return false;
+    if (note != NULL)
+        group->run->note = hub_message_retain(note);
+    HUB__STAT(&worker->stats, encodes_total);
+    return true;
+}
+
+/* Skips the newest frame for the member that sent it. */
+static void skip_newest(hub_member_t *member, const hub__run_t *run)
+{
+    member->taken = run->len;
+    member->taken_messages = run->messages;
+}
+
+static void publish_to_groups(hub__topic_t *topic, const hub_message_t *msg,
+                              const hub__outgoing_t *out, hub_publish_counts_t *counts)
+{
+    hub_member_t *origin = origin_member(topic, msg);
+    hub__filtered_t *filtered;
+
+    if (origin != NULL)
+        hub__fanout_settle_member(origin);
+    filtered = remember_for_filters(topic, msg);
+    for (unsigned i = 0; i != HUB__DIALECT_COUNT; ++i) {
+        hub__group_t *group = &topic->groups[i];
+        uint32_t start = group->run != NULL ? group->run->len : 0, count = group->count;
+        bool skips_origin = origin != NULL && origin->session->dialect->index == i;
+
+        if (count == 0)
+            continue;
+        counts->members += count;
+        if (!encode_for_group(topic, i, out,
+                              topic->hub->hooks_any[HUB_HOOK_MESSAGE_SENT] ||
+                                      topic->hub->hooks_any[HUB_HOOK_MESSAGE_FAILED]
+                                  ? msg
+                                  : NULL)) {
+            counts->skipped += count;
+            continue;
+        }
+        if (filtered != NULL) {
+            filtered->frames[i].start = start;
+            filtered->frames[i].end = group->run->len;
+        }
+        if (skips_origin)
+            skip_newest(origin, group->run);
+        counts->skipped += skips_origin;
+        counts->queued += count - skips_origin;
+    }
+}
+
+static bool must_settle_now(const hub__topic_t *topic)
+{
+    if (topic->hub->hooks_any[HUB_HOOK_MESSAGE_SENT] ||
+        topic->hub->hooks_any[HUB_HOOK_MESSAGE_FAILED])
+        return true;
+    for (unsigned i = 0; i != HUB__DIALECT_COUNT; ++i)
+        if (topic->groups[i].run != NULL && topic->groups[i].run->len > RUN_MAX)
+            return true;
+    return false;
+}
+
+static void publish(hub__topic_t *topic, const hub_message_t *msg, hub_bus_ack_t *ack)
+{
+    hub__worker_t *worker = topic->worker;
+    hub_publish_counts_t counts = {0};
+    hub__outgoing_t out = {
+        .kind = HUB__OUT_BROADCAST,
+        .topic = hub_str_n(topic->name, topic->name_len),
+        .event = msg->event,
+        .payload = msg->payload,
+    };
+
+    publish_to_groups(topic, msg, &out, &counts);
+    HUB__STAT(&worker->stats, publishes_total);
+    HUB__STAT_ADD(&worker->stats, skipped_total, counts.skipped);
+    mark_dirty(topic);
+    if (ack != NULL)
+        remember_ack(topic, ack, &counts);
+    if (must_settle_now(topic))
+        topic_settle(topic);
+}
+
+/* What filters published on their own topic while it was settled. */
+static void publish_later(hub__topic_t *topic)
+{
+    while (topic->later_first != NULL) {
+        hub__later_t *later = topic->later_first;
+
+        if ((topic->later_first = later->next) == NULL)
+            topic->later_last = NULL;
+        publish(topic, later->msg, later->ack);
+        hub_message_release(later->msg);
+        if (later->ack != NULL)
+            hub_bus_ack_release(later->ack);
+        free(later);
+    }
+}
+
+static hub_status_t on_message(hub_bus_sub_t *sub, const hub_message_t *msg, hub_bus_ack_t *ack,
+                               void *user)
+{
+    hub__topic_t *topic = user;
+    hub__later_t *later;
+
+    (void)sub;
+    if (!topic->settling) {
+        publish(topic, msg, ack);
+        return HUB_OK;
+    }
+    later = hub__alloc_zeroed(sizeof(*later));
+    later->msg = hub_message_retain(msg);
+    later->ack = ack != NULL ? hub_bus_ack_retain(ack) : NULL;
+    if (topic->later_last != NULL)
+        topic->later_last->next = later;
+    else
+        topic->later_first = later;
+    topic->later_last = later;
+    return HUB_OK;
+}
+
+/* Tells the members that something is missing before the next message. */
+static void on_gap(hub_bus_sub_t *sub, hub_gap_reason_t reason, uint64_t missed, void *user)
+{
+    hub__topic_t *topic = user;
+    hub_message_t msg = {.event = HUB_STR("gap")};
+    hub_publish_counts_t counts = {0};
+    hub__outgoing_t out = {
+        .kind = HUB__OUT_BROADCAST,
+        .topic = hub_str_n(topic->name, topic->name_len),
+        .event = HUB_STR("gap"),
+    };
+    hub__buffer_t payload = {0};
+
+    (void)sub;
+    HUB__STAT(&topic->worker->stats, gaps_total);
+    hub__buffer_printf(&payload, "{\"reason\":\"%s\",\"missed\":", hub_gap_reason_name(reason));
+    if (missed != 0)
+        hub__buffer_printf(&payload, "%llu}", (unsigned long long)missed);
+    else
+        HUB__APPEND_LITERAL(&payload, "null}");
+    msg.topic = out.topic;
+    msg.payload = out.payload = hub_json(hub__buffer_str(&payload));
+    publish_to_groups(topic, &msg, &out, &counts);
+    mark_dirty(topic);
+    hub__buffer_dispose(&payload);
+    if (must_settle_now(topic))
+        topic_settle(topic);
+}
+
+static void on_close(hub_bus_sub_t *sub, hub_status_t why, void *user)
+{
+    hub__topic_t *topic = user;
+
+    (void)sub;
+    topic->sub = NULL;
+    if (why != HUB_ECLOSED)
+        hub_log(HUB_LOG_ERROR, "fanout.closed", "error=\"%s\"", hub_status_text(why));
+    if (topic_is_empty(topic) && !topic->dirty)
+        topic_destroy(topic);
+}
+
+/* ---- members ---- */
+
+/* A topic that emptied and fills again within one turn is still here, without its subscription. */
+static hub_status_t topic_subscribe(hub__topic_t *topic)
+{
+    hub_bus_sub_options_t options = {
+        .on_message = on_message,
+        .on_gap = on_gap,
+        .on_close = on_close,
+        .executor = &topic->worker->executor,
+        .user = topic,
+    };
+    hub_str_t name = hub_str_n(topic->name, topic->name_len);
+    hub__buffer_t prefixed = {0};
+    hub_status_t err;
+
+    if (topic->sub != NULL)
+        return HUB_OK;
+    if (topic->hub->bus_prefix.len == 0)
+        return hub_bus_subscribe(topic->hub->bus, name, &options, &topic->sub);
+    hub__buffer_append(&prefixed, topic->hub->bus_prefix);
+    hub__buffer_append(&prefixed, name);
+    err = hub_bus_subscribe(topic->hub->bus, hub__buffer_str(&prefixed), &options, &topic->sub);
+    hub__buffer_dispose(&prefixed);
+    return err;
+}
+
+static hub__topic_t *topic_create(hub__worker_t *worker, hub_t *root, hub_str_t name, uint64_t hash)
+{
+    hub__topic_t *topic = calloc(1, sizeof(*topic) + name.len);
+
+    if (topic == NULL)
+        return NULL;
+    topic->node.hash = hash;
+    topic->worker = worker;
+    topic->hub = root;
+    if (++worker->next_tag == 0)
+        ++worker->next_tag;
+    topic->tag = worker->next_tag;
+    topic->name_len = (uint16_t)name.len;
+    memcpy(topic->name, name.base, name.len);
+    hub__table_insert(&worker->topics, &topic->node);
+    HUB__STAT(&worker->stats, topics);
+    return topic;
+}
+
+hub_status_t hub__fanout_subscribe(hub__worker_t *worker, hub_t *root, hub_member_t *member)
+{
+    uint64_t hash = hub__hash_mix(member->node.hash, (uint64_t)(uintptr_t)root);
+    hub_str_t name = hub__member_name(member);
+    hub__topic_t *topic = topic_find(worker, root, name, hash);
+    hub__group_t *group;
+    hub_status_t err;
+
+    if (topic == NULL && (topic = topic_create(worker, root, name, hash)) == NULL)
+        return HUB_ENOMEM;
+    if ((err = topic_subscribe(topic)) != HUB_OK) {
+        if (topic_is_empty(topic) && !topic->dirty)
+            topic_destroy(topic);
+        return err;
+    }
+    group = &topic->groups[member->session->dialect->index];
+    member->topic = topic;
+    member->prev = NULL;
+    member->next = group->first;
+    if (group->first != NULL)
+        group->first->prev = member;
+    group->first = member;
+    ++group->count;
+    member->taken = group->run != NULL ? group->run->len : 0;
+    member->taken_messages = group->run != NULL ? group->run->messages : 0;
+    if (member->channel->options.on_update != NULL)
+        ++topic->filters;
+    return HUB_OK;
+}
+
+void hub__fanout_unsubscribe(hub_member_t *member)
+{
+    hub__topic_t *topic = member->topic;
+    hub__group_t *group = &topic->groups[member->session->dialect->index];
+
+    hub__fanout_settle_member(member);
+    if (member->channel->options.on_update != NULL)
+        --topic->filters;
+    if (member->prev != NULL)
+        member->prev->next = member->next;
+    else
+        group->first = member->next;
+    if (member->next != NULL)
+        member->next->prev = member->prev;
+    --group->count;
+    member->topic = NULL;
+    if (!topic_is_empty(topic))
+        return;
+    hub_bus_unsubscribe(topic->sub);
+    topic->sub = NULL;
+    if (!topic->dirty)
+        topic_destroy(topic);
+}

@@ -1,0 +1,792 @@
+/* SPDX-License-Identifier: MIT */
+/* A hub before and beside its connections: channels, included hubs and hooks until the start, then one compiled router; publishing; and what is addressed to a connection by id or
+ * identity from any thread. */
+#include "hub/hub.h"
+
+#include <assert.h>
+#include <sodium.h>
+#include <stdlib.h>
+
+#include "bus/json.h"
+#include "hub/internal.h"
+
+#define OFFLOAD_THREADS 4
+#define OFFLOAD_QUEUE 1024
+#define NAME_MAX_BYTES 64
+
+hub_t *hub__root(hub_t *hub)
+{
+    while (hub->parent != NULL)
+        hub = hub->parent;
+    return hub;
+}
+
+/* A mistake of the program's is logged where it was made, and handed out where it asked. */
+static hub_status_t fail(const char *what, hub_status_t err, const hub_error_t *error,
+                         hub_error_t *ret_error)
+{
+    hub_log(HUB_LOG_ERROR, what, "error=\"%s\" status=%s", error->text, hub_status_name(err));
+    if (ret_error != NULL)
+        *ret_error = *error;
+    return err;
+}
+
+/* ---- declaring ---- */
+
+static void make_root(hub_t *hub)
+{
+    randombytes_buf(&hub->node, sizeof(hub->node));
+    hub->node |= 1; /* never the id of nobody */
+}
+
+hub_status_t hub_create(const hub_options_t *options, hub_t **ret_hub)
+{
+    hub_options_t given = options != NULL ? *options : (hub_options_t){0};
+    hub_str_t name = hub_str(given.name != NULL ? given.name : "hub");
+    hub_error_t error = {0};
+    hub_t *hub;
+
+    if (name.len == 0 || name.len > NAME_MAX_BYTES || memchr(name.base, '/', name.len) != NULL)
+        return fail("hub.create",
+                    hub_error_set(&error, HUB_EINVAL, 0,
+                                  "name \"%.64s\": 1 to %d bytes without a slash", name.base,
+                                  NAME_MAX_BYTES),
+                    &error, given.ret_error);
+    if (sodium_init() == -1)
+        return HUB_ESYSTEM;
+    hub = hub__alloc_zeroed(sizeof(*hub));
+    hub->name = hub__str_copy(name);
+    hub->user = given.user;
+    hub->bus = given.bus;
+    hub->offload_threads = given.offload_threads != 0 ? given.offload_threads : OFFLOAD_THREADS;
+    hub->offload_queue = given.offload_queue != 0 ? given.offload_queue : OFFLOAD_QUEUE;
+    pthread_mutex_init(&hub->lock, NULL);
+    make_root(hub);
+    *ret_hub = hub;
+    return HUB_OK;
+}
+
+void hub_destroy(hub_t *hub)
+{
+    if (hub == NULL)
+        return;
+    assert(hub->worker_count == 0); /* its server has stopped */
+    hub__pool_destroy(hub->pool);
+    hub__router_release(hub->router);
+    if (hub->owns_bus)
+        hub_bus_destroy(hub->bus);
+    while (hub->channels != NULL) {
+        hub__channel_t *channel = hub->channels;
+
+        hub->channels = channel->next;
+        hub__channel_destroy(channel);
+    }
+    while (hub->includes != NULL) {
+        hub__include_t *include = hub->includes;
+
+        hub->includes = include->next;
+        free(include->prefix);
+        free(include);
+    }
+    for (unsigned i = 0; i != HUB_HOOK_COUNT; ++i)
+        while (hub->hooks[i] != NULL) {
+            hub__hook_row_t *row = hub->hooks[i];
+
+            hub->hooks[i] = row->next;
+            free(row);
+        }
+    pthread_mutex_destroy(&hub->lock);
+    free((void *)(uintptr_t)hub->bus_prefix.base);
+    free(hub->prefix);
+    free(hub->name);
+    free(hub);
+}
+
+void *hub_user(const hub_t *hub)
+{
+    return hub->user;
+}
+
+const char *hub_name(const hub_t *hub)
+{
+    return hub->name;
+}
+
+/* What hub_channel_add() can already say about a pattern among those of its own hub. */
+static hub_status_t check_pattern(hub_t *hub, const hub__channel_t *added, hub_error_t *error)
+{
+    hub__route_source_t *sources;
+    hub__router_t *router;
+    size_t count = 1;
+    hub_status_t err;
+
+    for (hub__channel_t *channel = hub->channels; channel != NULL; channel = channel->next)
+        ++count;
+    sources = hub__alloc_zeroed(count * sizeof(*sources));
+    count = 0;
+    for (const hub__channel_t *channel = added; channel != NULL;
+         channel = channel == added ? hub->channels : channel->next)
+        sources[count++] = (hub__route_source_t){
+            .pattern = hub_str(channel->options.pattern),
+            .has_priority = channel->options.has_priority,
+            .priority = channel->options.priority,
+        };
+    err = hub__router_create(sources, count, &router, error);
+    free(sources);
+    if (err == HUB_OK)
+        hub__router_release(router);
+    return err;
+}
+
+hub_status_t hub_channel_add(hub_t *hub, const hub_channel_options_t *options)
+{
+    hub_error_t *ret_error = options != NULL ? options->ret_error : NULL;
+    hub__channel_t *channel, **last = &hub->channels;
+    hub_error_t error = {0};
+    hub_status_t err;
+
+    if (atomic_load(&hub__root(hub)->started)) {
+        err = hub_error_set(&error, HUB_EBUSY, 0, "the hub has started, channels come before");
+        return fail("hub.channel_add", err, &error, ret_error);
+    }
+    if ((err = hub__channel_create(hub, options, &channel, &error)) != HUB_OK)
+        return fail("hub.channel_add", err, &error, ret_error);
+    if ((err = check_pattern(hub, channel, &error)) != HUB_OK) {
+        hub__channel_destroy(channel);
+        return fail("hub.channel_add", err, &error, ret_error);
+    }
+    while (*last != NULL)
+        last = &(*last)->next;
+    *last = channel;
+    return HUB_OK;
+}
+
+hub_status_t hub_include(hub_t *parent, hub_t *sub, const char *prefix)
+{
+    hub_error_t error = {0};
+    hub__include_t *include;
+
+    if (atomic_load(&hub__root(parent)->started) || atomic_load(&sub->started))
+        return fail("hub.include",
+                    hub_error_set(&error, HUB_EBUSY, 0, "a hub has started, includes come before"),
+                    &error, NULL);
+    if (sub->parent != NULL)
+        return fail("hub.include",
+                    hub_error_set(&error, HUB_EEXIST, 0, "hub \"%s\" is included already under \"%s\"",
+                                  sub->name, sub->prefix),
+                    &error, NULL);
+    if (hub__root(parent) == sub)
+        return fail("hub.include",
+                    hub_error_set(&error, HUB_ECONFLICT, 0,
+                                  "including hub \"%s\" into \"%s\" would make a circle", sub->name,
+                                  parent->name),
+                    &error, NULL);
+    include = hub__alloc_zeroed(sizeof(*include));
+    include->sub = sub;
+    include->prefix = hub__str_copy(hub_str(prefix));
+    include->next = parent->includes;
+    parent->includes = include;
+    sub->parent = parent;
+    sub->prefix = hub__str_copy(hub_str(prefix));
+    return HUB_OK;
+}
+
+hub_status_t hub_hook_add(hub_t *hub, hub_hook_t hook, hub_hook_cb on_hook, void *user)
+{
+    hub__hook_row_t *row, **last;
+
+    if ((unsigned)hook >= HUB_HOOK_COUNT || on_hook == NULL)
+        return HUB_EINVAL;
+    if (atomic_load(&hub__root(hub)->started))
+        return HUB_EBUSY;
+    last = &hub->hooks[hook];
+    while (*last != NULL)
+        last = &(*last)->next;
+    row = hub__alloc_zeroed(sizeof(*row));
+    row->on_hook = on_hook;
+    row->user = user;
+    *last = row;
+    return HUB_OK;
+}
+
+hub_status_t hub__run_hooks(hub_t *hub, hub_hook_event_t *event)
+{
+    bool veto = event->hook == HUB_HOOK_MESSAGE_IN;
+
+    event->hub = hub;
+    for (const hub__hook_row_t *row = hub->hooks[event->hook]; row != NULL; row = row->next) {
+        hub_status_t err = row->on_hook(event, row->user);
+
+        if (err == HUB_OK)
+            continue;
+        if (veto)
+            return err;
+        hub_log_peer(HUB_LOG_WARN, "hook.failed", "hook=%d error=\"%s\"", (int)event->hook,
+                     hub_status_text(err));
+    }
+    return HUB_OK;
+}
+
+/* ---- the start ---- */
+
+typedef struct hub__sources {
+    hub__route_source_t *rows;
+    size_t count, capacity;
+    hub__buffer_t *prefixes; /* owned texts, one per included hub */
+    size_t prefix_count;
+} hub__sources_t;
+
+static void collect(hub_t *hub, hub_str_t prefix, hub__sources_t *sources)
+{
+    for (hub__channel_t *channel = hub->channels; channel != NULL; channel = channel->next) {
+        if (sources->count == sources->capacity) {
+            sources->capacity = sources->capacity == 0 ? 16 : sources->capacity * 2;
+            sources->rows =
+                hub__realloc(sources->rows, sources->capacity * sizeof(*sources->rows));
+        }
+        sources->rows[sources->count++] = (hub__route_source_t){
+            .prefix = prefix,
+            .pattern = hub_str(channel->options.pattern),
+            .has_priority = channel->options.has_priority,
+            .priority = channel->options.priority,
+            .target = channel,
+        };
+    }
+    for (hub__include_t *include = hub->includes; include != NULL; include = include->next) {
+        hub__buffer_t longer = {0};
+
+        hub__buffer_append(&longer, prefix);
+        hub__buffer_append(&longer, hub_str(include->prefix));
+        sources->prefixes = hub__realloc(sources->prefixes, (sources->prefix_count + 1) *
+                                                                sizeof(*sources->prefixes));
+        sources->prefixes[sources->prefix_count++] = longer;
+        collect(include->sub, hub__buffer_str(&longer), sources);
+    }
+}
+
+static hub_status_t check_params(const hub__router_t *router, hub_error_t *error)
+{
+    for (size_t i = 0; i != hub__router_count(router); ++i) {
+        const hub__route_t *route = hub__router_at(router, i);
+        const hub__channel_t *channel = route->target;
+        const char *const *name = channel->options.params;
+        const hub_int_param_t *row = channel->options.int_params;
+
+        for (; name != NULL && *name != NULL; ++name)
+            if (hub__pattern_param_index(route->pattern, hub_str(*name)) == SIZE_MAX)
+                return hub_error_set(error, HUB_EINVAL, 0,
+                                     "channel \"%.*s\" has no parameter \"%s\"",
+                                     HUB_STR_ARG(hub__pattern_source(route->pattern)), *name);
+        for (; row != NULL && row->name != NULL; ++row)
+            if (hub__pattern_param_index(route->pattern, hub_str(row->name)) == SIZE_MAX)
+                return hub_error_set(error, HUB_EINVAL, 0,
+                                     "channel \"%.*s\" has no parameter \"%s\"",
+                                     HUB_STR_ARG(hub__pattern_source(route->pattern)), row->name);
+    }
+    return HUB_OK;
+}
+
+static void inherit_hooks(hub_t *root, const hub_t *hub)
+{
+    for (unsigned i = 0; i != HUB_HOOK_COUNT; ++i)
+        root->hooks_any[i] = root->hooks_any[i] || hub->hooks[i] != NULL;
+    for (const hub__include_t *include = hub->includes; include != NULL; include = include->next)
+        inherit_hooks(root, include->sub);
+}
+
+static hub_status_t compile(hub_t *root, hub_error_t *error)
+{
+    hub__sources_t sources = {0};
+    hub__router_t *router = NULL;
+    hub_status_t err;
+
+    collect(root, (hub_str_t){0}, &sources);
+    err = hub__router_create(sources.rows, sources.count, &router, error);
+    if (err == HUB_OK && (err = check_params(router, error)) != HUB_OK)
+        hub__router_release(router);
+    else if (err == HUB_OK)
+        root->router = router;
+    for (size_t i = 0; i != sources.prefix_count; ++i)
+        hub__buffer_dispose(&sources.prefixes[i]);
+    free(sources.prefixes);
+    free(sources.rows);
+    return err;
+}
+
+hub_status_t hub__start(hub_t *root, hub_error_t *error)
+{
+    hub_bus_options_t bus_options = {.name = root->name};
+    hub_status_t err;
+
+    if (root->parent != NULL)
+        return hub_error_set(error, HUB_EBUSY, 0, "hub \"%s\" is included, its root is served",
+                             root->name);
+    if (atomic_load(&root->started))
+        return HUB_OK;
+    if ((err = compile(root, error)) != HUB_OK)
+        return err;
+    if (root->bus == NULL) {
+        if ((err = hub_bus_create(&bus_options, &root->bus, error)) != HUB_OK)
+            return err;
+        root->owns_bus = true;
+    } else {
+        hub__buffer_t prefix = {0};
+
+        hub__buffer_printf(&prefix, "%s/", root->name);
+        root->bus_prefix = hub__buffer_str(&prefix);
+    }
+    root->pool = hub__pool_create(root->offload_threads, root->offload_queue);
+    inherit_hooks(root, root);
+    atomic_store(&root->started, true);
+    return HUB_OK;
+}
+
+hub_status_t hub__worker_join(hub_t *root, hub__worker_t *worker)
+{
+    hub_status_t err = hub_bus_attach(root->bus, &worker->executor);
+
+    if (err != HUB_OK)
+        return err;
+    pthread_mutex_lock(&root->lock);
+    assert(root->workers[worker->index] == NULL);
+    root->workers[worker->index] = worker;
+    ++root->worker_count;
+    pthread_mutex_unlock(&root->lock);
+    return HUB_OK;
+}
+
+void hub__worker_leave_hub(hub_t *root, hub__worker_t *worker)
+{
+    pthread_mutex_lock(&root->lock);
+    root->workers[worker->index] = NULL;
+    --root->worker_count;
+    pthread_mutex_unlock(&root->lock);
+    hub_bus_detach(root->bus, &worker->executor);
+}
+
+/* ---- publishing ---- */
+
+static bool has_params(const char *prefix)
+{
+    return strpbrk(prefix, "{}*") != NULL;
+}
+
+/* The topic as the bus knows it: under all include prefixes, and the hub's name on a bus that it shares. */
+static hub_status_t full_topic(hub_t *hub, hub_str_t topic, hub__buffer_t *buffer)
+{
+    const hub_t *chain[64];
+    size_t depth = 0;
+    hub_t *root = hub__root(hub);
+
+    for (const hub_t *at = hub; at->parent != NULL; at = at->parent) {
+        if (has_params(at->prefix) || depth == sizeof(chain) / sizeof(*chain))
+            return HUB_EINVAL;
+        chain[depth++] = at;
+    }
+    hub__buffer_append(buffer, root->bus_prefix);
+    while (depth != 0)
+        hub__buffer_append(buffer, hub_str(chain[--depth]->prefix));
+    hub__buffer_append(buffer, topic);
+    return HUB_OK;
+}
+
+static hub_status_t make_message(hub_t *hub, hub_str_t topic, hub_str_t event,
+                                 hub_payload_t payload, hub_message_t **ret_message)
+{
+    hub_message_options_t options = {.max_depth = HUB_JSON_DEPTH_MAX};
+    hub__buffer_t full = {0};
+    hub_error_t error;
+    hub_status_t err;
+
+    if (!atomic_load(&hub__root(hub)->started))
+        return HUB_ECLOSED;
+    if ((err = full_topic(hub, topic, &full)) == HUB_OK) {
+        err = hub_message_create(hub__buffer_str(&full), event, payload, &options, ret_message,
+                                 &error);
+        if (err != HUB_OK)
+            hub_log_peer(HUB_LOG_WARN, "hub.publish", "error=\"%s\" offset=%zu", error.text,
+                         error.offset);
+    }
+    hub__buffer_dispose(&full);
+    return err;
+}
+
+hub_status_t hub_publish(hub_t *hub, hub_str_t topic, hub_str_t event, hub_payload_t payload)
+{
+    hub_message_t *msg;
+    hub_status_t err = make_message(hub, topic, event, payload, &msg);
+
+    if (err != HUB_OK)
+        return err;
+    err = hub_bus_publish(hub__root(hub)->bus, msg, NULL);
+    hub_message_release(msg);
+    return err;
+}
+
+hub_status_t hub_emit(hub_t *hub, hub_str_t topic, hub_str_t event, hub_payload_t payload)
+{
+    hub_message_t *msg;
+    hub_status_t err = make_message(hub, topic, event, payload, &msg);
+
+    if (err != HUB_OK)
+        return err;
+    err = hub_bus_emit(hub__root(hub)->bus, msg, NULL);
+    hub_message_release(msg);
+    return err;
+}
+
+/* The worker of the calling thread if it serves this hub, else any. Under the lock. */
+static hub__worker_t *some_worker(hub_t *root)
+{
+    hub__worker_t *any = NULL;
+
+    for (unsigned i = 0, seen = 0; seen != root->worker_count && i != HUB__WORKERS_MAX; ++i) {
+        if (root->workers[i] == NULL)
+            continue;
+        if (hub__worker_is_here(root->workers[i]))
+            return root->workers[i];
+        any = root->workers[i];
+        ++seen;
+    }
+    return any;
+}
+
+hub_status_t hub_publish_counted(hub_t *hub, hub_str_t topic, hub_str_t event,
+                                 hub_payload_t payload, hub_on_published_cb on_published,
+                                 void *user)
+{
+    hub_bus_publish_options_t options = {.on_published = on_published, .user = user};
+    hub_t *root = hub__root(hub);
+    hub__worker_t *worker;
+    hub_message_t *msg;
+    hub_status_t err = make_message(hub, topic, event, payload, &msg);
+
+    if (err != HUB_OK)
+        return err;
+    pthread_mutex_lock(&root->lock);
+    worker = some_worker(root);
+    pthread_mutex_unlock(&root->lock);
+    if (worker == NULL) {
+        err = HUB_ECLOSED;
+    } else {
+        options.executor = &worker->executor;
+        err = hub_bus_publish(root->bus, msg, &options);
+    }
+    hub_message_release(msg);
+    return err;
+}
+
+/* ---- to a connection, from any thread ---- */
+
+typedef enum hub__errand_kind {
+    HUB__ERRAND_CLOSE,
+    HUB__ERRAND_PUSH,
+    HUB__ERRAND_REPLY,
+    HUB__ERRAND_JOIN,
+    HUB__ERRAND_RESUME,
+} hub__errand_kind_t;
+
+/* Something to be done on the loop of a connection. */
+typedef struct hub__errand {
+    hub_task_t task;
+    hub__worker_t *worker;
+    hub_t *root;
+    hub__errand_kind_t kind;
+    uint64_t local;     /* of one connection; 0: all of an identity */
+    hub_str_t identity;
+    unsigned close_code;
+    hub_token_t token;
+    hub_status_t code;  /* of an error reply; HUB_OK: not one */
+    bool accepted;
+    hub_str_t topic, event, reason;
+    hub_payload_t payload;
+    char text[]; /* the spans above */
+} hub__errand_t;
+
+static void discard_errand(hub_task_t *task)
+{
+    free(HUB__CONTAINER(task, hub__errand_t, task));
+}
+
+static void push_to(hub_conn_t *conn, const hub__errand_t *errand)
+{
+    hub_member_t *member = hub_conn_member(conn, errand->topic);
+
+    if (member != NULL)
+        (void)hub_member_push(member, errand->event, errand->payload);
+}
+
+static void do_errand(hub_conn_t *conn, const hub__errand_t *errand)
+{
+    hub__session_t *session = &conn->session;
+
+    if (conn->seat->endpoint->hub != errand->root || !hub__conn_is_open(conn))
+        return;
+    switch (errand->kind) {
+    case HUB__ERRAND_CLOSE:
+        hub__conn_want_close(conn, HUB_DISCONNECT_SERVER, errand->close_code, errand->reason);
+        break;
+    case HUB__ERRAND_PUSH:
+        push_to(conn, errand);
+        break;
+    case HUB__ERRAND_REPLY:
+        hub__session_reply_later(session, &errand->token, HUB_STR("ok"), errand->code,
+                                 errand->payload);
+        break;
+    case HUB__ERRAND_JOIN:
+        hub__session_join_later(session, &errand->token, errand->accepted, errand->payload);
+        break;
+    case HUB__ERRAND_RESUME:
+        hub__session_resume(session, &errand->token);
+        break;
+    }
+}
+
+static void run_errand(hub_task_t *task)
+{
+    hub__errand_t *errand = HUB__CONTAINER(task, hub__errand_t, task);
+    hub__worker_t *worker = errand->worker;
+
+    if (errand->identity.len == 0) {
+        hub_conn_t *conn = hub__worker_conn(worker, errand->local);
+
+        if (conn != NULL)
+            do_errand(conn, errand);
+    } else {
+        uint64_t hash = hub__hash(errand->identity);
+
+        for (hub__table_node_t *node = hub__table_chain(&worker->identities, hash); node != NULL;
+             node = node->next) {
+            hub__conn_extra_t *extra = HUB__CONTAINER(node, hub__conn_extra_t, identity_node);
+
+            if (node->hash == hash && hub_str_equals(extra->identity, errand->identity))
+                do_errand(extra->conn, errand);
+        }
+    }
+    free(errand);
+}
+
+/* Copies an errand with all its text. */
+static hub__errand_t *copy_errand(const hub__errand_t *given)
+{
+    size_t size = given->identity.len + given->topic.len + given->event.len + given->reason.len +
+                  given->payload.bytes.len;
+    hub__errand_t *errand = malloc(sizeof(*errand) + size);
+    hub_str_t *spans[5];
+    char *at;
+
+    if (errand == NULL)
+        return NULL;
+    *errand = *given;
+    spans[0] = &errand->identity;
+    spans[1] = &errand->topic;
+    spans[2] = &errand->event;
+    spans[3] = &errand->reason;
+    spans[4] = &errand->payload.bytes;
+    at = errand->text;
+    for (size_t i = 0; i != 5; ++i) {
+        if (spans[i]->len != 0)
+            memcpy(at, spans[i]->base, spans[i]->len);
+        spans[i]->base = at;
+        at += spans[i]->len;
+    }
+    errand->task = (hub_task_t){.run = run_errand, .discard = discard_errand};
+    return errand;
+}
+
+/* Closes are never refused for want of room in a mailbox. */
+static hub_status_t send_errand(hub__worker_t *worker, const hub__errand_t *given)
+{
+    hub__errand_t *errand = copy_errand(given);
+    hub_status_t err;
+
+    if (errand == NULL)
+        return HUB_ENOMEM;
+    errand->worker = worker;
+    err = worker->executor.post(&worker->executor, &errand->task,
+                                errand->kind != HUB__ERRAND_PUSH);
+    if (err != HUB_OK)
+        free(errand);
+    return err;
+}
+
+hub__worker_t *hub__worker_of(hub_t *root, hub_conn_id_t id)
+{
+    uint64_t index = (id.local >> 54) - 1;
+
+    if (id.node != root->node || index >= HUB__WORKERS_MAX)
+        return NULL;
+    return root->workers[index];
+}
+
+static hub_status_t to_conn(hub_t *hub, hub_conn_id_t id, hub__errand_t *errand)
+{
+    hub_t *root = hub__root(hub);
+    hub__worker_t *worker;
+    hub_status_t err;
+
+    errand->root = root;
+    errand->local = id.local;
+    pthread_mutex_lock(&root->lock);
+    worker = hub__worker_of(root, id);
+    err = worker != NULL              ? send_errand(worker, errand)
+          : id.node == root->node     ? HUB_ECLOSED
+                                      : HUB_ENOTFOUND;
+    pthread_mutex_unlock(&root->lock);
+    return err;
+}
+
+static hub_status_t to_identity(hub_t *hub, hub_str_t identity, hub__errand_t *errand)
+{
+    hub_t *root = hub__root(hub);
+    hub_status_t err = HUB_OK;
+
+    if (identity.len == 0)
+        return HUB_EINVAL;
+    errand->root = root;
+    errand->identity = identity;
+    pthread_mutex_lock(&root->lock);
+    if (root->worker_count == 0)
+        err = HUB_ECLOSED;
+    for (unsigned i = 0; i != HUB__WORKERS_MAX; ++i)
+        if (root->workers[i] != NULL) {
+            hub_status_t sent = send_errand(root->workers[i], errand);
+
+            err = err == HUB_OK ? sent : err;
+        }
+    pthread_mutex_unlock(&root->lock);
+    return err;
+}
+
+hub_status_t hub_conn_close_id(hub_t *hub, hub_conn_id_t id, unsigned code, hub_str_t reason)
+{
+    return to_conn(hub, id,
+                   &(hub__errand_t){.kind = HUB__ERRAND_CLOSE,
+                                    .close_code = hub__close_code_valid(code) ? code : 1011,
+                                    .reason = reason});
+}
+
+/* A push is judged by its connection's format there; what no format could carry is refused here. */
+static hub_status_t check_push(hub_str_t event, hub_payload_t payload)
+{
+    hub_error_t error;
+
+    if (event.len == 0 || event.len > UINT8_MAX || !hub_utf8_valid(event))
+        return HUB_EINVAL;
+    return hub_payload_check(payload, HUB_JSON_DEPTH_MAX, &error);
+}
+
+/* An included hub names topics without its prefixes. */
+static hub_status_t push(hub_t *hub, hub_conn_id_t id, hub_str_t identity, hub_str_t topic,
+                         hub_str_t event, hub_payload_t payload)
+{
+    hub_t *root = hub__root(hub);
+    hub__buffer_t full = {0};
+    hub__errand_t errand = {.kind = HUB__ERRAND_PUSH, .event = event, .payload = payload};
+    hub_status_t err;
+
+    if ((err = check_push(event, payload)) == HUB_OK &&
+        (err = full_topic(hub, topic, &full)) == HUB_OK) {
+        errand.topic = hub__buffer_str(&full);
+        errand.topic.base += root->bus_prefix.len;
+        errand.topic.len -= root->bus_prefix.len;
+        err = identity.base == NULL ? to_conn(hub, id, &errand)
+                                    : to_identity(hub, identity, &errand);
+    }
+    hub__buffer_dispose(&full);
+    return err;
+}
+
+hub_status_t hub_conn_push_id(hub_t *hub, hub_conn_id_t id, hub_str_t topic, hub_str_t event,
+                              hub_payload_t payload)
+{
+    return push(hub, id, (hub_str_t){0}, topic, event, payload);
+}
+
+hub_status_t hub_push_identity(hub_t *hub, hub_str_t identity, hub_str_t topic, hub_str_t event,
+                               hub_payload_t payload)
+{
+    if (identity.len == 0)
+        return HUB_EINVAL;
+    return push(hub, (hub_conn_id_t){0}, identity, topic, event, payload);
+}
+
+hub_status_t hub_disconnect(hub_t *hub, hub_str_t identity)
+{
+    return to_identity(hub, identity,
+                       &(hub__errand_t){.kind = HUB__ERRAND_CLOSE, .close_code = 1001});
+}
+
+static hub_status_t by_token(hub_t *hub, const hub_token_t *token, uint8_t kind,
+                             hub__errand_t *errand)
+{
+    hub_error_t error;
+    hub_status_t err;
+
+    if (token->_kind != kind)
+        return HUB_EINVAL;
+    if (errand->payload.bytes.base != NULL &&
+        (err = hub_payload_check(errand->payload, HUB_JSON_DEPTH_MAX, &error)) != HUB_OK)
+        return err;
+    errand->token = *token;
+    return to_conn(hub, token->_conn, errand);
+}
+
+hub_status_t hub_reply(hub_t *hub, const hub_token_t *token, hub_payload_t response)
+{
+    return by_token(hub, token, HUB__TOKEN_REPLY,
+                    &(hub__errand_t){.kind = HUB__ERRAND_REPLY, .payload = response});
+}
+
+hub_status_t hub_reply_error(hub_t *hub, const hub_token_t *token, hub_status_t code,
+                             hub_payload_t detail)
+{
+    return by_token(hub, token, HUB__TOKEN_REPLY,
+                    &(hub__errand_t){.kind = HUB__ERRAND_REPLY,
+                                     .code = code != HUB_OK ? code : HUB_EINTERNAL,
+                                     .payload = detail});
+}
+
+hub_status_t hub_join_accept(hub_t *hub, const hub_token_t *token, hub_payload_t response)
+{
+    return by_token(
+        hub, token, HUB__TOKEN_JOIN,
+        &(hub__errand_t){.kind = HUB__ERRAND_JOIN, .accepted = true, .payload = response});
+}
+
+hub_status_t hub_join_reject(hub_t *hub, const hub_token_t *token, hub_payload_t detail)
+{
+    return by_token(hub, token, HUB__TOKEN_JOIN,
+                    &(hub__errand_t){.kind = HUB__ERRAND_JOIN, .payload = detail});
+}
+
+hub_status_t hub_resume(hub_t *hub, const hub_token_t *token)
+{
+    return by_token(hub, token, HUB__TOKEN_RESUME,
+                    &(hub__errand_t){.kind = HUB__ERRAND_RESUME});
+}
+
+/* ---- the short form ---- */
+
+void hub_stop(hub_t *hub)
+{
+    hub_server_t *server = hub__root(hub)->server;
+
+    if (server != NULL)
+        hub_server_stop(server);
+}
+
+hub_status_t hub_run(hub_t *hub, const char *address)
+{
+    hub_server_t *server = NULL;
+    hub_status_t err = hub_server_create(NULL, &server);
+
+    if (err == HUB_OK)
+        err = hub_server_mount(server, hub, NULL);
+    if (err == HUB_OK)
+        err = hub_server_listen(server, address);
+    if (err == HUB_OK)
+        err = hub_server_run(server);
+    hub_server_destroy(server);
+    return err;
+}

@@ -1,0 +1,414 @@
+/* hub/internal.h - private: the objects behind the public names, shared by the .c files of this folder. */
+#pragma once
+
+#ifndef H2O_USE_LIBUV
+#define H2O_USE_LIBUV 0
+#endif
+
+#include <h2o.h>
+#include <h2o/http1.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "hub/frame.h"
+#include "hub/session.h"
+
+typedef struct hub__worker hub__worker_t;
+typedef struct hub__endpoint hub__endpoint_t;
+typedef struct hub__topic hub__topic_t;
+typedef struct hub__pool hub__pool_t;
+typedef struct hub__seat hub__seat_t;
+
+#define HUB__WORKERS_MAX 1000u
+
+/* ---- hub.c ---- */
+
+typedef struct hub__hook_row {
+    struct hub__hook_row *next;
+    hub_hook_cb on_hook;
+    void *user;
+} hub__hook_row_t;
+
+typedef struct hub__include {
+    struct hub__include *next;
+    hub_t *sub;
+    char *prefix;
+} hub__include_t;
+
+struct hub {
+    char *name;
+    void *user;
+    hub_t *parent; /* under which it is included; NULL: a root */
+    char *prefix;  /* there */
+    hub__channel_t *channels;
+    hub__include_t *includes;
+    hub__hook_row_t *hooks[HUB_HOOK_COUNT];
+    size_t offload_threads, offload_queue;
+    /* of a root: */
+    uint64_t node;
+    hub_bus_t *bus;
+    bool owns_bus;
+    hub_str_t bus_prefix; /* before its topics on a bus that it shares; else absent */
+    hub__router_t *router;
+    hub__pool_t *pool;
+    hub_server_t *server;
+    bool hooks_any[HUB_HOOK_COUNT]; /* of this hub or any included one */
+    _Atomic bool started;
+    pthread_mutex_t lock; /* workers */
+    hub__worker_t *workers[HUB__WORKERS_MAX];
+    unsigned worker_count;
+};
+
+hub_t *hub__root(hub_t *hub);
+/* Compiles the router; a second call does nothing. */
+hub_status_t hub__start(hub_t *root, hub_error_t *error);
+hub_status_t hub__worker_join(hub_t *root, hub__worker_t *worker); /* attaches it to the hub's bus */
+void hub__worker_leave_hub(hub_t *root, hub__worker_t *worker);
+/* The worker of a connection id or a token; NULL: not of this node, or gone. */
+hub__worker_t *hub__worker_of(hub_t *root, hub_conn_id_t id);
+hub_status_t hub__run_hooks(hub_t *hub, hub_hook_event_t *event);
+
+/* ---- outgoing frames ---- */
+
+/* Appends one websocket frame with this body. */
+hub_status_t hub__run_append(hub__run_t *run, unsigned first, hub_str_t body);
+/* Appends one envelope as one websocket frame. HUB_EPAYLOAD: this dialect cannot carry it. */
+hub_status_t hub__run_encode(hub__run_t *run, const hub__dialect_t *dialect,
+                             const hub__outgoing_t *out);
+
+/* ---- worker.c ---- */
+
+typedef struct hub__slot {
+    hub_conn_t *conn; /* NULL: free */
+    uint32_t generation;
+    uint32_t next_free;
+} hub__slot_t;
+
+typedef struct hub__attached {
+    struct hub__attached *next;
+    hub_t *hub;
+    unsigned endpoints;
+} hub__attached_t;
+
+struct hub__worker {
+    hub_executor_t executor; /* first */
+    unsigned index;
+    bool mounted;  /* the program runs the loop: turns end with each entry */
+    bool stopping; /* no new connections */
+    bool stopped;  /* all connections are gone, the thread may end */
+    bool emits_waiting;
+    bool in_turn_end;
+    unsigned depth;
+    _Atomic(void *) home; /* the thread it lives on */
+    h2o_loop_t *loop;
+    h2o_context_t *context;
+    hub_server_t *server; /* NULL: mounted */
+    h2o_socket_t *wake_socket, *timer_socket;
+    int wake_fd, timer_fd;
+
+    pthread_mutex_t lock; /* the mailbox */
+    hub_task_t *mail_first, **mail_last;
+    size_t mail_count, mail_limit;
+    bool mail_closed, mail_signalled;
+
+    hub__wheel_t *wheel;
+    uint64_t armed_for; /* what the timerfd is set to */
+    uint64_t now_ms;
+    uint64_t turn_us;
+
+    hub__slot_t *slots;
+    uint32_t slot_count, slot_free, conn_count;
+    uint32_t next_serial;
+    hub__table_t topics, identities, requests;
+    hub__topic_t *dirty_first, **dirty_last;
+    hub_conn_t *flush_first, **flush_last;
+    hub_conn_t *due_first, **due_last; /* closes and sessions to go on at the end of the turn */
+    uint32_t next_tag;
+    uint64_t next_request;
+
+    hub__run_t *run; /* frames of single connections made in this turn */
+    hub__match_scratch_t *match_scratch;
+    hub__envelope_scratch_t scratch;
+    char *read_buffer;
+    char text[2048]; /* for accessors that return borrowed text */
+    hub_str_t opening_query; /* of the connection whose on_open runs */
+    hub_conn_t *filling; /* the connection whose read buffer is being walked */
+    size_t jobs_out;
+    hub__attached_t *hubs;
+    hub_stats_t stats;
+
+    void *listening; /* of the server */
+};
+
+#define HUB__READ_BUFFER (64u * 1024)
+#define HUB__RUN_SEAL (64u * 1024)
+
+hub__worker_t *hub__worker_create(unsigned index, h2o_loop_t *loop, size_t mail_limit,
+                                  size_t turn_us);
+void hub__worker_destroy(hub__worker_t *worker);
+/* Around everything that a loop calls. */
+void hub__worker_enter(hub__worker_t *worker);
+void hub__worker_leave(hub__worker_t *worker);
+/* At the end of each turn: what waited, fan-out, writes, timers. */
+void hub__worker_end_turn(hub__worker_t *worker);
+/* Something waits for the end of the turn: on a foreign loop nobody else would come by. */
+void hub__worker_touch(hub__worker_t *worker);
+static inline bool hub__worker_has_more(const hub__worker_t *worker)
+{
+    return worker->flush_first != NULL || worker->due_first != NULL || worker->dirty_first != NULL;
+}
+uint64_t hub__monotonic_ms(void);
+uint64_t hub__monotonic_us(void);
+/* The run that frames of single connections go to; NULL when out of memory. */
+hub__run_t *hub__worker_run(hub__worker_t *worker);
+/* The calling thread is the worker's from now on. */
+void hub__worker_settle_here(hub__worker_t *worker);
+bool hub__worker_is_here(const hub__worker_t *worker); /* Any thread. */
+/* A mounted worker that has stopped, outside its callbacks: frees it. */
+void hub__h2o_worker_gone(hub__worker_t *worker);
+/* The bus of this hub delivers here. */
+hub_status_t hub__worker_attach(hub__worker_t *worker, hub_t *hub);
+void hub__worker_detach(hub__worker_t *worker, hub_t *hub);
+
+hub_status_t hub__worker_slot_take(hub__worker_t *worker, hub_conn_t *conn, uint64_t *ret_local);
+void hub__worker_slot_free(hub__worker_t *worker, uint64_t local);
+hub_conn_t *hub__worker_conn(hub__worker_t *worker, uint64_t local);
+
+/* ---- fanout.c ---- */
+
+typedef struct hub__group {
+    hub_member_t *first;
+    uint32_t count;
+    hub__run_t *run; /* of this turn */
+} hub__group_t;
+
+/* A message of this turn that filters have to see. */
+typedef struct hub__filtered {
+    hub_message_t *msg;
+    struct {
+        uint32_t start, end;
+    } frames[HUB__DIALECT_COUNT]; /* empty where it was not encoded */
+} hub__filtered_t;
+
+/* A publish that wants to know what became of it. */
+typedef struct hub__counted {
+    hub_bus_ack_t *ack;
+    hub_publish_counts_t counts;
+} hub__counted_t;
+
+/* A publish made by a filter of its own topic. */
+typedef struct hub__later {
+    struct hub__later *next;
+    hub_message_t *msg;
+    hub_bus_ack_t *ack;
+} hub__later_t;
+
+struct hub__topic {
+    hub__table_node_t node;
+    hub__worker_t *worker;
+    hub_t *hub; /* root */
+    hub_bus_sub_t *sub;
+    hub__group_t groups[HUB__DIALECT_COUNT];
+    uint32_t filters; /* members with on_update */
+    uint32_t tag;
+    hub__filtered_t *messages;
+    uint32_t message_count, message_capacity;
+    hub__counted_t *acks;
+    uint32_t ack_count, ack_capacity;
+    hub__later_t *later_first, *later_last;
+    hub__topic_t *dirty_next;
+    bool dirty;
+    bool settling;
+    uint16_t name_len;
+    char name[];
+};
+
+hub_status_t hub__fanout_subscribe(hub__worker_t *worker, hub_t *root, hub_member_t *member);
+/* Settles the member first. */
+void hub__fanout_unsubscribe(hub_member_t *member);
+/* What was published in this turn goes to the member's outbox now, before a frame of its own. */
+void hub__fanout_settle_member(hub_member_t *member);
+/* At the end of the turn. */
+void hub__fanout_settle(hub__worker_t *worker);
+
+/* ---- conn.c ---- */
+
+typedef struct hub__transport {
+    const char *name;
+    /* Writes what the outbox holds as far as it goes now. The connection may be gone after it. */
+    void (*flush)(hub_conn_t *conn);
+    void (*pause)(hub_conn_t *conn, bool paused);
+    /* Queues the goodbye; when everything has left, ends the transport and then the connection. `code` 0: without one. */
+    void (*close)(hub_conn_t *conn, unsigned code, hub_str_t reason);
+    void (*ping)(hub_conn_t *conn);
+    /* Releases what the transport holds, at once. */
+    void (*dispose)(hub_conn_t *conn);
+} hub__transport_t;
+
+typedef enum hub__conn_state {
+    HUB__CONN_OPEN,
+    HUB__CONN_CLOSING,  /* its session has ended; what is queued, then the close frame */
+    HUB__CONN_LINGERING, /* all was sent, its write side is shut; input is discarded */
+} hub__conn_state_t;
+
+typedef struct hub__conn_extra {
+    hub__table_node_t identity_node;
+    hub_conn_t *conn;
+    hub_str_t identity;
+    hub_attribute_t *attributes; /* names and values in `text` */
+    size_t attribute_count;
+    hub_str_t query;
+    hub_str_t protocol;
+    void *user;
+    void (*on_free)(void *user);
+    uint64_t expires_at_ms; /* 0: never */
+    bool has_identity;
+    char text[];
+} hub__conn_extra_t;
+
+struct hub_conn {
+    hub__session_t session; /* first; unused on raw routes */
+    hub__seat_t *seat;
+    const hub__transport_t *transport;
+    h2o_socket_t *socket;
+    hub__frame_reader_t reader;
+    hub__outbox_t outbox;
+    hub_conn_t *flush_next, *due_next;
+    hub__timer_t timer;
+    hub__conn_extra_t *extra; /* NULL: nothing special about it */
+    uint64_t local;
+    uint32_t last_seen; /* low bits of milliseconds */
+    uint32_t ping_at;
+    uint32_t unfinished_since;
+    uint16_t close_code;
+    uint8_t close_why;
+    uint8_t state;
+    bool flushing : 1;  /* in the flush list */
+    bool due : 1;       /* in the due list */
+    bool blocked : 1;   /* waits for the socket to become writable */
+    bool close_wanted : 1;
+    bool lost : 1;      /* nothing can be written any more */
+    bool pinged : 1;
+    bool unfinished : 1;
+    bool client_closed : 1;
+    bool destroyed : 1; /* freed when the lists let go of it */
+    bool opened : 1;
+    char *close_reason; /* allocated; NULL: none */
+};
+
+/* What a new connection is given. Borrowed. */
+typedef struct hub__conn_birth {
+    hub__seat_t *seat;
+    const hub__dialect_t *dialect;
+    const hub__transport_t *transport;
+    h2o_socket_t *socket;
+    const hub_grant_t *grant; /* its user and on_free are taken */
+    hub_str_t query;
+    hub_str_t protocol;
+} hub__conn_birth_t;
+
+/* NULL: no memory or no slot; the grant's user is freed. */
+hub_conn_t *hub__conn_create(const hub__conn_birth_t *birth);
+/* on_open, hooks. */
+void hub__conn_open(hub_conn_t *conn);
+/* A complete message. */
+void hub__conn_message(hub_conn_t *conn, hub_str_t bytes, bool binary);
+/* Queues a range; enforces the outbox's bounds. */
+hub_status_t hub__conn_enqueue(hub_conn_t *conn, hub__run_t *run, uint32_t start, uint32_t end,
+                               uint32_t messages, uint32_t tag);
+/* Queues one frame outside any bound of messages: control frames. */
+void hub__conn_control(hub_conn_t *conn, hub__opcode_t opcode, hub_str_t payload);
+void hub__conn_want_flush(hub_conn_t *conn);
+/* Asks for the end: done when the callback at hand has returned. The first reason counts. */
+void hub__conn_want_close(hub_conn_t *conn, hub_disconnect_reason_t why, unsigned code,
+                          hub_str_t reason);
+/* The transport is gone: ends now. Not inside a callback. */
+void hub__conn_lost(hub_conn_t *conn, hub_disconnect_reason_t why);
+/* Does what was asked for. */
+void hub__conn_proceed(hub_conn_t *conn);
+/* The last byte has left and the peer is done, or its time is up: frees it. */
+void hub__conn_destroy(hub_conn_t *conn);
+/* A sign of life. */
+void hub__conn_seen(hub_conn_t *conn);
+void hub__conn_rearm(hub_conn_t *conn);
+void hub__conn_on_sent(const hub_message_t *note, void *conn);
+hub__worker_t *hub__conn_worker(const hub_conn_t *conn);
+static inline bool hub__conn_is_open(const hub_conn_t *conn)
+{
+    return conn->state == HUB__CONN_OPEN && !conn->close_wanted;
+}
+
+/* ---- websocket.c ---- */
+
+extern const hub__transport_t hub__websocket;
+/* Takes over a socket after its 101; `early` came behind the request. */
+void hub__websocket_start(hub_conn_t *conn, hub_str_t early);
+
+/* ---- endpoint.c ---- */
+
+/* What is mounted at a path of a server: a hub, or a raw route. Immutable after the start. */
+struct hub__endpoint {
+    hub__endpoint_t *next;
+    hub_t *hub;  /* root; NULL: raw */
+    char *path;  /* NULL: any (mounted under the program's own path) */
+    char *path_suffix; /* the second form; NULL: none */
+    hub_endpoint_options_t options; /* deep copy, limits resolved */
+    hub_raw_options_t raw;
+    hub__frame_limits_t frame_limits;
+};
+
+/* An endpoint on a worker. */
+struct hub__seat {
+    hub__session_host_t host;
+    hub__worker_t *worker;
+    hub__endpoint_t *endpoint;
+    hub__seat_t *next;
+};
+
+hub_status_t hub__endpoint_create(hub_t *hub, const hub_endpoint_options_t *options,
+                                  const hub_raw_options_t *raw, const char *path,
+                                  hub__endpoint_t **ret_endpoint, hub_error_t *error);
+void hub__endpoint_destroy(hub__endpoint_t *endpoint);
+bool hub__endpoint_has_path(const hub__endpoint_t *endpoint, hub_str_t path);
+hub__seat_t *hub__seat_create(hub__worker_t *worker, hub__endpoint_t *endpoint);
+void hub__seat_destroy(hub__seat_t *seat);
+/* Handles a request for the endpoint's path to its end: the 101 or a refusal. */
+void hub__endpoint_request(hub__seat_t *seat, h2o_req_t *req);
+/* Answers a plain refusal. */
+void hub__http_refuse(h2o_req_t *req, int status, const char *content_type, hub_str_t body);
+/* Deferred authorizations that are still open on a worker end. */
+void hub__endpoint_forget_requests(hub__worker_t *worker);
+hub_str_t hub__peer_text(h2o_socket_t *socket, char *buffer, size_t size);
+
+extern const hub__session_io_t hub__conn_session_io;
+
+/* ---- offload.c ---- */
+
+hub__pool_t *hub__pool_create(size_t threads, size_t queue);
+/* Waits for what runs; what has not begun comes back cancelled. */
+void hub__pool_destroy(hub__pool_t *pool);
+/* Takes the job on HUB_OK. HUB_ELIMIT: the queue is full. */
+hub_status_t hub__pool_submit(hub__pool_t *pool, hub__job_t *job);
+
+/* ---- route.c, server.c ---- */
+
+typedef struct hub__route_row hub__route_row_t;
+
+/* Dispatches one request of a server's own listeners. */
+void hub__route_request(hub_server_t *server, hub__worker_t *worker, h2o_req_t *req);
+void hub__routes_destroy(hub__route_row_t *rows);
+hub__seat_t *hub__server_seats(hub__worker_t *worker);
+hub__route_row_t **hub__server_routes(hub_server_t *server);
+hub_status_t hub__server_add_endpoint(hub_server_t *server, hub__endpoint_t *endpoint,
+                                      hub_error_t *error);
+const hub_server_limits_t *hub__server_limits(const hub_server_t *server);
+hub_status_t hub__server_check_open(hub_server_t *server, const char *what); /* HUB_EBUSY once started */
+bool hub__server_is_stopping(const hub_server_t *server);
+/* Counts a websocket in or out; false: the limit is reached. */
+bool hub__server_conn_opened(hub_server_t *server);
+void hub__server_conn_closed(hub_server_t *server);
+/* A socket of our listener has become a websocket. */
+void hub__server_upgraded(hub__worker_t *worker, h2o_socket_t *socket);
+/* A worker whose last connection is gone while it stops. */
+void hub__worker_check_stopped(hub__worker_t *worker);
+hub_bus_t *hub__server_first_bus(const hub_server_t *server);

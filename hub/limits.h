@@ -1,0 +1,93 @@
+/* hub/limits.h - every limit that is on by default, in one list: option, default, ceiling, what
+ * happens at it.
+ *
+ * Zero in an option means its default; HUB_OFF switches it off where `off` is allowed. A value past
+ * the ceiling is an error that names the option. Units are in the names. */
+#pragma once
+
+#include "bus/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define HUB_OFF SIZE_MAX
+
+/* X(name, default, ceiling, may be off, at the limit) - per endpoint */
+#define HUB_LIMIT_MAP(X)                                                                           \
+    X(message_bytes, 65536, 67108864, false, "close 1009")                                         \
+    X(fragments, 64, 1024, true, "close 1008")                                                     \
+    X(unfinished_ms, 10000, 60000, true, "close 1008")                                             \
+    X(topic_bytes, 255, 1024, false, "error bad_topic")                                            \
+    X(event_bytes, 64, 255, false, "error event_not_found")                                        \
+    X(ref_bytes, 32, 64, false, "error invalid_payload")                                           \
+    X(envelope_depth, 8, 256, false, "error invalid_payload")                                      \
+    X(payload_depth, 64, 256, false, "error invalid_payload")                                      \
+    X(bad_envelopes, 10, 1000000, true, "close 1008")                                              \
+    X(topics, 128, 4096, false, "error limit")                                                     \
+    X(outbox_bytes, 1048576, 268435456, false, "close 4008")                                       \
+    X(outbox_messages, 4096, 1048576, true, "close 4008")                                          \
+    X(ping_ms, 25000, 3600000, true, "a ping is sent")                                             \
+    X(pong_ms, 8000, 600000, false, "closed")                                                      \
+    X(idle_ms, 60000, 86400000, true, "close 1001")                                                \
+    X(close_ms, 2000, 10000, false, "TCP is closed")
+
+/* X(name, default, ceiling, may be off, at the limit) - per endpoint, accepted from the version
+ * that keeps them; until then any value but 0 and HUB_OFF is refused, so that nobody relies on what
+ * is not there */
+#define HUB_LIMIT_LATER_MAP(X)                                                                     \
+    X(messages_per_s, 100, 1000000, true, "error rate, close 1008")                                \
+    X(messages_burst, 200, 1000000, true, "error rate, close 1008")                                \
+    X(bytes_per_s, 262144, 1073741824, true, "reading pauses")                                     \
+    X(bytes_burst, 1048576, 1073741824, true, "reading pauses")                                    \
+    X(joins_per_s, 20, 1000000, true, "error rate")                                                \
+    X(joins_burst, 128, 1000000, true, "error rate")                                               \
+    X(controls_per_s, 10, 1000000, true, "close 1008")                                             \
+    X(controls_burst, 20, 1000000, true, "close 1008")                                             \
+    X(outbox_age_ms, 10000, 600000, true, "close 4008")                                            \
+    X(conns_per_identity, 32, 1000000, true, "the oldest is closed, 4029")                         \
+    X(unjoined_ms, SIZE_MAX, 600000, true, "close 4001")
+
+typedef struct hub_limits {
+#define HUB_LIMIT_FIELD(name, value, ceiling, off, at_limit) size_t name;
+    HUB_LIMIT_MAP(HUB_LIMIT_FIELD)
+    HUB_LIMIT_LATER_MAP(HUB_LIMIT_FIELD)
+#undef HUB_LIMIT_FIELD
+} hub_limits_t;
+
+/* X(name, default, ceiling, may be off, at the limit) - per server */
+#define HUB_SERVER_LIMIT_MAP(X)                                                                    \
+    X(connections, 10000, 1048576, true, "503 with Retry-After; at most nofile - 64")              \
+    X(pre_upgrade, 1024, 65536, false, "the oldest unfinished one is closed")                      \
+    X(head_bytes, 16384, 417792, false, "431")                                                     \
+    X(head_fields, 64, 64, false, "431")                                                           \
+    X(path_bytes, 2048, 16384, false, "414")                                                       \
+    X(body_bytes, 1048576, 16777216, false, "413")                                                 \
+    X(request_ms, 10000, 60000, false, "closed")                                                   \
+    X(mailbox_messages, 65536, 16777216, false, "a gap for that worker's members")                 \
+    X(drain_ms, 5000, 600000, false, "what is left is cut")
+
+/* X(name, default, ceiling, may be off, at the limit) - per server, as HUB_LIMIT_LATER_MAP */
+#define HUB_SERVER_LIMIT_LATER_MAP(X)                                                              \
+    X(conns_per_ip, SIZE_MAX, 1048576, true, "429")                                                \
+    X(connects_per_ip_per_s, SIZE_MAX, 1048576, true, "429")                                       \
+    X(write_stall_ms, 30000, 600000, false, "closed")                                              \
+    X(memory_budget_bytes, SIZE_MAX, SIZE_MAX, true, "refuse at 80 %, shed at 90 %")               \
+    X(drain_batch, 1000, 1048576, true, "conns closed per 200 ms at the stop")
+
+typedef struct hub_server_limits {
+#define HUB_LIMIT_FIELD(name, value, ceiling, off, at_limit) size_t name;
+    HUB_SERVER_LIMIT_MAP(HUB_LIMIT_FIELD)
+    HUB_SERVER_LIMIT_LATER_MAP(HUB_LIMIT_FIELD)
+#undef HUB_LIMIT_FIELD
+} hub_server_limits_t;
+
+/* Replaces zeros by defaults and checks ceilings. HUB_EINVAL with a text that names the option, its
+ * value and what is allowed. Any thread. */
+HUB_API HUB_MUST_USE hub_status_t hub_limits_resolve(hub_limits_t *limits, hub_error_t *error);
+HUB_API HUB_MUST_USE hub_status_t hub_server_limits_resolve(hub_server_limits_t *limits,
+                                                            hub_error_t *error);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: MIT */
+/* The door: addresses and their sockets, accepting with a pause where descriptors run out, and a watch on the monotonic clock over everyone who came in and has not become a
+ * websocket: h2o's own timeouts follow the wall clock, and it sets no bound to their number. */
+#include "hub/listener.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BACKLOG 4096
+#define ACCEPTS_PER_TURN 64
+#define REARM_MS 100
+#define SEND_BUFFER (128 * 1024)
+#define NOTSENT_LOWAT (64 * 1024)
+#define GRACE_MS 1000 /* h2o's own timeout goes first, with an answer */
+
+struct hub__visitor {
+    hub__visitor_t *next, **prev;
+    hub__reception_t *reception;
+    h2o_socket_t *socket;
+    hub__timer_t timer;
+};
+
+/* ---- addresses ---- */
+
+static hub_status_t fail(hub_error_t *error, const char *address, const char *why)
+{
+    return hub_error_set(error, HUB_ESYSTEM, 0, "listen: address \"%s\": %s", address, why);
+}
+
+static hub_status_t split_address(const char *address, char *host, size_t size, char *port,
+                                  size_t port_size, hub_error_t *error)
+{
+    const char *colon = strrchr(address, ':');
+    size_t host_len = colon != NULL ? (size_t)(colon - address) : 0;
+    char *end;
+    unsigned long number;
+
+    if (colon != NULL && address[0] == '[' && host_len > 1 && address[host_len - 1] == ']') {
+        ++address;
+        host_len -= 2;
+    }
+    if (colon == NULL || host_len >= size || strlen(colon + 1) >= port_size || colon[1] == '\0')
+        return hub_error_set(error, HUB_ESYNTAX, 0,
+                             "listen: address \"%s\" is none of host:port, [ipv6]:port, unix:/path, "
+                             "fd:number",
+                             address);
+    number = strtoul(colon + 1, &end, 10);
+    if (*end != '\0' || number > 65535 || colon[1] < '0' || colon[1] > '9')
+        return hub_error_set(error, HUB_ESYNTAX, 0,
+                             "listen: address \"%s\": \"%s\" is no port (0 to 65535)", address,
+                             colon + 1);
+    memcpy(host, address, host_len);
+    host[host_len] = '\0';
+    strcpy(port, colon + 1);
+    return HUB_OK;
+}
+
+static char *describe(int fd)
+{
+    struct sockaddr_storage address;
+    socklen_t len = sizeof(address);
+    char host[NI_MAXHOST], port[NI_MAXSERV];
+    hub__buffer_t text = {0};
+
+    if (getsockname(fd, (struct sockaddr *)&address, &len) != 0 ||
+        getnameinfo((struct sockaddr *)&address, len, host, sizeof(host), port, sizeof(port),
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+        return NULL;
+    hub__buffer_printf(&text, address.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
+    hub__buffer_append(&text, hub_str_n("", 1));
+    return text.base;
+}
+
+static void tune(int fd)
+{
+    int on = 1, send_buffer = SEND_BUFFER, lowat = NOTSENT_LOWAT;
+
+    /* accepted sockets inherit them; where the kernel does not know one it does without */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof(send_buffer));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat));
+}
+
+static int open_tcp(const struct addrinfo *info, const struct sockaddr *address, bool share)
+{
+    int on = 1;
+    int fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if (fd == -1)
+        return -1;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
+        (share && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0) ||
+        (info->ai_family == AF_INET6 &&
+         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) != 0) ||
+        bind(fd, address, info->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0) {
+        int saved = errno;
+
+        close(fd);
+        errno = saved;
+        return -1;
+    }
+    tune(fd);
+    return fd;
+}
+
+/* The first socket is bound alone, so that a port in use is an error, also against ourselves; then it makes way for those that share. */
+static int open_shared(hub__listener_t *listener, const struct addrinfo *info)
+{
+    struct sockaddr_storage bound;
+    socklen_t len = sizeof(bound);
+    int alone = open_tcp(info, info->ai_addr, false);
+
+    if (alone == -1 || listener->count == 1) {
+        listener->fds[0] = alone;
+        return alone;
+    }
+    if (getsockname(alone, (struct sockaddr *)&bound, &len) != 0) {
+        close(alone);
+        return -1;
+    }
+    close(alone);
+    for (unsigned i = 0; i != listener->count; ++i)
+        if ((listener->fds[i] = open_tcp(info, (struct sockaddr *)&bound, true)) == -1)
+            return -1;
+    return listener->fds[0];
+}
+
+static hub_status_t listen_tcp(hub__listener_t *listener, const char *address, hub_error_t *error)
+{
+    struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                             .ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *info;
+    char host[256], port[8];
+    hub_status_t err = split_address(address, host, sizeof(host), port, sizeof(port), error);
+    int failed;
+
+    if (err != HUB_OK)
+        return err;
+    if ((failed = getaddrinfo(host[0] != '\0' ? host : NULL, port, &hints, &info)) != 0)
+        return fail(error, address, gai_strerror(failed));
+    if (open_shared(listener, info) == -1)
+        err = fail(error, address, strerror(errno));
+    else
+        listener->address = describe(listener->fds[0]);
+    freeaddrinfo(info);
+    return err;
+}
+
+static hub_status_t listen_unix(hub__listener_t *listener, const char *address, hub_error_t *error)
+{
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    const char *path = address + strlen("unix:");
+    int fd;
+
+    if (path[0] == '\0' || strlen(path) >= sizeof(name.sun_path))
+        return hub_error_set(error, HUB_ESYNTAX, 0,
+                             "listen: address \"%s\": a path of 1 to %zu bytes", address,
+                             sizeof(name.sun_path) - 1);
+    strcpy(name.sun_path, path);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd == -1)
+        return fail(error, address, strerror(errno));
+    if (bind(fd, (struct sockaddr *)&name, sizeof(name)) != 0 || listen(fd, BACKLOG) != 0) {
+        int saved = errno;
+
+        close(fd);
+        return fail(error, address, strerror(saved));
+    }
+    for (unsigned i = 0; i != listener->count; ++i)
+        listener->fds[i] = i == 0 ? fd : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    listener->address = hub__str_copy(hub_str(address));
+    listener->unix_path = hub__str_copy(hub_str(path));
+    return HUB_OK;
+}
+
+static hub_status_t listen_inherited(hub__listener_t *listener, const char *address,
+                                     hub_error_t *error)
+{
+    char *end;
+    unsigned long number = strtoul(address + strlen("fd:"), &end, 10);
+    int listening = 0;
+    socklen_t len = sizeof(listening);
+
+    if (end == address + strlen("fd:") || *end != '\0' || number > INT32_MAX)
+        return hub_error_set(error, HUB_ESYNTAX, 0, "listen: address \"%s\": no descriptor number",
+                             address);
+    if (getsockopt((int)number, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) != 0)
+        return fail(error, address, strerror(errno));
+    if (listening == 0)
+        return fail(error, address, "the descriptor is no listening socket");
+    for (unsigned i = 0; i != listener->count; ++i)
+        listener->fds[i] = fcntl((int)number, F_DUPFD_CLOEXEC, 0);
+    if ((listener->address = describe((int)number)) == NULL)
+        listener->address = hub__str_copy(hub_str(address));
+    return HUB_OK;
+}
+
+hub_status_t hub__listener_open(const char *address, unsigned workers, hub__listener_t **ret_listener,
+                                hub_error_t *error)
+{
+    hub__listener_t *listener = hub__alloc_zeroed(sizeof(*listener));
+    hub_status_t err;
+
+    listener->count = workers;
+    listener->fds = hub__alloc(workers * sizeof(*listener->fds));
+    for (unsigned i = 0; i != workers; ++i)
+        listener->fds[i] = -1;
+    if (strncmp(address, "unix:", 5) == 0)
+        err = listen_unix(listener, address, error);
+    else if (strncmp(address, "fd:", 3) == 0)
+        err = listen_inherited(listener, address, error);
+    else
+        err = listen_tcp(listener, address, error);
+    if (err != HUB_OK) {
+        hub__listener_destroy(listener);
+        return err;
+    }
+    *ret_listener = listener;
+    return HUB_OK;
+}
+
+void hub__listener_destroy(hub__listener_t *listener)
+{
+    for (unsigned i = 0; i != listener->count; ++i)
+        if (listener->fds[i] != -1)
+            close(listener->fds[i]);
+    if (listener->unix_path != NULL)
+        unlink(listener->unix_path);
+    free(listener->unix_path);
+    free(listener->address);
+    free(listener->fds);
+    free(listener);
+}
+
+/* ---- visitors ---- */
+
+static void visitor_unlink(hub__visitor_t *visitor)
+{
+    hub__reception_t *reception = visitor->reception;
+
+    if ((*visitor->prev = visitor->next) != NULL)
+        visitor->next->prev = visitor->prev;
+    else
+        reception->last = visitor->prev;
+    --reception->count;
+    HUB__STAT_SUB(&reception->worker->stats, pre_upgrade, 1);
+    hub__timer_disarm(reception->worker->wheel, &visitor->timer);
+    free(visitor);
+}
+
+static void on_visitor_closed(void *data)
+{
+    visitor_unlink(data);
+}
+
+/* h2o owns the socket: it sees the end and closes it. */
+static void show_out(hub__visitor_t *visitor)
+{
+    (void)shutdown(h2o_socket_get_fd(visitor->socket), SHUT_RDWR);
+}
+
+static void on_visitor_due(hub__timer_t *timer, uint64_t now_ms)
+{
+    (void)now_ms;
+    show_out(HUB__CONTAINER(timer, hub__visitor_t, timer));
+}
+
+static void welcome(hub__reception_t *reception, h2o_socket_t *socket)
+{
+    hub__worker_t *worker = reception->worker;
+    hub__visitor_t *visitor = calloc(1, sizeof(*visitor));
+
+    if (visitor == NULL) {
+        h2o_socket_close(socket);
+        return;
+    }
+    if (reception->count >= reception->limit) {
+        HUB__STAT(&worker->stats, pre_upgrade_shed_total);
+        show_out(reception->first);
+    }
+    visitor->reception = reception;
+    visitor->socket = socket;
+    visitor->prev = reception->last;
+    *reception->last = visitor;
+    reception->last = &visitor->next;
+    ++reception->count;
+    HUB__STAT(&worker->stats, pre_upgrade);
+    visitor->timer.on_due = on_visitor_due;
+    hub__timer_arm(worker->wheel, &visitor->timer,
+                   worker->now_ms + reception->request_ms + GRACE_MS);
+    socket->on_close.cb = on_visitor_closed;
+    socket->on_close.data = visitor;
+    h2o_accept(&reception->accept, socket);
+}
+
+void hub__reception_busy(h2o_socket_t *socket, uint64_t until_ms)
+{
+    hub__visitor_t *visitor = socket->on_close.data;
+
+    if (socket->on_close.cb == on_visitor_closed)
+        hub__timer_arm(visitor->reception->worker->wheel, &visitor->timer, until_ms);
+}
+
+void hub__reception_release(h2o_socket_t *socket)
+{
+    if (socket->on_close.cb != on_visitor_closed)
+        return;
+    visitor_unlink(socket->on_close.data);
+    socket->on_close.cb = NULL;
+    socket->on_close.data = NULL;
+}
+
+/* ---- accepting ---- */
+
+static void on_acceptable(h2o_socket_t *listener, const char *err);
+
+static void pause_accepting(hub__reception_t *reception)
+{
+    hub__worker_t *worker = reception->worker;
+
+    HUB__STAT(&worker->stats, accept_pauses_total);
+    hub_log_peer(HUB_LOG_WARN, "server.accept_paused", "worker=%u error=\"%s\"", worker->index,
+                 strerror(errno));
+    for (unsigned i = 0; i != reception->socket_count; ++i)
+        h2o_socket_read_stop(reception->sockets[i]);
+    hub__timer_arm(worker->wheel, &reception->rearm, worker->now_ms + REARM_MS);
+}
+
+static void on_rearm(hub__timer_t *timer, uint64_t now_ms)
+{
+    hub__reception_t *reception = HUB__CONTAINER(timer, hub__reception_t, rearm);
+
+    (void)now_ms;
+    for (unsigned i = 0; i != reception->socket_count; ++i)
+        h2o_socket_read_start(reception->sockets[i], on_acceptable);
+}
+
+static void on_acceptable(h2o_socket_t *listener, const char *err)
+{
+    hub__reception_t *reception = listener->data;
+
+    (void)err;
+    hub__worker_enter(reception->worker);
+    for (unsigned i = 0; i != ACCEPTS_PER_TURN; ++i) {
+        h2o_socket_t *socket;
+
+        errno = 0;
+        if ((socket = h2o_evloop_socket_accept(listener)) == NULL) {
+            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+                pause_accepting(reception);
+            break;
+        }
+        welcome(reception, socket);
+    }
+    hub__worker_leave(reception->worker);
+}
+
+hub__reception_t *hub__reception_create(hub__worker_t *worker, h2o_globalconf_t *config,
+                                        unsigned limit, uint64_t request_ms)
+{
+    hub__reception_t *reception = hub__alloc_zeroed(sizeof(*reception));
+
+    reception->worker = worker;
+    reception->accept = (h2o_accept_ctx_t){.ctx = worker->context, .hosts = config->hosts};
+    reception->last = &reception->first;
+    reception->limit = limit;
+    reception->request_ms = request_ms;
+    reception->rearm.on_due = on_rearm;
+    return reception;
+}
+
+hub_status_t hub__reception_add(hub__reception_t *reception, int fd)
+{
+    h2o_socket_t *socket;
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+    if (own == -1)
+        return HUB_ESYSTEM;
+    socket = h2o_evloop_socket_create(reception->worker->loop, own, H2O_SOCKET_FLAG_DONT_READ);
+    socket->data = reception;
+    reception->sockets = hub__realloc(reception->sockets, (reception->socket_count + 1) *
+                                                              sizeof(*reception->sockets));
+    reception->sockets[reception->socket_count++] = socket;
+    h2o_socket_read_start(socket, on_acceptable);
+    return HUB_OK;
+}
+
+void hub__reception_close(hub__reception_t *reception)
+{
+    hub__timer_disarm(reception->worker->wheel, &reception->rearm);
+    for (unsigned i = 0; i != reception->socket_count; ++i)
+        h2o_socket_close(reception->sockets[i]);
+    reception->socket_count = 0;
+    for (hub__visitor_t *visitor = reception->first; visitor != NULL; visitor = visitor->next)
+        show_out(visitor);
+}
+
+void hub__reception_destroy(hub__reception_t *reception)
+{
+    free(reception->sockets);
+    free(reception);
+}

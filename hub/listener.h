@@ -1,0 +1,46 @@
+/* hub/listener.h - private: an address, its sockets, and the connections that have not become websockets yet. */
+#pragma once
+
+#include "hub/internal.h"
+
+/* One address of a server. With several workers on TCP each has a socket of its own under SO_REUSEPORT. */
+typedef struct hub__listener {
+    struct hub__listener *next;
+    char *address;   /* as bound */
+    char *unix_path; /* removed at the end; NULL: none */
+    int *fds;        /* one per worker; the same one where the kernel does not spread */
+    unsigned count;
+} hub__listener_t;
+
+/* Binds and listens. Errors name the address. */
+hub_status_t hub__listener_open(const char *address, unsigned workers, hub__listener_t **ret_listener,
+                                hub_error_t *error);
+void hub__listener_destroy(hub__listener_t *listener);
+
+/* A connection before its handshake, or between requests. */
+typedef struct hub__visitor hub__visitor_t;
+
+/* What a worker needs to accept. */
+typedef struct hub__reception {
+    hub__worker_t *worker;
+    h2o_accept_ctx_t accept;
+    h2o_socket_t **sockets;
+    unsigned socket_count;
+    hub__timer_t rearm; /* after a pause for want of descriptors */
+    hub__visitor_t *first, **last; /* oldest first */
+    unsigned count, limit;
+    uint64_t request_ms;
+} hub__reception_t;
+
+hub__reception_t *hub__reception_create(hub__worker_t *worker, h2o_globalconf_t *config,
+                                        unsigned limit, uint64_t request_ms);
+/* Accepts from a socket of a listener from now on; the descriptor is duplicated. */
+hub_status_t hub__reception_add(hub__reception_t *reception, int fd);
+/* No more accepting; those who are here are shown out. */
+void hub__reception_close(hub__reception_t *reception);
+/* Nobody may be left. */
+void hub__reception_destroy(hub__reception_t *reception);
+/* A request of this socket is being handled: it has until then to take its answer. */
+void hub__reception_busy(h2o_socket_t *socket, uint64_t until_ms);
+/* It is no visitor any more. */
+void hub__reception_release(h2o_socket_t *socket);

@@ -1,0 +1,84 @@
+/* hub/metrics.h - what is counted: one list of name, kind, unit and help. Counters are kept per
+ * worker and added up when read. */
+#pragma once
+
+#include "bus/base.h"
+#include "hub/route.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* X(name, kind, help). Names become sockethub_<name> in Prometheus' text; kinds: counter, gauge. */
+#define HUB_METRIC_MAP(X)                                                                          \
+    X(conns, gauge, "connections open")                                                            \
+    X(conns_total, counter, "connections opened")                                                  \
+    X(members, gauge, "members: a connection joined to a topic")                                   \
+    X(joins_total, counter, "joins accepted")                                                      \
+    X(joins_refused_total, counter, "joins refused, for any reason")                               \
+    X(topics, gauge, "topics with a member, per worker")                                           \
+    X(messages_in_total, counter, "messages received from clients")                                \
+    X(bytes_in_total, counter, "bytes received from clients")                                      \
+    X(messages_out_total, counter, "messages queued to clients, each member counted")              \
+    X(bytes_out_total, counter, "bytes written to clients")                                        \
+    X(publishes_total, counter, "messages fanned out on a worker")                                 \
+    X(encodes_total, counter, "frames encoded")                                                    \
+    X(dropped_total, counter,                                                                      \
+      "messages that did not reach a client's outbox or were discarded with it")                   \
+    X(skipped_total, counter, "messages that a wire format could not carry")                       \
+    X(gaps_total, counter, "gap notices from the bus")                                             \
+    X(bad_envelopes_total, counter, "frames that are no envelope")                                 \
+    X(handler_errors_total, counter, "callbacks that failed")                                      \
+    X(upgrades_refused_total, counter, "websocket handshakes refused, for any reason")             \
+    X(http_requests_total, counter, "plain HTTP requests")                                         \
+    X(pre_upgrade, gauge, "connections without a handshake yet")                                   \
+    X(pre_upgrade_shed_total, counter, "of those, closed to make room")                            \
+    X(accept_pauses_total, counter, "accepting paused for want of descriptors")                    \
+    X(outbox_bytes, gauge, "bytes waiting in outboxes")                                            \
+    X(closed_client_total, counter, "connections ended: client")                                   \
+    X(closed_lost_total, counter, "connections ended: lost")                                       \
+    X(closed_server_total, counter, "connections ended: server")                                   \
+    X(closed_protocol_total, counter, "connections ended: protocol")                               \
+    X(closed_too_large_total, counter, "connections ended: too_large")                             \
+    X(closed_limit_total, counter, "connections ended: limit")                                     \
+    X(closed_slow_total, counter, "connections ended: slow")                                       \
+    X(closed_ping_timeout_total, counter, "connections ended: ping_timeout")                       \
+    X(closed_idle_total, counter, "connections ended: idle")                                       \
+    X(closed_refused_total, counter, "connections ended: refused")                                 \
+    X(closed_error_total, counter, "connections ended: error")                                     \
+    X(closed_shutdown_total, counter, "connections ended: shutdown")                               \
+    X(closed_duplicate_total, counter, "connections ended: duplicate")                             \
+    X(closed_expired_total, counter, "connections ended: expired")                                 \
+    X(closed_stale_total, counter, "connections ended: stale")                                     \
+    X(reads_total, counter, "read calls on connections")                                           \
+    X(writes_total, counter, "write calls on connections")                                         \
+    X(turns_total, counter, "turns of the loop")                                                   \
+    X(wakeups_total, counter, "wake-ups by other threads")                                         \
+    X(mailbox_full_total, counter, "messages that found this worker's mailbox full")               \
+    X(offload_jobs_total, counter, "jobs taken by the offload pool")                               \
+    X(offload_full_total, counter, "jobs refused because its queue was full")                      \
+    X(flush_deferred_total, counter, "turns that left writing for the next one")
+
+typedef struct hub_stats {
+#define HUB_METRIC_FIELD(name, kind, help) uint64_t name;
+    HUB_METRIC_MAP(HUB_METRIC_FIELD)
+#undef HUB_METRIC_FIELD
+} hub_stats_t;
+
+/* Adds up all workers. Any thread. */
+HUB_API void hub_server_stats(const hub_server_t *server, hub_stats_t *ret_stats);
+
+/* Calls `visit` for each metric in the order of the list. Any thread. */
+typedef void (*hub_stats_visit_cb)(const char *name, const char *kind, const char *help,
+                                   uint64_t value, void *user);
+HUB_API void hub_stats_foreach(const hub_server_t *server, hub_stats_visit_cb visit, void *user);
+
+/* Routes that answer with Prometheus' text format 0.0.4, and with {"status":"ok"} or, while
+ * stopping or with an unhealthy bus, 503. `user` of the route is the server. For
+ * hub_server_route(). */
+HUB_API void hub_metrics_on_http(hub_http_t *http, void *server);
+HUB_API void hub_health_on_http(hub_http_t *http, void *server);
+
+#ifdef __cplusplus
+}
+#endif

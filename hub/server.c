@@ -1,0 +1,623 @@
+/* SPDX-License-Identifier: MIT */
+/* Listeners, workers, endpoints and the life of them all: declared, started, stopped in order, freed. */
+#include "hub/server.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "hub/internal.h"
+#include "hub/listener.h"
+
+#define TURN_US 1000
+#define IDLE_WAIT_MS 60000
+#define NOFILE_RESERVE 64
+
+/* A worker of a server, with h2o's side of it. */
+typedef struct hub__station {
+    hub__worker_t *worker;
+    h2o_context_t context;
+    hub__reception_t *reception;
+    hub__seat_t *seats;
+    hub__timer_t drain;
+    pthread_t thread;
+    bool joinable;
+} hub__station_t;
+
+struct hub_server {
+    hub_server_options_t options;
+    h2o_globalconf_t config;
+    h2o_pathconf_t *pathconf;
+    hub__endpoint_t *endpoints;
+    hub__route_row_t *routes;
+    hub__listener_t *listeners;
+    hub__station_t *stations;
+    size_t conn_limit;
+    atomic_size_t conns;
+    _Atomic bool stopping, cut;
+    bool started, configured;
+    int done_fd; /* counts workers that have ended, and stops */
+};
+
+typedef struct hub__entrance {
+    h2o_handler_t super;
+    hub_server_t *server;
+} hub__entrance_t;
+
+static hub_status_t fail(const hub_server_t *server, const char *what, hub_status_t err,
+                         const hub_error_t *error)
+{
+    hub_log(HUB_LOG_ERROR, what, "error=\"%s\" status=%s", error->text, hub_status_name(err));
+    if (server->options.ret_error != NULL)
+        *server->options.ret_error = *error;
+    return err;
+}
+
+/* ---- declaring ---- */
+
+hub_status_t hub_server_create(const hub_server_options_t *options, hub_server_t **ret_server)
+{
+    hub_server_t *server = hub__alloc_zeroed(sizeof(*server));
+    hub_error_t error = {0};
+    hub_status_t err;
+
+    if (options != NULL)
+        server->options = *options;
+    if (server->options.threads == 0)
+        server->options.threads = 1;
+    if (server->options.turn_us == 0)
+        server->options.turn_us = TURN_US;
+    err = hub_server_limits_resolve(&server->options.limits, &error);
+    if (err == HUB_OK && server->options.threads > HUB__WORKERS_MAX)
+        err = hub_error_set(&error, HUB_EINVAL, 0, "threads = %u: at most %u are allowed",
+                            server->options.threads, HUB__WORKERS_MAX);
+    if (err == HUB_OK && (server->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) == -1)
+        err = hub_error_set(&error, HUB_ESYSTEM, 0, "eventfd: %s", strerror(errno));
+    if (err != HUB_OK) {
+        fail(server, "server.create", err, &error);
+        free(server);
+        return err;
+    }
+    *ret_server = server;
+    return HUB_OK;
+}
+
+hub_status_t hub__server_check_open(hub_server_t *server, const char *what)
+{
+    hub_error_t error;
+
+    if (!server->started)
+        return HUB_OK;
+    return fail(server, what,
+                hub_error_set(&error, HUB_EBUSY, 0, "the server has started, %s comes before", what),
+                &error);
+}
+
+hub_status_t hub__server_add_endpoint(hub_server_t *server, hub__endpoint_t *endpoint,
+                                      hub_error_t *error)
+{
+    hub__endpoint_t **last = &server->endpoints;
+
+    for (; *last != NULL; last = &(*last)->next)
+        if ((endpoint->path != NULL && hub__endpoint_has_path(*last, hub_str(endpoint->path))) ||
+            (endpoint->path_suffix != NULL &&
+             hub__endpoint_has_path(*last, hub_str(endpoint->path_suffix))))
+            return hub_error_set(error, HUB_EEXIST, 0, "endpoint: path \"%s\" is taken",
+                                 endpoint->path != NULL ? endpoint->path : endpoint->path_suffix);
+    *last = endpoint;
+    return HUB_OK;
+}
+
+hub_status_t hub_server_mount(hub_server_t *server, hub_t *hub,
+                              const hub_endpoint_options_t *options)
+{
+    const char *path = options != NULL && options->path != NULL ? options->path : "/socket";
+    hub__endpoint_t *endpoint;
+    hub_error_t error = {0};
+    hub_status_t err;
+
+    if ((err = hub__server_check_open(server, "hub_server_mount")) != HUB_OK)
+        return err;
+    if (hub->parent != NULL || (hub->server != NULL && hub->server != server))
+        return fail(server, "server.mount",
+                    hub_error_set(&error, HUB_EBUSY, 0, "hub \"%s\" is %s", hub->name,
+                                  hub->parent != NULL ? "included: mount its root"
+                                                      : "mounted on another server"),
+                    &error);
+    if ((err = hub__endpoint_create(hub, options, NULL, path, &endpoint, &error)) != HUB_OK)
+        return fail(server, "server.mount", err, &error);
+    if ((err = hub__server_add_endpoint(server, endpoint, &error)) != HUB_OK) {
+        hub__endpoint_destroy(endpoint);
+        return fail(server, "server.mount", err, &error);
+    }
+    hub->server = server;
+    return HUB_OK;
+}
+
+hub_status_t hub_server_listen(hub_server_t *server, const char *address)
+{
+    hub__listener_t *listener, **last = &server->listeners;
+    hub_error_t error = {0};
+    hub_status_t err;
+
+    if ((err = hub__server_check_open(server, "hub_server_listen")) != HUB_OK)
+        return err;
+    if ((err = hub__listener_open(address, server->options.threads, &listener, &error)) != HUB_OK)
+        return fail(server, "server.listen", err, &error);
+    while (*last != NULL)
+        last = &(*last)->next;
+    *last = listener;
+    return HUB_OK;
+}
+
+const char *hub_server_address(const hub_server_t *server, size_t index)
+{
+    const hub__listener_t *listener = server->listeners;
+
+    while (listener != NULL && index-- != 0)
+        listener = listener->next;
+    return listener != NULL ? listener->address : NULL;
+}
+
+hub__route_row_t **hub__server_routes(hub_server_t *server)
+{
+    return &server->routes;
+}
+
+const hub_server_limits_t *hub__server_limits(const hub_server_t *server)
+{
+    return &server->options.limits;
+}
+
+bool hub__server_is_stopping(const hub_server_t *server)
+{
+    return atomic_load_explicit(&server->stopping, memory_order_relaxed);
+}
+
+hub_bus_t *hub__server_first_bus(const hub_server_t *server)
+{
+    for (const hub__endpoint_t *endpoint = server->endpoints; endpoint != NULL;
+         endpoint = endpoint->next)
+        if (endpoint->hub != NULL)
+            return endpoint->hub->bus;
+    return NULL;
+}
+
+/* ---- counting connections ---- */
+
+bool hub__server_conn_opened(hub_server_t *server)
+{
+    if (atomic_fetch_add_explicit(&server->conns, 1, memory_order_relaxed) < server->conn_limit)
+        return true;
+    atomic_fetch_sub_explicit(&server->conns, 1, memory_order_relaxed);
+    return false;
+}
+
+void hub__server_conn_closed(hub_server_t *server)
+{
+    atomic_fetch_sub_explicit(&server->conns, 1, memory_order_relaxed);
+}
+
+static hub__station_t *station_of(hub__worker_t *worker)
+{
+    return worker->listening;
+}
+
+hub__seat_t *hub__server_seats(hub__worker_t *worker)
+{
+    return station_of(worker)->seats;
+}
+
+void hub__server_upgraded(hub__worker_t *worker, h2o_socket_t *socket)
+{
+    (void)worker;
+    hub__reception_release(socket);
+}
+
+/* ---- the start ---- */
+
+static int on_request(h2o_handler_t *handler, h2o_req_t *req)
+{
+    hub_server_t *server = ((hub__entrance_t *)handler)->server;
+    hub__station_t *station = HUB__CONTAINER(req->conn->ctx, hub__station_t, context);
+    h2o_socket_t *socket = req->conn->callbacks->get_socket(req->conn);
+
+    hub__worker_enter(station->worker);
+    hub__reception_busy(socket, station->worker->now_ms + 30000);
+    hub__route_request(server, station->worker, req);
+    hub__worker_leave(station->worker);
+    return 0;
+}
+
+static void configure(hub_server_t *server)
+{
+    h2o_hostconf_t *host;
+    hub__entrance_t *entrance;
+
+    h2o_config_init(&server->config);
+    server->configured = true;
+    server->config.http1.upgrade_to_http2 = 0;
+    server->config.http1.req_timeout = server->options.limits.request_ms;
+    server->config.max_request_entity_size = server->options.limits.body_bytes;
+    server->config.server_name = h2o_iovec_init(H2O_STRLIT("sockethub"));
+    host = h2o_config_register_host(&server->config, h2o_iovec_init(H2O_STRLIT("default")), 65535);
+    server->pathconf = h2o_config_register_path(host, "/", 0);
+    entrance = (hub__entrance_t *)h2o_create_handler(server->pathconf, sizeof(*entrance));
+    entrance->super.on_req = on_request;
+    entrance->server = server;
+}
+
+static void *worker_main(void *arg);
+
+static hub_status_t open_station(hub_server_t *server, hub__station_t *station, unsigned index,
+                                 hub_error_t *error)
+{
+    const hub_server_limits_t *limits = &server->options.limits;
+    unsigned visitors = (unsigned)(limits->pre_upgrade / server->options.threads);
+    h2o_loop_t *loop = h2o_evloop_create();
+    hub_status_t err;
+
+    station->worker =
+        hub__worker_create(index, loop, limits->mailbox_messages, server->options.turn_us);
+    if (station->worker == NULL) {
+        h2o_evloop_destroy(loop);
+        return hub_error_set(error, HUB_ESYSTEM, 0, "worker %u could not be made", index);
+    }
+    station->worker->server = server;
+    station->worker->listening = station;
+    h2o_context_init(&station->context, loop, &server->config);
+    station->worker->context = &station->context;
+    station->reception = hub__reception_create(station->worker, &server->config,
+                                               visitors != 0 ? visitors : 1, limits->request_ms);
+    for (hub__endpoint_t *endpoint = server->endpoints; endpoint != NULL;
+         endpoint = endpoint->next) {
+        hub__seat_t *seat;
+
+        if (endpoint->hub != NULL &&
+            (err = hub__worker_attach(station->worker, endpoint->hub)) != HUB_OK)
+            return hub_error_set(error, err, 0, "hub \"%s\" could not be attached: %s",
+                                 endpoint->hub->name, hub_status_text(err));
+        seat = hub__seat_create(station->worker, endpoint);
+        seat->next = station->seats;
+        station->seats = seat;
+    }
+    for (const hub__listener_t *listener = server->listeners; listener != NULL;
+         listener = listener->next)
+        if ((err = hub__reception_add(station->reception, listener->fds[index])) != HUB_OK)
+            return hub_error_set(error, err, 0, "listen: %s: %s", listener->address,
+                                 strerror(errno));
+    return HUB_OK;
+}
+
+/* After the loop, or where it never ran. */
+static void close_station(hub_server_t *server, hub__station_t *station)
+{
+    hub__worker_t *worker = station->worker;
+    h2o_multithread_queue_t *queue;
+    h2o_loop_t *loop;
+
+    if (worker == NULL)
+        return;
+    loop = worker->loop;
+    hub__worker_settle_here(worker);
+    for (hub__endpoint_t *endpoint = server->endpoints; endpoint != NULL; endpoint = endpoint->next)
+        if (endpoint->hub != NULL && worker->hubs != NULL)
+            hub__worker_detach(worker, endpoint->hub);
+    hub__reception_close(station->reception);
+    hub__reception_destroy(station->reception);
+    while (station->seats != NULL) {
+        hub__seat_t *seat = station->seats;
+
+        station->seats = seat->next;
+        hub__seat_destroy(seat);
+    }
+    hub__timer_disarm(worker->wheel, &station->drain);
+    hub__worker_destroy(worker);
+    h2o_evloop_run(loop, 0); /* lets closed sockets go */
+    queue = station->context.queue;
+    h2o_context_dispose(&station->context);
+    free(queue); /* h2o 2.2.5 closes it and forgets the block */
+    h2o_evloop_destroy(loop);
+    station->worker = NULL;
+}
+
+static size_t nofile_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return SIZE_MAX;
+    return limit.rlim_cur > NOFILE_RESERVE ? (size_t)limit.rlim_cur - NOFILE_RESERVE : 1;
+}
+
+static hub_status_t start_hubs(hub_server_t *server, hub_error_t *error)
+{
+    if (server->listeners == NULL)
+        return hub_error_set(error, HUB_EINVAL, 0, "the server listens nowhere");
+    for (hub__endpoint_t *endpoint = server->endpoints; endpoint != NULL;
+         endpoint = endpoint->next) {
+        hub_status_t err = endpoint->hub != NULL ? hub__start(endpoint->hub, error) : HUB_OK;
+
+        if (err != HUB_OK)
+            return err;
+    }
+    return HUB_OK;
+}
+
+hub_status_t hub_server_start(hub_server_t *server)
+{
+    unsigned threads = server->options.threads;
+    size_t nofile = nofile_limit();
+    hub_error_t error = {0};
+    hub_status_t err;
+
+    if ((err = hub__server_check_open(server, "hub_server_start")) != HUB_OK)
+        return err;
+    if ((err = start_hubs(server, &error)) != HUB_OK)
+        return fail(server, "server.start", err, &error);
+    server->conn_limit = server->options.limits.connections;
+    if (nofile < server->conn_limit)
+        server->conn_limit = nofile;
+    configure(server);
+    server->started = true;
+    server->stations = hub__alloc_zeroed(threads * sizeof(*server->stations));
+    for (unsigned i = 0; i != threads && err == HUB_OK; ++i)
+        err = open_station(server, &server->stations[i], i, &error);
+    for (unsigned i = 0; i != threads && err == HUB_OK; ++i) {
+        hub__station_t *station = &server->stations[i];
+
+        if (pthread_create(&station->thread, NULL, worker_main, station) != 0)
+            err = hub_error_set(&error, HUB_ESYSTEM, 0, "thread %u: %s", i, strerror(errno));
+        else
+            station->joinable = true;
+    }
+    if (err != HUB_OK) {
+        hub_server_stop(server);
+        hub_server_wait(server);
+        return fail(server, "server.start", err, &error);
+    }
+    for (const hub__listener_t *listener = server->listeners; listener != NULL;
+         listener = listener->next)
+        hub_log(HUB_LOG_INFO, "server.listening", "address=%s threads=%u connections=%zu",
+                listener->address, threads, server->conn_limit);
+    return HUB_OK;
+}
+
+/* ---- a worker's thread ---- */
+
+static void close_conns(hub__worker_t *worker)
+{
+    for (uint32_t i = 0; i != worker->slot_count; ++i)
+        if (worker->slots[i].conn != NULL)
+            hub__conn_want_close(worker->slots[i].conn, HUB_DISCONNECT_SHUTDOWN, 1012,
+                                 (hub_str_t){0});
+}
+
+static void cut_conns(hub__worker_t *worker)
+{
+    for (uint32_t i = 0; i != worker->slot_count; ++i)
+        if (worker->slots[i].conn != NULL)
+            hub__conn_lost(worker->slots[i].conn, HUB_DISCONNECT_SHUTDOWN);
+}
+
+static void on_drain_deadline(hub__timer_t *timer, uint64_t now_ms)
+{
+    hub__station_t *station = HUB__CONTAINER(timer, hub__station_t, drain);
+
+    (void)now_ms;
+    if (station->worker->conn_count != 0)
+        hub_log(HUB_LOG_WARN, "server.drain_cut", "worker=%u connections=%u",
+                station->worker->index, station->worker->conn_count);
+    cut_conns(station->worker);
+}
+
+static void begin_stop(hub__worker_t *worker)
+{
+    hub__station_t *station = station_of(worker);
+
+    worker->stopping = true;
+    hub__reception_close(station->reception);
+    hub__endpoint_forget_requests(worker);
+    close_conns(worker);
+    station->drain.on_due = on_drain_deadline;
+    hub__timer_arm(worker->wheel, &station->drain,
+                   worker->now_ms + worker->server->options.limits.drain_ms);
+}
+
+/* At the end of each turn. */
+void hub__worker_check_stopped(hub__worker_t *worker)
+{
+    hub_server_t *server = worker->server;
+
+    if (server == NULL || !hub__server_is_stopping(server))
+        return;
+    if (!worker->stopping)
+        begin_stop(worker);
+    if (atomic_load_explicit(&server->cut, memory_order_relaxed))
+        cut_conns(worker);
+    worker->stopped = worker->conn_count == 0 && station_of(worker)->reception->count == 0 &&
+                      worker->jobs_out == 0 && !hub__worker_has_more(worker);
+}
+
+static void *worker_main(void *arg)
+{
+    hub__station_t *station = arg;
+    hub__worker_t *worker = station->worker;
+    uint64_t one = 1;
+
+    hub__worker_settle_here(worker);
+    while (!worker->stopped) {
+        h2o_evloop_run(worker->loop,
+                       hub__worker_has_more(worker) || worker->stopping ? (worker->stopping ? 10 : 0)
+                                                                        : IDLE_WAIT_MS);
+        hub__worker_end_turn(worker);
+    }
+    if (write(worker->server->done_fd, &one, sizeof(one)) == -1)
+        hub_log(HUB_LOG_ERROR, "worker.done", "error=\"%s\"", strerror(errno));
+    return NULL;
+}
+
+/* ---- the stop ---- */
+
+static void wake_all(hub_server_t *server)
+{
+    uint64_t one = 1;
+
+    /* write() alone: this may be a signal handler */
+    for (unsigned i = 0; server->stations != NULL && i != server->options.threads; ++i)
+        if (server->stations[i].worker != NULL &&
+            write(server->stations[i].worker->wake_fd, &one, sizeof(one)) == -1)
+            continue;
+}
+
+void hub_server_stop(hub_server_t *server)
+{
+    if (atomic_exchange(&server->stopping, true))
+        return;
+    wake_all(server);
+}
+
+void hub_server_wait(hub_server_t *server)
+{
+    for (unsigned i = 0; server->stations != NULL && i != server->options.threads; ++i)
+        if (server->stations[i].joinable) {
+            pthread_join(server->stations[i].thread, NULL);
+            server->stations[i].joinable = false;
+        }
+    /* all threads are gone before the first worker is: they post to one another */
+    for (unsigned i = 0; server->stations != NULL && i != server->options.threads; ++i)
+        close_station(server, &server->stations[i]);
+}
+
+void hub_server_destroy(hub_server_t *server)
+{
+    if (server == NULL)
+        return;
+    if (server->started) {
+        hub_server_stop(server);
+        hub_server_wait(server);
+    }
+    if (server->configured)
+        h2o_config_dispose(&server->config);
+    while (server->listeners != NULL) {
+        hub__listener_t *listener = server->listeners;
+
+        server->listeners = listener->next;
+        hub__listener_destroy(listener);
+    }
+    while (server->endpoints != NULL) {
+        hub__endpoint_t *endpoint = server->endpoints;
+
+        server->endpoints = endpoint->next;
+        if (endpoint->hub != NULL)
+            endpoint->hub->server = NULL;
+        hub__endpoint_destroy(endpoint);
+    }
+    hub__routes_destroy(server->routes);
+    close(server->done_fd);
+    free(server->stations);
+    free(server);
+}
+
+/* ---- run ---- */
+
+static void raise_nofile(void)
+{
+    struct rlimit limit;
+    rlim_t soft;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    soft = limit.rlim_cur;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        limit.rlim_cur = soft;
+    hub_log(HUB_LOG_INFO, "server.nofile", "soft_before=%llu soft=%llu hard=%llu",
+            (unsigned long long)soft, (unsigned long long)limit.rlim_cur,
+            (unsigned long long)limit.rlim_max);
+}
+
+/* The first signal stops, the second cuts. */
+static void on_signal(hub_server_t *server, int fd)
+{
+    struct signalfd_siginfo info;
+
+    if (read(fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
+        return;
+    if (hub__server_is_stopping(server)) {
+        hub_log(HUB_LOG_WARN, "server.cut", "signal=%u", info.ssi_signo);
+        atomic_store(&server->cut, true);
+        wake_all(server);
+        return;
+    }
+    hub_log(HUB_LOG_INFO, "server.stopping", "signal=%u", info.ssi_signo);
+    hub_server_stop(server);
+}
+
+static void watch_signals(hub_server_t *server, int signal_fd)
+{
+    unsigned done = 0;
+
+    while (done != server->options.threads) {
+        struct pollfd fds[] = {{.fd = signal_fd, .events = POLLIN},
+                               {.fd = server->done_fd, .events = POLLIN}};
+        uint64_t count;
+
+        if (poll(fds, 2, -1) == -1 && errno != EINTR)
+            break;
+        if (fds[0].revents & POLLIN)
+            on_signal(server, signal_fd);
+        if ((fds[1].revents & POLLIN) &&
+            read(server->done_fd, &count, sizeof(count)) == (ssize_t)sizeof(count))
+            done += (unsigned)count;
+    }
+}
+
+hub_status_t hub_server_run(hub_server_t *server)
+{
+    sigset_t signals, before;
+    hub_status_t err;
+    int fd;
+
+    signal(SIGPIPE, SIG_IGN);
+    raise_nofile();
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, &before);
+    if ((fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK)) == -1) {
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        return HUB_ESYSTEM;
+    }
+    if ((err = hub_server_start(server)) == HUB_OK) {
+        watch_signals(server, fd);
+        hub_server_wait(server);
+        hub_log(HUB_LOG_INFO, "server.stopped", "connections=0");
+    }
+    close(fd);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return err;
+}
+
+/* ---- figures ---- */
+
+void hub_server_stats(const hub_server_t *server, hub_stats_t *ret_stats)
+{
+    *ret_stats = (hub_stats_t){0};
+    for (unsigned i = 0; server->stations != NULL && i != server->options.threads; ++i) {
+        const hub__worker_t *worker = server->stations[i].worker;
+
+        if (worker == NULL)
+            continue;
+#define HUB_METRIC_SUM(name, kind, help)                                                           \
+    ret_stats->name += __atomic_load_n(&worker->stats.name, __ATOMIC_RELAXED);
+        HUB_METRIC_MAP(HUB_METRIC_SUM)
+#undef HUB_METRIC_SUM
+    }
+}

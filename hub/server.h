@@ -1,0 +1,62 @@
+/* hub/server.h - listeners, workers, endpoints, routes, signals, drain.
+ *
+ *     hub_server_create(NULL, &server);
+ *     hub_server_mount(server, hub, &(hub_endpoint_options_t){.path = "/socket"});
+ *     hub_server_listen(server, "127.0.0.1:0");
+ *     hub_server_run(server);          // until SIGTERM or SIGINT
+ *     hub_server_destroy(server); */
+#pragma once
+
+#include "hub/endpoint.h"
+#include "hub/route.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct hub_server_options {
+    /* Workers: each a thread with its own loop. 0 means 1; with more, callbacks of different
+     * clients run at the same time. */
+    unsigned threads;
+    hub_server_limits_t limits;
+    size_t turn_us; /* time per turn for writing before reading goes on; 0 means 1,000 */
+    hub_error_t
+        *ret_error; /* filled by create, mount, listen and start where they fail; may be NULL */
+} hub_server_options_t;
+
+/* Owned by the caller (hub_server_destroy). Copied; NULL is allowed. */
+HUB_API HUB_MUST_USE hub_status_t hub_server_create(const hub_server_options_t *options,
+                                                    hub_server_t **ret_server);
+/* Adds an endpoint, until the start. Several endpoints may lead to one hub, a hub belongs to one
+ * server. Copied; NULL: defaults. HUB_EEXIST: the path is taken. HUB_EINVAL names the option. */
+HUB_API HUB_MUST_USE hub_status_t hub_server_mount(hub_server_t *server, hub_t *hub,
+                                                   const hub_endpoint_options_t *options);
+/* Adds a listener, until the start; binds at once. HUB_ESYSTEM: the address is taken (also by
+ * ourselves), unknown or forbidden; HUB_ESYNTAX. */
+HUB_API HUB_MUST_USE hub_status_t hub_server_listen(hub_server_t *server, const char *address);
+/* "127.0.0.1:40312": of the listener with this index, in the form that listen takes; NULL past the
+ * last. Valid as long as the server. Any thread. */
+HUB_API const char *hub_server_address(const hub_server_t *server, size_t index);
+
+/* Starts the workers and returns; connections are accepted from then on. The hubs' channels are
+ * compiled: errors as hub_channel_add(). */
+HUB_API HUB_MUST_USE hub_status_t hub_server_start(hub_server_t *server);
+/* No new connections; everyone's on_exit and on_disconnect, close frames (1012), outboxes drained
+ * within drain_ms, then cut. Returns at once; a second call does nothing. Any thread, signal
+ * handlers included. */
+HUB_API void hub_server_stop(hub_server_t *server);
+/* Until everything has stopped. Not from a callback. */
+HUB_API void hub_server_wait(hub_server_t *server);
+/* start; until SIGTERM, SIGINT or hub_server_stop(); wait. Blocks both signals in the calling
+ * thread for its time and ignores SIGPIPE; raises the soft limit of open files to the hard one and
+ * logs both. A second signal cuts. */
+HUB_API hub_status_t hub_server_run(hub_server_t *server);
+/* Stops and waits if need be. NULL is allowed. */
+HUB_API void hub_server_destroy(hub_server_t *server);
+
+/* hub_server_stop() for the server that serves this hub. Any thread. */
+HUB_API void hub_stop(hub_t *hub);
+
+#ifdef __cplusplus
+}
+#endif

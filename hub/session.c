@@ -1,0 +1,933 @@
+/* SPDX-License-Identifier: MIT */
+/* The semantics of the protocol, free of sockets: which member a frame belongs to, what it may do,
+ * what is answered, and how everything ends exactly once. What differs between wire formats is
+ * asked of the dialect, never decided here. */
+#include "hub/session.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define TOKEN_REF_MAX sizeof(((hub_token_t *)0)->_ref)
+
+static const hub_str_t STATUS_OK = {"ok", 2};
+static const hub_str_t STATUS_ERROR = {"error", 5};
+
+void hub__session_init(hub__session_t *session, hub__session_host_t *host,
+                       const hub__dialect_t *dialect)
+{
+    *session = (hub__session_t){.host = host, .dialect = dialect};
+}
+
+/* ---- finding ---- */
+
+hub_member_t *hub__session_find(const hub__session_t *session, hub_str_t topic)
+{
+    uint64_t hash = hub__hash(topic);
+
+    for (hub__table_node_t *node = hub__table_chain(&session->members, hash); node != NULL;
+         node = node->next) {
+        hub_member_t *member = HUB__CONTAINER(node, hub_member_t, node);
+
+        if (node->hash == hash && hub_str_equals(hub__member_name(member), topic))
+            return member;
+    }
+    return NULL;
+}
+
+hub_member_t *hub__session_find_serial(const hub__session_t *session, uint64_t token_member)
+{
+    uint32_t hash = (uint32_t)(token_member >> 32), serial = (uint32_t)token_member;
+
+    for (hub__table_node_t *node = hub__table_chain(&session->members, hash); node != NULL;
+         node = node->next) {
+        hub_member_t *member = HUB__CONTAINER(node, hub_member_t, node);
+
+        if ((uint32_t)node->hash == hash && member->serial == serial)
+            return member;
+    }
+    return NULL;
+}
+
+/* ---- answering ---- */
+
+hub_status_t hub__session_reply(hub__session_t *session, hub_member_t *member, hub_str_t ref,
+                                hub_str_t join_ref, hub_str_t status, hub_payload_t payload)
+{
+    hub__outgoing_t out = {
+        .kind = HUB__OUT_REPLY,
+        .topic = member != NULL ? hub__member_name(member) : (hub_str_t){0},
+        .status = status,
+        .ref = ref,
+        .join_ref = join_ref,
+        .payload = payload,
+    };
+
+    return session->host->io->send(session, member, &out);
+}
+
+hub_status_t hub__session_refuse(hub__session_t *session, hub_member_t *member, hub_str_t topic,
+                                 hub_str_t ref, hub_str_t join_ref, hub__code_t code,
+                                 const hub_payload_t *detail, bool of_join)
+{
+    hub__buffer_t *answer = &session->host->answer;
+    hub__outgoing_t out = {.kind = HUB__OUT_REPLY,
+                           .topic = topic,
+                           .status = STATUS_ERROR,
+                           .ref = ref,
+                           .join_ref = join_ref};
+
+    if (detail != NULL && detail->kind == HUB_PAYLOAD_BINARY &&
+        session->dialect->carries(HUB_PAYLOAD_BINARY)) {
+        out.payload = *detail;
+    } else {
+        answer->len = 0;
+        session->dialect->error_response(answer, code, detail, of_join);
+        out.payload = hub_json(hub__buffer_str(answer));
+    }
+    return session->host->io->send(session, member, &out);
+}
+
+/* Answers a frame about no member. */
+static void refuse_frame(hub__session_t *session, const hub__envelope_t *envelope, hub__code_t code,
+                         bool of_join)
+{
+    hub_str_t join_ref = envelope->join_ref;
+    bool unmatched = code == HUB__CODE_TOPIC_NOT_FOUND || code == HUB__CODE_NOT_JOINED ||
+                     code == HUB__CODE_BAD_TOPIC;
+
+    if (unmatched && !session->dialect->refusal_echoes_join_ref)
+        join_ref = (hub_str_t){0};
+    (void)hub__session_refuse(session, NULL, envelope->topic, envelope->ref, join_ref, code, NULL,
+                              of_join);
+}
+
+static void send_end(hub__session_t *session, hub__out_kind_t kind, hub_str_t topic,
+                     hub_str_t join_ref)
+{
+    hub__outgoing_t out = {
+        .kind = kind, .topic = topic, .join_ref = join_ref, .payload = HUB_JSON("{}")};
+
+    (void)session->host->io->send(session, NULL, &out);
+}
+
+static void report_error(hub__session_t *session, hub_member_t *member, const hub_message_t *msg,
+                         hub_status_t status)
+{
+    hub_hook_event_t event = {
+        .hook = HUB_HOOK_ERROR, .member = member, .msg = msg, .status = status};
+
+    (void)session->host->io->hook(session, &event);
+}
+
+/* ---- the life of a member ---- */
+
+hub__member_extra_t *hub__member_extra(hub_member_t *member)
+{
+    if (member->extra == NULL) {
+        hub__member_extra_t *extra = calloc(1, sizeof(*extra));
+
+        if (extra == NULL)
+            return NULL;
+        extra->member = member;
+        extra->pending_tail = &extra->pending;
+        member->extra = extra;
+    }
+    return member->extra;
+}
+
+static hub_member_t *member_create(hub__session_t *session, const hub__envelope_t *envelope,
+                                   const hub__route_t *route, const hub__captures_t *captures)
+{
+    hub_str_t join_ref = envelope->join_ref;
+    size_t spans = captures->count * sizeof(hub__span_t);
+    hub_member_t *member;
+
+    if (join_ref.len == 0 && session->dialect->join_ref_from_ref)
+        join_ref = envelope->ref;
+    member = malloc(sizeof(*member) + spans + envelope->topic.len + join_ref.len);
+    if (member == NULL)
+        return NULL;
+    *member = (hub_member_t){
+        .node = {.hash = hub__hash(envelope->topic)},
+        .session = session,
+        .channel = route->target,
+        .pattern = route->pattern,
+        .serial = ++*session->host->next_serial,
+        .name_len = (uint16_t)envelope->topic.len,
+        .prefix_len = captures->prefix_len,
+        .join_ref_len = (uint8_t)join_ref.len,
+        .param_count = captures->count,
+        .state = HUB__MEMBER_JOINING,
+    };
+    memcpy(member->tail, captures->spans, spans);
+    memcpy(member->tail + spans, envelope->topic.base, envelope->topic.len);
+    if (join_ref.len != 0)
+        memcpy(member->tail + spans + envelope->topic.len, join_ref.base, join_ref.len);
+    hub__table_insert(&session->members, &member->node);
+    return member;
+}
+
+static void drop_pending(hub_member_t *member)
+{
+    hub__member_extra_t *extra = member->extra;
+
+    while (extra->pending != NULL) {
+        hub__pending_t *frame = extra->pending;
+
+        extra->pending = frame->next;
+        member->session->pending_bytes -= frame->size;
+        HUB__STAT(member->session->host->stats, dropped_total);
+        free(frame);
+    }
+    extra->pending_tail = &extra->pending;
+    extra->pending_count = 0;
+}
+
+static hub_status_t subscribe(hub_member_t *member)
+{
+    hub_status_t err;
+
+    if (member->subscribed)
+        return HUB_OK;
+    err = member->session->host->io->subscribe(member->session, member);
+    member->subscribed = err == HUB_OK;
+    return err;
+}
+
+static void unsubscribe(hub_member_t *member)
+{
+    if (!member->subscribed)
+        return;
+    member->session->host->io->unsubscribe(member->session, member);
+    member->subscribed = false;
+}
+
+hub_status_t hub__member_subscribe_early(hub_member_t *member)
+{
+    return member->state == HUB__MEMBER_JOINING ? subscribe(member) : HUB_OK;
+}
+
+/* Takes the member out of everything and frees it. No callback but on_free. */
+static void member_destroy(hub_member_t *member)
+{
+    hub__session_t *session = member->session;
+
+    unsubscribe(member);
+    if (member->extra != NULL) {
+        drop_pending(member);
+        session->host->io->timer_disarm(session, &member->extra->deadline);
+        hub__outbox_dispose(&member->extra->held, NULL, NULL);
+        free(member->extra->join_ref_of_reply);
+        free(member->extra);
+    }
+    if (member->on_free != NULL)
+        member->on_free(member->user);
+    free(member);
+}
+
+/* A member that had joined, or was about to, ends. Sends nothing. */
+static void member_end(hub_member_t *member, hub_exit_t why)
+{
+    hub__session_t *session = member->session;
+    bool had_joined = member->state == HUB__MEMBER_JOINED;
+
+    hub__table_remove(&session->members, &member->node);
+    unsubscribe(member); /* what was published before goes out, nothing after */
+    member->state = HUB__MEMBER_ENDED;
+    hub__member_cancel_all(member);
+    if (had_joined) {
+        hub_hook_event_t event = {.hook = HUB_HOOK_LEAVE, .member = member, .exit = why};
+
+        HUB__STAT_SUB(session->host->stats, members, 1);
+        if (member->channel->options.on_exit != NULL)
+            member->channel->options.on_exit(member, why);
+        (void)session->host->io->hook(session, &event);
+        hub__member_cancel_all(member);
+    }
+    member_destroy(member);
+}
+
+/* What hub_member_stop() asked for. True: the member is gone. */
+static bool member_stopped(hub_member_t *member)
+{
+    hub__session_t *session = member->session;
+    hub_status_t why;
+
+    if (!member->stopping)
+        return false;
+    why = member->extra != NULL ? member->extra->stop_status : HUB_EINTERNAL;
+    unsubscribe(member);
+    send_end(session, why == HUB_OK ? HUB__OUT_CLOSE : HUB__OUT_ERROR, hub__member_name(member),
+             hub__member_join_ref(member));
+    member_end(member, why == HUB_OK ? HUB_EXIT_STOPPED : HUB_EXIT_FAILED);
+    return true;
+}
+
+/* ---- joining ---- */
+
+static hub_message_t message_of(const hub_member_t *member, const hub__envelope_t *envelope,
+                                hub_str_t event)
+{
+    hub__session_t *session = member->session;
+
+    return (hub_message_t){
+        .topic = hub_member_local_topic(member),
+        .event = event,
+        .payload = envelope->payload,
+        .ref = envelope->ref,
+        .join_ref = envelope->join_ref,
+        .origin = session->host->io->conn_id(session),
+    };
+}
+
+/* Refuses a join; the member is gone. */
+static void join_refused(hub_member_t *member, hub_str_t ref, hub_str_t join_ref, hub__code_t code,
+                         const hub_payload_t *detail)
+{
+    hub__session_t *session = member->session;
+
+    HUB__STAT(session->host->stats, joins_refused_total);
+    hub__table_remove(&session->members, &member->node);
+    unsubscribe(member); /* while its state says that nothing of it may go out */
+    member->state = HUB__MEMBER_ENDED;
+    hub__member_cancel_all(member);
+    (void)hub__session_refuse(session, NULL, hub__member_name(member), ref, join_ref, code, detail,
+                              true);
+    member_destroy(member);
+}
+
+/* The join stands: subscribes, answers, lets out what was held, then what waited. */
+static void join_accepted(hub_member_t *member, hub_str_t ref, hub_str_t join_ref,
+                          const hub_payload_t *response)
+{
+    hub__session_t *session = member->session;
+    hub__session_host_t *host = session->host;
+    hub__outgoing_t out = {
+        .kind = HUB__OUT_REPLY,
+        .topic = hub__member_name(member),
+        .status = STATUS_OK,
+        .ref = ref,
+        .join_ref = session->dialect->join_ref_from_ref ? hub__member_join_ref(member) : join_ref,
+    };
+    hub_hook_event_t event = {.hook = HUB_HOOK_JOIN, .member = member};
+    hub_status_t err = subscribe(member);
+
+    if (err != HUB_OK) {
+        join_refused(member, ref, join_ref,
+                     hub__code_of_status(err == HUB_ENOMEM ? HUB_EBUSY : err), NULL);
+        return;
+    }
+    member->state = HUB__MEMBER_JOINED;
+    HUB__STAT(host->stats, joins_total);
+    HUB__STAT(host->stats, members);
+    (void)host->io->hook(session, &event);
+    if (response != NULL && response->kind == HUB_PAYLOAD_BINARY &&
+        session->dialect->carries(HUB_PAYLOAD_BINARY)) {
+        out.payload = *response;
+    } else {
+        host->answer.len = 0;
+        session->dialect->join_response(&host->answer, hub__member_name(member), false, response);
+        out.payload = hub_json(hub__buffer_str(&host->answer));
+    }
+    (void)host->io->send(session, NULL, &out);
+    host->io->release(session, member);
+}
+
+static bool int_params_fit(hub_member_t *member, const hub_int_param_t **ret_wrong)
+{
+    for (const hub_int_param_t *row = member->channel->options.int_params;
+         row != NULL && row->name != NULL; ++row) {
+        int64_t value;
+
+        if (hub_member_param_int(member, row->name, &value) != HUB_OK || value < row->min ||
+            value > row->max) {
+            *ret_wrong = row;
+            return false;
+        }
+    }
+    return true;
+}
+
+static void refuse_int_param(hub_member_t *member, const hub__envelope_t *envelope,
+                             const hub_int_param_t *row)
+{
+    hub__buffer_t *buffer = &member->session->host->detail;
+    hub_payload_t detail;
+
+    buffer->len = 0;
+    HUB__APPEND_LITERAL(buffer, "{\"param\":");
+    hub__buffer_json_string(buffer, hub_str(row->name));
+    hub__buffer_printf(buffer, ",\"min\":%lld,\"max\":%lld}", (long long)row->min,
+                       (long long)row->max);
+    detail = hub_json(hub__buffer_str(buffer));
+    join_refused(member, envelope->ref, envelope->join_ref, HUB__CODE_JOIN_REJECTED, &detail);
+}
+
+/* on_join said HUB_PENDING: keeps what the reply will need and sets the deadline. */
+static bool join_deferred(hub_member_t *member, const hub__envelope_t *envelope)
+{
+    hub__member_extra_t *extra = hub__member_extra(member);
+    size_t size = envelope->ref.len + envelope->join_ref.len;
+
+    if (extra == NULL || (extra->join_ref_of_reply = malloc(size + 1)) == NULL)
+        return false;
+    if (envelope->ref.len != 0)
+        memcpy(extra->join_ref_of_reply, envelope->ref.base, envelope->ref.len);
+    if (envelope->join_ref.len != 0)
+        memcpy(extra->join_ref_of_reply + envelope->ref.len, envelope->join_ref.base,
+               envelope->join_ref.len);
+    extra->reply_ref = hub_str_n(extra->join_ref_of_reply, envelope->ref.len);
+    extra->reply_join_ref =
+        hub_str_n(extra->join_ref_of_reply + envelope->ref.len, envelope->join_ref.len);
+    member->state = HUB__MEMBER_PENDING;
+    return true;
+}
+
+static void on_join_deadline(hub__timer_t *timer, uint64_t now_ms)
+{
+    hub__member_extra_t *extra = HUB__CONTAINER(timer, hub__member_extra_t, deadline);
+
+    (void)now_ms;
+    join_refused(extra->member, extra->reply_ref, extra->reply_join_ref, HUB__CODE_TIMEOUT, NULL);
+}
+
+static hub_status_t call_on_join(hub_member_t *member, const hub__envelope_t *envelope)
+{
+    hub__session_host_t *host = member->session->host;
+    hub_message_t msg = message_of(member, envelope, member->session->dialect->join);
+    hub_status_t err;
+
+    host->has_detail = false;
+    if (member->channel->options.on_join == NULL)
+        return HUB_OK;
+    host->current = &msg;
+    err = member->channel->options.on_join(member, &msg);
+    host->current = NULL;
+    if (err != HUB_OK && err != HUB_EREJECTED && err != HUB_PENDING) {
+        HUB__STAT(host->stats, handler_errors_total);
+        report_error(member->session, member, &msg, err);
+    }
+    return err;
+}
+
+/* Runs a new member's on_join and does what it says. */
+static void join_run(hub_member_t *member, const hub__envelope_t *envelope)
+{
+    hub__session_t *session = member->session;
+    hub__session_host_t *host = session->host;
+    hub_status_t err = call_on_join(member, envelope);
+    hub_payload_t given = {hub__buffer_str(&host->detail), host->detail_kind};
+    const hub_payload_t *detail = host->has_detail ? &given : NULL;
+
+    if (err == HUB_PENDING) {
+        if (join_deferred(member, envelope)) {
+            member->extra->deadline.on_due = on_join_deadline;
+            host->io->timer_arm(session, &member->extra->deadline,
+                                *host->now_ms + member->channel->options.join_timeout_ms);
+            return;
+        }
+        err = HUB_EBUSY;
+    }
+    if (err == HUB_OK) {
+        join_accepted(member, envelope->ref, envelope->join_ref, detail);
+        return;
+    }
+    join_refused(member, envelope->ref, envelope->join_ref,
+                 err == HUB_EREJECTED ? HUB__CODE_JOIN_REJECTED : hub__code_of_status(err),
+                 err == HUB_EREJECTED ? detail : NULL);
+}
+
+static void join_new(hub__session_t *session, const hub__envelope_t *envelope)
+{
+    hub__session_host_t *host = session->host;
+    const hub__route_t *route;
+    const hub_int_param_t *wrong;
+    hub__captures_t captures;
+    hub_member_t *member;
+    hub_status_t err;
+
+    if (session->members.count >= host->limits->topics) {
+        HUB__STAT(host->stats, joins_refused_total);
+        refuse_frame(session, envelope, HUB__CODE_LIMIT, true);
+        return;
+    }
+    err = hub__router_match(host->router, envelope->topic, host->match_scratch, &route, &captures);
+    if (err != HUB_OK) {
+        HUB__STAT(host->stats, joins_refused_total);
+        refuse_frame(session, envelope,
+                     err == HUB_ENOTFOUND ? HUB__CODE_TOPIC_NOT_FOUND : HUB__CODE_JOIN_REJECTED,
+                     true);
+        return;
+    }
+    if ((member = member_create(session, envelope, route, &captures)) == NULL) {
+        HUB__STAT(host->stats, joins_refused_total);
+        refuse_frame(session, envelope, HUB__CODE_BUSY, true);
+        return;
+    }
+    if (!int_params_fit(member, &wrong)) {
+        refuse_int_param(member, envelope, wrong);
+        return;
+    }
+    join_run(member, envelope);
+}
+
+static void on_join_frame(hub__session_t *session, const hub__envelope_t *envelope)
+{
+    hub_member_t *old = hub__session_find(session, envelope->topic);
+    char old_join_ref[UINT8_MAX];
+    hub_str_t join_ref;
+
+    if (old == NULL) {
+        join_new(session, envelope);
+        return;
+    }
+    if (session->dialect->on_duplicate_join == HUB__DUPLICATE_IS_OK) {
+        if (old->state != HUB__MEMBER_JOINED) {
+            refuse_frame(session, envelope, HUB__CODE_BUSY, true);
+            return;
+        }
+        session->host->answer.len = 0;
+        session->dialect->join_response(&session->host->answer, envelope->topic, true, NULL);
+        (void)hub__session_reply(session, old, envelope->ref, hub__member_join_ref(old), STATUS_OK,
+                                 hub_json(hub__buffer_str(&session->host->answer)));
+        return;
+    }
+    join_ref = hub__member_join_ref(old);
+    if (join_ref.len != 0)
+        memcpy(old_join_ref, join_ref.base, join_ref.len);
+    join_ref = hub_str_n(join_ref.len == 0 ? NULL : old_join_ref, join_ref.len);
+    member_end(old, HUB_EXIT_REPLACED);
+    join_new(session, envelope);
+    send_end(session, HUB__OUT_CLOSE, envelope->topic, join_ref);
+}
+
+/* ---- leaving ---- */
+
+static void leave_reply(hub__session_t *session, hub_str_t topic, hub_str_t ref, hub_str_t join_ref)
+{
+    hub__outgoing_t out = {.kind = HUB__OUT_REPLY,
+                           .topic = topic,
+                           .status = STATUS_OK,
+                           .ref = ref,
+                           .join_ref = join_ref};
+
+    session->host->answer.len = 0;
+    session->dialect->leave_response(&session->host->answer, topic);
+    out.payload = hub_json(hub__buffer_str(&session->host->answer));
+    (void)session->host->io->send(session, NULL, &out);
+}
+
+static void on_leave_frame(hub__session_t *session, hub_member_t *member,
+                           const hub__envelope_t *envelope)
+{
+    char kept[UINT8_MAX];
+    hub_str_t own = hub__member_join_ref(member);
+    hub_str_t join_ref;
+
+    if (own.len != 0)
+        memcpy(kept, own.base, own.len);
+    own = hub_str_n(own.len == 0 ? NULL : kept, own.len);
+    join_ref = envelope->join_ref.len != 0 ? envelope->join_ref : own;
+    if (member->state == HUB__MEMBER_PENDING) {
+        hub_payload_t detail = HUB_JSON("{\"reason\":\"left\"}");
+
+        join_refused(member, member->extra->reply_ref, member->extra->reply_join_ref,
+                     HUB__CODE_JOIN_REJECTED, &detail);
+    } else {
+        member_end(member, HUB_EXIT_LEAVE);
+    }
+    leave_reply(session, envelope->topic, envelope->ref, join_ref);
+    if (session->dialect->close_after_leave)
+        send_end(session, HUB__OUT_CLOSE, envelope->topic, own);
+}
+
+/* ---- events ---- */
+
+/* A handler failed, or there is none. The member may be gone after it. */
+static void event_failed(hub_member_t *member, const hub__envelope_t *envelope,
+                         hub__on_handler_error_t rule, hub_status_t status)
+{
+    hub__session_t *session = member->session;
+    hub_str_t join_ref =
+        envelope->join_ref.len != 0 ? envelope->join_ref : hub__member_join_ref(member);
+
+    if (rule == HUB__FAILURE_REPLIES) {
+        if (!session->host->replied)
+            (void)hub__session_refuse(session, member, hub__member_name(member), envelope->ref,
+                                      join_ref, hub__code_of_status(status), NULL, false);
+        return;
+    }
+    unsubscribe(member);
+    send_end(session, HUB__OUT_ERROR, hub__member_name(member), hub__member_join_ref(member));
+    member_end(member, HUB_EXIT_FAILED);
+}
+
+static void dispatch(hub_member_t *member, const hub__envelope_t *envelope)
+{
+    hub__session_t *session = member->session;
+    hub__session_host_t *host = session->host;
+    hub_message_t msg = message_of(member, envelope, envelope->event);
+    hub_hook_event_t event = {.hook = HUB_HOOK_MESSAGE_IN, .member = member, .msg = &msg};
+    hub_on_receive_cb on_receive = hub__channel_handler(member->channel, envelope->event);
+    hub_status_t err;
+
+    host->current = &msg;
+    host->replied = false;
+    err = host->io->hook(session, &event);
+    if (err != HUB_OK) {
+        host->current = NULL;
+        event_failed(member, envelope, HUB__FAILURE_REPLIES, err);
+        return;
+    }
+    err = on_receive == NULL ? HUB_EEVENT : on_receive(member, &msg);
+    if (err == HUB_OK && member->channel->options.auto_ack && !host->replied &&
+        envelope->ref.len != 0)
+        (void)hub_member_reply(member, &msg, HUB_JSON("{}"));
+    host->current = NULL;
+    if (member_stopped(member))
+        return;
+    if (err == HUB_OK || err == HUB_PENDING)
+        return;
+    if (on_receive != NULL) {
+        HUB__STAT(host->stats, handler_errors_total);
+        report_error(session, member, &msg, err);
+    }
+    event_failed(member, envelope,
+                 on_receive == NULL ? session->dialect->on_unknown_event
+                                    : session->dialect->on_handler_error,
+                 err);
+}
+
+/* Copies a frame that has to wait. */
+static hub_status_t wait_in_line(hub_member_t *member, const hub__envelope_t *envelope)
+{
+    hub__session_t *session = member->session;
+    hub__member_extra_t *extra = hub__member_extra(member);
+    const hub_str_t *spans[] = {&envelope->topic, &envelope->event, &envelope->ref,
+                                &envelope->join_ref, &envelope->payload.bytes};
+    hub__pending_t *frame;
+    size_t size = sizeof(*frame);
+    char *at;
+
+    for (size_t i = 0; i != sizeof(spans) / sizeof(*spans); ++i)
+        size += spans[i]->len;
+    if (extra == NULL || extra->pending_count >= member->channel->options.pending_limit ||
+        session->pending_bytes + size > session->host->limits->outbox_bytes)
+        return HUB_EBUSY;
+    if ((frame = malloc(size)) == NULL)
+        return HUB_EBUSY;
+    *frame = (hub__pending_t){.envelope = *envelope, .size = (uint32_t)size};
+    at = (char *)(frame + 1);
+    {
+        hub_str_t *copies[] = {&frame->envelope.topic, &frame->envelope.event, &frame->envelope.ref,
+                               &frame->envelope.join_ref, &frame->envelope.payload.bytes};
+
+        for (size_t i = 0; i != sizeof(spans) / sizeof(*spans); ++i) {
+            if (spans[i]->len != 0)
+                memcpy(at, spans[i]->base, spans[i]->len);
+            copies[i]->base = spans[i]->len == 0 && spans[i]->base == NULL ? NULL : at;
+            at += spans[i]->len;
+        }
+    }
+    *extra->pending_tail = frame;
+    extra->pending_tail = &frame->next;
+    ++extra->pending_count;
+    session->pending_bytes += (uint32_t)size;
+    return HUB_OK;
+}
+
+static bool is_leave(const hub__session_t *session, hub_str_t event)
+{
+    return hub_str_equals(event, session->dialect->leave) ||
+           (session->dialect->leave_alias.len != 0 &&
+            hub_str_equals(event, session->dialect->leave_alias));
+}
+
+/* One frame of a topic that is joined and free to take it. */
+static void member_receive(hub_member_t *member, const hub__envelope_t *envelope)
+{
+    hub__session_t *session = member->session;
+
+    if (is_leave(session, envelope->event)) {
+        on_leave_frame(session, member, envelope);
+        return;
+    }
+    if (session->dialect->reserved_events_refused && hub__event_is_servers(envelope->event)) {
+        session->host->replied = false;
+        event_failed(member, envelope, HUB__FAILURE_REPLIES, HUB_EEVENT);
+        return;
+    }
+    dispatch(member, envelope);
+}
+
+static void on_member_frame(hub__session_t *session, hub_member_t *member,
+                            const hub__envelope_t *envelope)
+{
+    bool must_wait = member->state == HUB__MEMBER_PENDING || member->suspended ||
+                     (member->extra != NULL && member->extra->pending != NULL);
+
+    if (session->dialect->check_join_ref && envelope->join_ref.len != 0 &&
+        !hub_str_equals(envelope->join_ref, hub__member_join_ref(member)))
+        return; /* of an earlier join: nobody waits for an answer */
+    if (member->state == HUB__MEMBER_PENDING && is_leave(session, envelope->event)) {
+        on_leave_frame(session, member, envelope);
+        return;
+    }
+    if (must_wait) {
+        if (wait_in_line(member, envelope) != HUB_OK)
+            (void)hub__session_refuse(session, NULL, envelope->topic, envelope->ref,
+                                      envelope->join_ref, HUB__CODE_BUSY, NULL, false);
+        return;
+    }
+    member_receive(member, envelope);
+}
+
+void hub__session_envelope(hub__session_t *session, const hub__envelope_t *envelope)
+{
+    const hub__dialect_t *dialect = session->dialect;
+    hub_member_t *member;
+
+    if (hub_str_equals(envelope->event, dialect->heartbeat_event) &&
+        hub_str_equals(envelope->topic, dialect->heartbeat_topic)) {
+        hub__outgoing_t out = {.kind = HUB__OUT_REPLY,
+                               .topic = envelope->topic,
+                               .status = STATUS_OK,
+                               .ref = envelope->ref,
+                               .payload = HUB_JSON("{}")};
+
+        (void)session->host->io->send(session, NULL, &out);
+        return;
+    }
+    if (hub_str_equals(envelope->event, dialect->join)) {
+        on_join_frame(session, envelope);
+        return;
+    }
+    member = hub__session_find(session, envelope->topic);
+    if (member != NULL) {
+        on_member_frame(session, member, envelope);
+        return;
+    }
+    if (is_leave(session, envelope->event) && dialect->leave_unjoined_is_ok) {
+        leave_reply(session, envelope->topic, envelope->ref, envelope->join_ref);
+        return;
+    }
+    refuse_frame(session, envelope, HUB__CODE_NOT_JOINED, false);
+}
+
+/* ---- what is no envelope ---- */
+
+static void bad_envelope(hub__session_t *session, const hub__envelope_t *envelope,
+                         hub_status_t status, const hub_error_t *error)
+{
+    hub__session_host_t *host = session->host;
+    hub__buffer_t *buffer = &host->detail;
+    bool counts = status != HUB_ETOPIC && status != HUB_EEVENT;
+    hub__code_t code = status == HUB_ETOPIC   ? HUB__CODE_BAD_TOPIC
+                       : status == HUB_EEVENT ? HUB__CODE_EVENT_NOT_FOUND
+                                              : HUB__CODE_INVALID_PAYLOAD;
+    hub_str_t topic = status == HUB_EEVENT ? envelope->topic : (hub_str_t){0};
+    hub_payload_t detail;
+
+    HUB__STAT(host->stats, bad_envelopes_total);
+    report_error(session, NULL, NULL, status);
+    if (status == HUB_EUTF8) {
+        host->io->close(session, HUB_DISCONNECT_PROTOCOL, 1007, HUB_STR("not UTF-8"));
+        return;
+    }
+    if (counts && host->limits->bad_envelopes != HUB_OFF &&
+        ++session->bad_envelopes > host->limits->bad_envelopes) {
+        host->io->close(session, HUB_DISCONNECT_LIMIT, 1008, HUB_STR("too many bad envelopes"));
+        return;
+    }
+    buffer->len = 0;
+    HUB__APPEND_LITERAL(buffer, "{\"error\":");
+    hub__buffer_json_string(buffer, hub_str(error->text));
+    HUB__APPEND_LITERAL(buffer, "}");
+    detail = hub_json(hub__buffer_str(buffer));
+    (void)hub__session_refuse(session, NULL, topic, envelope->ref, envelope->join_ref, code,
+                              session->dialect->reserved_events_refused ? &detail : NULL, false);
+}
+
+void hub__session_receive(hub__session_t *session, hub_str_t bytes, bool binary,
+                          hub__envelope_scratch_t *scratch)
+{
+    const hub_limits_t *limits = session->host->limits;
+    hub__envelope_limits_t envelope_limits = {
+        .topic_bytes = limits->topic_bytes,
+        .event_bytes = limits->event_bytes,
+        .ref_bytes = limits->ref_bytes,
+        .envelope_depth = limits->envelope_depth,
+        .payload_depth = limits->payload_depth,
+    };
+    hub__envelope_t envelope = {0};
+    hub_error_t error = {0};
+    hub_status_t err;
+
+    if (session->ended)
+        return;
+    scratch->used = 0;
+    err = session->dialect->decode(bytes, binary, &envelope_limits, scratch, &envelope, &error);
+    if (err == HUB_OK &&
+        (envelope.ref.len > TOKEN_REF_MAX || envelope.join_ref.len > TOKEN_REF_MAX)) {
+        err = hub_error_set(&error, HUB_ELIMIT, 0, "a ref takes more than %zu bytes as JSON",
+                            TOKEN_REF_MAX);
+        envelope.ref = envelope.join_ref = (hub_str_t){0};
+    }
+    if (err != HUB_OK) {
+        bad_envelope(session, &envelope, err, &error);
+        return;
+    }
+    hub__session_envelope(session, &envelope);
+}
+
+/* ---- later ---- */
+
+/* Lets waiting frames through until one makes the others wait again. */
+static void drain_pending(hub__session_t *session, hub_str_t topic)
+{
+    for (;;) {
+        hub_member_t *member = hub__session_find(session, topic);
+        hub__pending_t *frame;
+
+        if (session->ended || member == NULL || member->state != HUB__MEMBER_JOINED ||
+            member->suspended || member->extra == NULL || member->extra->pending == NULL)
+            return;
+        frame = member->extra->pending;
+        if ((member->extra->pending = frame->next) == NULL)
+            member->extra->pending_tail = &member->extra->pending;
+        --member->extra->pending_count;
+        session->pending_bytes -= frame->size;
+        member_receive(member, &frame->envelope);
+        free(frame);
+    }
+}
+
+static void proceed_member(hub__table_node_t *node, void *user)
+{
+    hub_member_t *member = HUB__CONTAINER(node, hub_member_t, node);
+
+    (void)user;
+    (void)member_stopped(member);
+}
+
+void hub__session_proceed(hub__session_t *session)
+{
+    session->scheduled = false;
+    if (!session->ended)
+        hub__table_foreach(&session->members, proceed_member, NULL);
+}
+
+void hub__session_reply_later(hub__session_t *session, const hub_token_t *token, hub_str_t status,
+                              hub_status_t code, hub_payload_t payload)
+{
+    hub_member_t *member = hub__session_find_serial(session, token->_member);
+    hub_str_t ref = hub_str_n(token->_ref_len == 0 ? NULL : token->_ref, token->_ref_len);
+
+    if (member == NULL || member->state != HUB__MEMBER_JOINED)
+        return;
+    if (code != HUB_OK)
+        (void)hub__session_refuse(session, member, hub__member_name(member), ref,
+                                  hub__member_join_ref(member), hub__code_of_status(code), &payload,
+                                  false);
+    else
+        (void)hub__session_reply(session, member, ref, hub__member_join_ref(member), status,
+                                 payload);
+}
+
+void hub__session_join_later(hub__session_t *session, const hub_token_t *token, bool accepted,
+                             hub_payload_t payload)
+{
+    hub_member_t *member = hub__session_find_serial(session, token->_member);
+    char topic[HUB__TOPIC_BYTES_MAX];
+    hub_str_t name;
+
+    if (member == NULL || member->state != HUB__MEMBER_PENDING)
+        return;
+    session->host->io->timer_disarm(session, &member->extra->deadline);
+    if (!accepted) {
+        join_refused(member, member->extra->reply_ref, member->extra->reply_join_ref,
+                     HUB__CODE_JOIN_REJECTED, &payload);
+        return;
+    }
+    name = hub__member_name(member);
+    memcpy(topic, name.base, name.len);
+    name.base = topic;
+    join_accepted(member, member->extra->reply_ref, member->extra->reply_join_ref, &payload);
+    drain_pending(session, name);
+}
+
+static void resume_member(hub_member_t *member)
+{
+    char topic[HUB__TOPIC_BYTES_MAX];
+    hub_str_t name = hub__member_name(member);
+
+    member->suspended = false;
+    member->session->host->io->timer_disarm(member->session, &member->extra->deadline);
+    memcpy(topic, name.base, name.len);
+    name.base = topic;
+    drain_pending(member->session, name);
+}
+
+void hub__session_resume(hub__session_t *session, const hub_token_t *token)
+{
+    hub_member_t *member = hub__session_find_serial(session, token->_member);
+
+    if (member != NULL && member->state == HUB__MEMBER_JOINED && member->suspended)
+        resume_member(member);
+}
+
+static void on_suspend_deadline(hub__timer_t *timer, uint64_t now_ms)
+{
+    hub__member_extra_t *extra = HUB__CONTAINER(timer, hub__member_extra_t, deadline);
+    char topic[HUB_LOG_FIELD];
+
+    (void)now_ms;
+    hub_log_peer(HUB_LOG_WARN, "member.suspend_timeout", "topic=%s",
+                 hub_log_escape(hub__member_name(extra->member), topic));
+    resume_member(extra->member);
+}
+
+hub_token_t hub_member_suspend(hub_member_t *member)
+{
+    hub__session_t *session = member->session;
+    hub__member_extra_t *extra = hub__member_extra(member);
+    hub_token_t token = {._conn = session->host->io->conn_id(session),
+                         ._member = member->node.hash << 32 | member->serial,
+                         ._kind = HUB__TOKEN_RESUME};
+
+    if (extra == NULL || member->suspended || member->state != HUB__MEMBER_JOINED)
+        return token; /* without memory its messages go on: late is worse than unordered only for
+                         the program */
+    member->suspended = true;
+    extra->deadline.on_due = on_suspend_deadline;
+    session->host->io->timer_arm(session, &extra->deadline,
+                                 *session->host->now_ms +
+                                     member->channel->options.suspend_timeout_ms);
+    return token;
+}
+
+/* ---- the end ---- */
+
+static void end_member(hub__table_node_t *node, void *user)
+{
+    const hub_exit_t *why = user;
+
+    member_end(HUB__CONTAINER(node, hub_member_t, node), *why);
+}
+
+void hub__session_end(hub__session_t *session, hub_disconnect_reason_t why)
+{
+    hub_hook_event_t event = {.hook = HUB_HOOK_DISCONNECTING, .reason = why};
+    hub_exit_t exit_why = why == HUB_DISCONNECT_SHUTDOWN ? HUB_EXIT_SHUTDOWN : HUB_EXIT_DISCONNECT;
+
+    if (session->ended)
+        return;
+    (void)session->host->io->hook(session, &event);
+    session->ended = true;
+    hub__table_foreach(&session->members, end_member, &exit_why);
+    assert(session->members.count == 0);
+    hub__table_dispose(&session->members);
+    event.hook = HUB_HOOK_DISCONNECT;
+    (void)session->host->io->hook(session, &event);
+}

@@ -1,0 +1,211 @@
+/* hub/session.h - private: one client's conversation: join, leave, dispatch, clean-up. Pure: no sockets, no threads, no clock.
+ *
+ * It acts through hub__session_io_t, and the time comes in through its host, so the semantics run in a test or a simulation as they run in a worker. A callback of the
+ * program never changes the session under the session's feet: what it asks for (close, stop) is noted and done when the callback has returned. */
+#pragma once
+
+#include "bus/table.h"
+#include "channels/dialect.h"
+#include "channels/internal.h"
+#include "channels/router.h"
+#include "hub/hub.h"
+#include "hub/outbox.h"
+#include "hub/timer.h"
+
+typedef struct hub__session hub__session_t;
+typedef struct hub__job hub__job_t;
+
+/* What a session needs of the world. Loop thread; none may call back into the session. */
+typedef struct hub__session_io {
+    /* Encodes and queues; what is broadcast to the member's topic so far goes first, except before a join reply. `member` NULL: not about one. HUB_ESLOW, HUB_EPAYLOAD. */
+    hub_status_t (*send)(hub__session_t *session, hub_member_t *member,
+                         const hub__outgoing_t *out);
+    /* From now on the member gets what is published on its topic: held back until release() while it is joining. */
+    hub_status_t (*subscribe)(hub__session_t *session, hub_member_t *member);
+    /* What was published before goes out; nothing after. */
+    void (*unsubscribe)(hub__session_t *session, hub_member_t *member);
+    /* The join reply is queued: what was held goes out behind it. */
+    void (*release)(hub__session_t *session, hub_member_t *member);
+    hub_status_t (*publish)(hub__session_t *session, hub_member_t *member, hub_str_t event,
+                            hub_payload_t payload, bool payload_is_valid, unsigned flags);
+    /* The connection is to end once the call at hand is over. */
+    void (*close)(hub__session_t *session, hub_disconnect_reason_t why, unsigned code,
+                  hub_str_t reason);
+    /* hub__session_proceed() is wanted at the end of the turn. */
+    void (*schedule)(hub__session_t *session);
+    void (*timer_arm)(hub__session_t *session, hub__timer_t *timer, uint64_t due_ms);
+    void (*timer_disarm)(hub__session_t *session, hub__timer_t *timer);
+    hub_status_t (*offload)(hub__session_t *session, hub__job_t *job);
+    /* Runs the hooks of the member's hub and of the root. The result counts for vetoes. */
+    hub_status_t (*hook)(hub__session_t *session, hub_hook_event_t *event);
+    hub_conn_t *(*conn)(hub__session_t *session);
+    hub_conn_id_t (*conn_id)(hub__session_t *session);
+} hub__session_io_t;
+
+/* Shared by the sessions of one endpoint on one worker. */
+typedef struct hub__session_host {
+    const hub__session_io_t *io;
+    const hub__router_t *router;
+    hub__match_scratch_t *match_scratch;
+    const hub_limits_t *limits;
+    hub_stats_t *stats;
+    const uint64_t *now_ms;   /* monotonic, of the entry at hand */
+    uint32_t *next_serial;    /* of members, per worker */
+    hub__buffer_t answer;     /* response of on_join, built responses */
+    hub__buffer_t detail;     /* what hub_member_accept() or _reject() was given */
+    bool has_detail;
+    hub_payload_kind_t detail_kind;
+    const hub_message_t *current; /* the message being dispatched: relaying its payload needs no second check */
+    bool replied;             /* to the current one */
+} hub__session_host_t;
+
+struct hub__session {
+    hub__session_host_t *host;
+    const hub__dialect_t *dialect;
+    hub__table_t members; /* by topic */
+    uint32_t pending_bytes; /* of frames that wait */
+    uint16_t bad_envelopes;
+    bool ended;
+    bool scheduled;
+};
+
+typedef enum hub__member_state {
+    HUB__MEMBER_JOINING, /* inside on_join */
+    HUB__MEMBER_PENDING, /* on_join deferred it */
+    HUB__MEMBER_JOINED,
+    HUB__MEMBER_ENDED,
+} hub__member_state_t;
+
+typedef struct hub__pending {
+    struct hub__pending *next;
+    hub__envelope_t envelope; /* spans lie behind */
+    uint32_t size;
+} hub__pending_t;
+
+typedef struct hub__member_timer {
+    struct hub__member_timer *next;
+    hub_member_t *member;
+    hub__timer_t timer;
+    hub_on_timer_cb on_timer;
+    void *user;
+    uint32_t period_ms;
+    bool running; /* its callback runs: freed behind it */
+    bool stopped;
+    char name[];
+} hub__member_timer_t;
+
+/* One offloaded job. Owned by the pool until it comes back to the loop. */
+struct hub__job {
+    hub_task_t task; /* brings it back */
+    hub__job_t *next; /* in the member's list, or the pool's queue */
+    hub__job_t *queue_next;
+    hub_member_t *member; /* NULL: cancelled. Loop thread */
+    hub__session_t *session;
+    hub_executor_t *executor;
+    _Atomic bool cancelled;
+    hub_work_cb work;
+    hub_on_done_cb on_done;
+    void *user;
+    void *owner; /* of the pool */
+    char name[];
+};
+
+/* What most members never need. */
+typedef struct hub__member_extra {
+    hub_member_t *member;
+    hub__outbox_t held; /* until the join reply */
+    hub__pending_t *pending;
+    hub__pending_t **pending_tail;
+    uint32_t pending_count;
+    hub__member_timer_t *timers;
+    hub__job_t *jobs;
+    hub__timer_t deadline; /* of a pending join or a suspension */
+    char *join_ref_of_reply; /* refs of the join to be answered; one allocation for both */
+    hub_str_t reply_ref, reply_join_ref;
+    hub_status_t stop_status;
+} hub__member_extra_t;
+
+struct hub_member {
+    hub__table_node_t node; /* in its session, by topic */
+    hub__session_t *session;
+    const hub__channel_t *channel;
+    const hub__pattern_t *pattern;
+    struct hub__topic *topic; /* while subscribed */
+    hub_member_t *next, *prev; /* in its topic's group */
+    void *user;
+    void (*on_free)(void *user);
+    hub__member_extra_t *extra;
+    uint32_t serial;
+    uint32_t taken;          /* bytes of the topic's open run that are in the outbox already */
+    uint32_t taken_messages;
+    uint16_t name_len;
+    uint16_t prefix_len;
+    uint8_t join_ref_len;
+    uint8_t param_count;
+    uint8_t state;
+    bool suspended : 1;
+    bool stopping : 1;
+    bool filtering : 1; /* its on_update runs */
+    bool subscribed : 1;
+    char tail[];        /* hub__span_t spans[param_count], name, join_ref */
+};
+
+static inline hub_str_t hub__member_name(const hub_member_t *member)
+{
+    return hub_str_n(member->tail + member->param_count * sizeof(hub__span_t), member->name_len);
+}
+
+static inline hub_str_t hub__member_join_ref(const hub_member_t *member)
+{
+    hub_str_t name = hub__member_name(member);
+
+    return hub_str_n(member->join_ref_len == 0 ? NULL : name.base + name.len,
+                     member->join_ref_len);
+}
+
+void hub__session_init(hub__session_t *session, hub__session_host_t *host,
+                       const hub__dialect_t *dialect);
+
+/* One message of the client. */
+void hub__session_receive(hub__session_t *session, hub_str_t bytes, bool binary,
+                          hub__envelope_scratch_t *scratch);
+/* The same, decoded. */
+void hub__session_envelope(hub__session_t *session, const hub__envelope_t *envelope);
+
+/* Does what callbacks asked for: members that stop, frames that waited. */
+void hub__session_proceed(hub__session_t *session);
+
+/* Ends all members; nothing is sent. Hooks disconnecting and disconnect run around it. */
+void hub__session_end(hub__session_t *session, hub_disconnect_reason_t why);
+
+hub_member_t *hub__session_find(const hub__session_t *session, hub_str_t topic);
+/* By what a token keeps of it. NULL: gone. */
+hub_member_t *hub__session_find_serial(const hub__session_t *session, uint64_t token_member);
+
+/* Completions of tokens, on the loop. */
+void hub__session_reply_later(hub__session_t *session, const hub_token_t *token,
+                              hub_str_t status, hub_status_t code, hub_payload_t payload);
+void hub__session_join_later(hub__session_t *session, const hub_token_t *token, bool accepted,
+                             hub_payload_t payload);
+void hub__session_resume(hub__session_t *session, const hub_token_t *token);
+/* A job is back. Runs its on_done and frees it. */
+void hub__session_job_done(hub__job_t *job);
+
+/* Shared by session.c and member.c. */
+/* A member that broadcasts while it joins hears itself, behind its reply. */
+hub_status_t hub__member_subscribe_early(hub_member_t *member);
+hub__member_extra_t *hub__member_extra(hub_member_t *member); /* NULL: out of memory */
+hub_status_t hub__session_reply(hub__session_t *session, hub_member_t *member, hub_str_t ref,
+                                hub_str_t join_ref, hub_str_t status, hub_payload_t payload);
+hub_status_t hub__session_refuse(hub__session_t *session, hub_member_t *member, hub_str_t topic,
+                                 hub_str_t ref, hub_str_t join_ref, hub__code_t code,
+                                 const hub_payload_t *detail, bool of_join);
+void hub__member_cancel_all(hub_member_t *member); /* timers and jobs */
+
+enum { HUB__TOKEN_REPLY = 1, HUB__TOKEN_JOIN, HUB__TOKEN_RESUME };
+
+#define HUB__STAT(stats, name) __atomic_store_n(&(stats)->name, (stats)->name + 1, __ATOMIC_RELAXED)
+#define HUB__STAT_ADD(stats, name, n)                                                              \
+    __atomic_store_n(&(stats)->name, (stats)->name + (uint64_t)(n), __ATOMIC_RELAXED)
+#define HUB__STAT_SUB(stats, name, n)                                                              \
+    __atomic_store_n(&(stats)->name, (stats)->name - (uint64_t)(n), __ATOMIC_RELAXED)

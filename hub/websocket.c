@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/* A transport: after the 101, frames over the socket that h2o handed over. h2o keeps watching the descriptor; reading and writing are ours, so that a read is bounded, an idle
+ * connection holds no buffer, and a flush is one system call without a completion callback. */
+#include "hub/internal.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+#define IOVECS 64
+
+static void shut_write_side(hub_conn_t *conn)
+{
+    conn->state = HUB__CONN_LINGERING;
+    if (shutdown(h2o_socket_get_fd(conn->socket), SHUT_WR) != 0)
+        hub__conn_destroy(conn);
+}
+
+/* ---- writing ---- */
+
+static void on_writable(h2o_socket_t *socket, const char *err)
+{
+    hub_conn_t *conn = socket->data;
+    hub__worker_t *worker = hub__conn_worker(conn);
+
+    hub__worker_enter(worker);
+    conn->blocked = false;
+    if (err != NULL)
+        hub__conn_lost(conn, HUB_DISCONNECT_LOST);
+    else
+        hub__conn_want_flush(conn);
+    hub__worker_leave(worker);
+}
+
+static void wait_writable(hub_conn_t *conn)
+{
+    conn->blocked = true;
+    hub__outbox_compact(&conn->outbox);
+    h2o_socket_notify_write(conn->socket, on_writable);
+}
+
+static ssize_t write_some(hub_conn_t *conn)
+{
+    struct iovec iovecs[IOVECS];
+    struct msghdr msg = {.msg_iov = iovecs};
+    ssize_t wrote;
+
+    msg.msg_iovlen = hub__outbox_iovecs(&conn->outbox, iovecs, IOVECS);
+    do
+        wrote = sendmsg(h2o_socket_get_fd(conn->socket), &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (wrote == -1 && errno == EINTR);
+    return wrote;
+}
+
+static void flush(hub_conn_t *conn)
+{
+    hub_stats_t *stats = &hub__conn_worker(conn)->stats;
+
+    if (conn->blocked || conn->state == HUB__CONN_LINGERING)
+        return;
+    while (conn->outbox.len != 0) {
+        ssize_t wrote = write_some(conn);
+
+        HUB__STAT(stats, writes_total);
+        if (wrote == -1 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            wait_writable(conn);
+            return;
+        }
+        if (wrote == -1) {
+            hub__conn_lost(conn, HUB_DISCONNECT_LOST);
+            return;
+        }
+        HUB__STAT_ADD(stats, bytes_out_total, wrote);
+        HUB__STAT_SUB(stats, outbox_bytes, wrote);
+        hub__outbox_consume(&conn->outbox, (size_t)wrote, hub__conn_on_sent, conn);
+    }
+    if (conn->state == HUB__CONN_CLOSING)
+        shut_write_side(conn);
+}
+
+/* ---- reading ---- */
+
+static void on_frame(hub_conn_t *conn, const hub__frame_event_t *event)
+{
+    switch (event->kind) {
+    case HUB__FRAME_MESSAGE:
+        hub__conn_message(conn, event->payload, event->binary);
+        break;
+    case HUB__FRAME_PING:
+        hub__conn_control(conn, HUB__OP_PONG, event->payload);
+        break;
+    case HUB__FRAME_CLOSE:
+        conn->client_closed = true;
+        hub__conn_want_close(conn, HUB_DISCONNECT_CLIENT, event->code, (hub_str_t){0});
+        break;
+    case HUB__FRAME_ERROR:
+        hub__conn_want_close(conn,
+                             event->code == 1009   ? HUB_DISCONNECT_TOO_LARGE
+                             : event->code == 1008 ? HUB_DISCONNECT_LIMIT
+                             : event->code == 1011 ? HUB_DISCONNECT_ERROR
+                                                   : HUB_DISCONNECT_PROTOCOL,
+                             event->code, hub_str(event->reason));
+        break;
+    case HUB__FRAME_PONG:
+    case HUB__FRAME_NEED_MORE:
+        break;
+    }
+}
+
+static void track_unfinished(hub_conn_t *conn)
+{
+    bool unfinished = hub__frame_reader_unfinished(&conn->reader);
+
+    if (unfinished == conn->unfinished)
+        return;
+    conn->unfinished = unfinished;
+    if (!unfinished)
+        return;
+    conn->unfinished_since = (uint32_t)hub__conn_worker(conn)->now_ms;
+    hub__conn_rearm(conn);
+}
+
+static void feed(hub_conn_t *conn, char *bytes, size_t len)
+{
+    const hub__frame_limits_t *limits = &conn->seat->endpoint->frame_limits;
+    hub__worker_t *worker = hub__conn_worker(conn);
+    hub__frame_event_t event;
+
+    HUB__STAT_ADD(&worker->stats, bytes_in_total, len);
+    hub__conn_seen(conn);
+    do {
+        hub__frame_read(&conn->reader, limits, &bytes, &len, &event);
+        /* the age is that of one message, not of a stream of them */
+        if (event.kind == HUB__FRAME_MESSAGE)
+            conn->unfinished = false;
+        on_frame(conn, &event);
+    } while (event.kind != HUB__FRAME_NEED_MORE && hub__conn_is_open(conn));
+    track_unfinished(conn);
+}
+
+static void on_read(h2o_socket_t *socket, const char *err)
+{
+    hub_conn_t *conn = socket->data;
+    hub__worker_t *worker = hub__conn_worker(conn);
+    ssize_t got;
+
+    hub__worker_enter(worker);
+    do
+        got = recv(h2o_socket_get_fd(socket), worker->read_buffer, HUB__READ_BUFFER, MSG_DONTWAIT);
+    while (got == -1 && errno == EINTR);
+    HUB__STAT(&worker->stats, reads_total);
+    if (got > 0) {
+        if (hub__conn_is_open(conn))
+            feed(conn, worker->read_buffer, (size_t)got);
+    } else if (got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK) || err != NULL) {
+        hub__conn_lost(conn, HUB_DISCONNECT_LOST);
+    }
+    hub__worker_leave(worker);
+}
+
+/* ---- the transport ---- */
+
+static void pause_reading(hub_conn_t *conn, bool paused)
+{
+    if (paused)
+        h2o_socket_read_stop(conn->socket);
+    else
+        h2o_socket_read_start(conn->socket, on_read);
+}
+
+static void say_goodbye(hub_conn_t *conn, unsigned code, hub_str_t reason)
+{
+    char frame[2 + 125];
+    size_t len = hub__frame_close(frame, code, reason);
+
+    hub__frame_reader_dispose(&conn->reader);
+    hub__conn_control(conn, HUB__OP_CLOSE, hub_str_n(frame + 2, len - 2));
+    hub__conn_want_flush(conn);
+}
+
+static void ping(hub_conn_t *conn)
+{
+    hub__conn_control(conn, HUB__OP_PING, (hub_str_t){0});
+}
+
+static void dispose(hub_conn_t *conn)
+{
+    hub__frame_reader_dispose(&conn->reader);
+    if (conn->socket != NULL)
+        h2o_socket_close(conn->socket);
+    conn->socket = NULL;
+}
+
+const hub__transport_t hub__websocket = {
+    .name = "websocket",
+    .flush = flush,
+    .pause = pause_reading,
+    .close = say_goodbye,
+    .ping = ping,
+    .dispose = dispose,
+};
+
+void hub__websocket_start(hub_conn_t *conn, hub_str_t early)
+{
+    conn->socket->data = conn;
+    h2o_socket_dont_read(conn->socket, 1);
+    h2o_socket_read_start(conn->socket, on_read);
+    if (early.len != 0)
+        feed(conn, (char *)(uintptr_t)early.base, early.len);
+    h2o_buffer_consume(&conn->socket->input, conn->socket->input->size);
+}

@@ -1,0 +1,485 @@
+/* SPDX-License-Identifier: MIT */
+/* One thread, one loop: the mailbox through which others reach it, the clock, and the end of the turn, where everything that a turn brought about is fanned out and written at
+ * once. */
+#include "hub/internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TURN_ROUNDS 64 /* filters and proceeding sessions may bring about more of the same */
+#define FLUSH_CHECK 16 /* connections written between two looks at the clock */
+#define SLOT_NONE UINT32_MAX
+#define SLOT_BITS 22
+
+/* The address of this is the thread's name. */
+static _Thread_local char self;
+
+void hub__worker_settle_here(hub__worker_t *worker)
+{
+    atomic_store_explicit(&worker->home, &self, memory_order_relaxed);
+}
+
+bool hub__worker_is_here(const hub__worker_t *worker)
+{
+    return atomic_load_explicit(&worker->home, memory_order_relaxed) == &self;
+}
+
+uint64_t hub__monotonic_us(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+uint64_t hub__monotonic_ms(void)
+{
+    return hub__monotonic_us() / 1000;
+}
+
+/* ---- mailbox ---- */
+
+static void signal_wake(hub__worker_t *worker)
+{
+    uint64_t one = 1;
+    ssize_t wrote;
+
+    do
+        wrote = write(worker->wake_fd, &one, sizeof(one));
+    while (wrote == -1 && errno == EINTR);
+}
+
+static hub_status_t post(hub_executor_t *executor, hub_task_t *task, bool urgent)
+{
+    hub__worker_t *worker = (hub__worker_t *)executor;
+    hub_status_t err = HUB_OK;
+    bool signal = false;
+
+    pthread_mutex_lock(&worker->lock);
+    if (worker->mail_closed) {
+        err = HUB_ECLOSED;
+    } else if (!urgent && worker->mail_count >= worker->mail_limit) {
+        err = HUB_ELIMIT;
+    } else {
+        task->_next = NULL;
+        *worker->mail_last = task;
+        worker->mail_last = &task->_next;
+        ++worker->mail_count;
+        signal = !worker->mail_signalled;
+        worker->mail_signalled = true;
+    }
+    pthread_mutex_unlock(&worker->lock);
+    if (signal)
+        signal_wake(worker);
+    if (err == HUB_ELIMIT)
+        __atomic_fetch_add(&worker->stats.mailbox_full_total, 1, __ATOMIC_RELAXED);
+    return err;
+}
+
+static bool is_current(const hub_executor_t *executor)
+{
+    return hub__worker_is_here((const hub__worker_t *)executor);
+}
+
+static void flush_later(hub_executor_t *executor)
+{
+    hub__worker_t *worker = (hub__worker_t *)executor;
+
+    worker->emits_waiting = true;
+    hub__worker_touch(worker);
+}
+
+static void run_mail(hub__worker_t *worker)
+{
+    hub_task_t *task;
+
+    pthread_mutex_lock(&worker->lock);
+    task = worker->mail_first;
+    worker->mail_first = NULL;
+    worker->mail_last = &worker->mail_first;
+    worker->mail_count = 0;
+    worker->mail_signalled = false;
+    pthread_mutex_unlock(&worker->lock);
+    while (task != NULL) {
+        hub_task_t *next = task->_next;
+
+        task->run(task);
+        task = next;
+    }
+}
+
+static void drain_fd(int fd)
+{
+    uint64_t value;
+    ssize_t got;
+
+    do
+        got = read(fd, &value, sizeof(value));
+    while (got == -1 && errno == EINTR);
+}
+
+static void on_wake(h2o_socket_t *socket, const char *err)
+{
+    hub__worker_t *worker = socket->data;
+
+    (void)err;
+    hub__worker_enter(worker);
+    drain_fd(worker->wake_fd);
+    HUB__STAT(&worker->stats, wakeups_total);
+    run_mail(worker);
+    hub__worker_leave(worker);
+}
+
+/* ---- time ---- */
+
+static void on_timer(h2o_socket_t *socket, const char *err)
+{
+    hub__worker_t *worker = socket->data;
+
+    (void)err;
+    hub__worker_enter(worker);
+    drain_fd(worker->timer_fd);
+    worker->armed_for = UINT64_MAX;
+    hub__wheel_run(worker->wheel, worker->now_ms);
+    hub__worker_leave(worker);
+}
+
+static void arm_timer(hub__worker_t *worker)
+{
+    uint64_t next = hub__wheel_next(worker->wheel);
+    struct itimerspec at = {0};
+
+    /* a later time than the one that is set costs nothing: it fires early and finds out */
+    if (next >= worker->armed_for)
+        return;
+    at.it_value.tv_sec = (time_t)(next / 1000);
+    at.it_value.tv_nsec = (long)(next % 1000) * 1000000;
+    if (next == 0)
+        at.it_value.tv_nsec = 1;
+    if (timerfd_settime(worker->timer_fd, TFD_TIMER_ABSTIME, &at, NULL) == 0)
+        worker->armed_for = next;
+}
+
+/* ---- life ---- */
+
+static h2o_socket_t *watch(hub__worker_t *worker, int fd, h2o_socket_cb on_ready)
+{
+    h2o_socket_t *socket = h2o_evloop_socket_create(worker->loop, fd, H2O_SOCKET_FLAG_DONT_READ);
+
+    socket->data = worker;
+    h2o_socket_read_start(socket, on_ready);
+    return socket;
+}
+
+hub__worker_t *hub__worker_create(unsigned index, h2o_loop_t *loop, size_t mail_limit,
+                                  size_t turn_us)
+{
+    hub__worker_t *worker = hub__alloc_zeroed(sizeof(*worker));
+
+    worker->executor = (hub_executor_t){
+        .post = post, .is_current = is_current, .flush_later = flush_later};
+    worker->index = index;
+    worker->loop = loop;
+    worker->mail_limit = mail_limit;
+    worker->turn_us = turn_us;
+    worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    worker->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (worker->wake_fd == -1 || worker->timer_fd == -1) {
+        hub_log(HUB_LOG_ERROR, "worker.create", "worker=%u error=\"%s\"", index, strerror(errno));
+        if (worker->wake_fd != -1)
+            close(worker->wake_fd);
+        if (worker->timer_fd != -1)
+            close(worker->timer_fd);
+        free(worker);
+        return NULL;
+    }
+    pthread_mutex_init(&worker->lock, NULL);
+    worker->mail_last = &worker->mail_first;
+    worker->dirty_last = &worker->dirty_first;
+    worker->flush_last = &worker->flush_first;
+    worker->due_last = &worker->due_first;
+    worker->slot_free = SLOT_NONE;
+    worker->armed_for = UINT64_MAX;
+    worker->now_ms = hub__monotonic_ms();
+    worker->wheel = hub__wheel_create(worker->now_ms);
+    worker->match_scratch = hub__match_scratch_create();
+    worker->read_buffer = hub__alloc(HUB__READ_BUFFER);
+    worker->next_request = 1;
+    hub__worker_settle_here(worker);
+    worker->wake_socket = watch(worker, worker->wake_fd, on_wake);
+    worker->timer_socket = watch(worker, worker->timer_fd, on_timer);
+    return worker;
+}
+
+static void close_mailbox(hub__worker_t *worker)
+{
+    hub_task_t *task;
+
+    pthread_mutex_lock(&worker->lock);
+    worker->mail_closed = true;
+    task = worker->mail_first;
+    worker->mail_first = NULL;
+    worker->mail_last = &worker->mail_first;
+    pthread_mutex_unlock(&worker->lock);
+    while (task != NULL) {
+        hub_task_t *next = task->_next;
+
+        task->discard(task);
+        task = next;
+    }
+}
+
+void hub__worker_destroy(hub__worker_t *worker)
+{
+    assert(worker->conn_count == 0);
+    close_mailbox(worker);
+    h2o_socket_close(worker->wake_socket);
+    h2o_socket_close(worker->timer_socket);
+    hub__run_release(worker->run);
+    hub__wheel_destroy(worker->wheel);
+    hub__match_scratch_destroy(worker->match_scratch);
+    hub__table_dispose(&worker->topics);
+    hub__table_dispose(&worker->identities);
+    hub__table_dispose(&worker->requests);
+    pthread_mutex_destroy(&worker->lock);
+    free(worker->slots);
+    free(worker->read_buffer);
+    free(worker);
+}
+
+hub_status_t hub__worker_attach(hub__worker_t *worker, hub_t *hub)
+{
+    hub__attached_t *attached;
+    hub_status_t err;
+
+    for (attached = worker->hubs; attached != NULL; attached = attached->next)
+        if (attached->hub == hub) {
+            ++attached->endpoints;
+            return HUB_OK;
+        }
+    if ((err = hub__worker_join(hub, worker)) != HUB_OK)
+        return err;
+    attached = hub__alloc_zeroed(sizeof(*attached));
+    *attached = (hub__attached_t){.next = worker->hubs, .hub = hub, .endpoints = 1};
+    worker->hubs = attached;
+    return HUB_OK;
+}
+
+void hub__worker_detach(hub__worker_t *worker, hub_t *hub)
+{
+    for (hub__attached_t **link = &worker->hubs; *link != NULL; link = &(*link)->next) {
+        hub__attached_t *attached = *link;
+
+        if (attached->hub != hub)
+            continue;
+        if (--attached->endpoints != 0)
+            return;
+        *link = attached->next;
+        free(attached);
+        hub__worker_leave_hub(hub, worker);
+        return;
+    }
+}
+
+/* ---- connections by id ---- */
+
+static uint64_t local_of(const hub__worker_t *worker, uint32_t slot)
+{
+    return (uint64_t)(worker->index + 1) << (32 + SLOT_BITS) | (uint64_t)slot << 32 |
+           worker->slots[slot].generation;
+}
+
+hub_status_t hub__worker_slot_take(hub__worker_t *worker, hub_conn_t *conn, uint64_t *ret_local)
+{
+    uint32_t slot = worker->slot_free;
+
+    if (slot == SLOT_NONE) {
+        uint32_t count = worker->slot_count == 0 ? 64 : worker->slot_count * 2;
+        hub__slot_t *slots;
+
+        if (count > 1u << SLOT_BITS)
+            return HUB_ELIMIT;
+        if ((slots = realloc(worker->slots, count * sizeof(*slots))) == NULL)
+            return HUB_ENOMEM;
+        worker->slots = slots;
+        for (uint32_t i = count; i-- != worker->slot_count;) {
+            slots[i] = (hub__slot_t){.next_free = worker->slot_free};
+            worker->slot_free = i;
+        }
+        worker->slot_count = count;
+        slot = worker->slot_free;
+    }
+    worker->slot_free = worker->slots[slot].next_free;
+    worker->slots[slot].conn = conn;
+    ++worker->slots[slot].generation;
+    ++worker->conn_count;
+    *ret_local = local_of(worker, slot);
+    return HUB_OK;
+}
+
+void hub__worker_slot_free(hub__worker_t *worker, uint64_t local)
+{
+    uint32_t slot = (uint32_t)(local >> 32) & ((1u << SLOT_BITS) - 1);
+
+    assert(slot < worker->slot_count && local_of(worker, slot) == local);
+    worker->slots[slot].conn = NULL;
+    worker->slots[slot].next_free = worker->slot_free;
+    worker->slot_free = slot;
+    --worker->conn_count;
+}
+
+hub_conn_t *hub__worker_conn(hub__worker_t *worker, uint64_t local)
+{
+    uint32_t slot = (uint32_t)(local >> 32) & ((1u << SLOT_BITS) - 1);
+
+    if (slot >= worker->slot_count || worker->slots[slot].conn == NULL ||
+        local_of(worker, slot) != local)
+        return NULL;
+    return worker->slots[slot].conn;
+}
+
+/* ---- the turn ---- */
+
+hub__run_t *hub__worker_run(hub__worker_t *worker)
+{
+    if (worker->run != NULL && worker->run->len >= HUB__RUN_SEAL) {
+        hub__run_release(worker->run);
+        worker->run = NULL;
+    }
+    if (worker->run == NULL)
+        worker->run = hub__run_create(512);
+    return worker->run;
+}
+
+/* An open run that everybody is done with is written from its start again. */
+static void seal_run(hub__worker_t *worker)
+{
+    hub__run_t *run = worker->run;
+
+    if (run == NULL || run->len == 0)
+        return;
+    if (run->refs == 1 && run->capacity <= HUB__RUN_SEAL) {
+        run->len = 0;
+        run->messages = 0;
+        return;
+    }
+    hub__run_release(run);
+    worker->run = NULL;
+}
+
+void hub__worker_enter(hub__worker_t *worker)
+{
+    if (worker->depth++ == 0)
+        worker->now_ms = hub__monotonic_ms();
+}
+
+void hub__worker_leave(hub__worker_t *worker)
+{
+    assert(worker->depth != 0);
+    if (--worker->depth != 0 || !worker->mounted)
+        return;
+    hub__worker_end_turn(worker);
+    if (worker->stopped)
+        hub__h2o_worker_gone(worker);
+}
+
+void hub__worker_touch(hub__worker_t *worker)
+{
+    bool signal = false;
+
+    if (!worker->mounted || worker->depth != 0)
+        return;
+    pthread_mutex_lock(&worker->lock);
+    signal = !worker->mail_signalled && !worker->mail_closed;
+    worker->mail_signalled = worker->mail_signalled || signal;
+    pthread_mutex_unlock(&worker->lock);
+    if (signal)
+        signal_wake(worker);
+}
+
+static void proceed_due(hub__worker_t *worker)
+{
+    hub_conn_t *conn = worker->due_first;
+
+    worker->due_first = NULL;
+    worker->due_last = &worker->due_first;
+    while (conn != NULL) {
+        hub_conn_t *next = conn->due_next;
+
+        conn->due = false;
+        if (conn->destroyed) {
+            hub__conn_destroy(conn);
+        } else {
+            hub__conn_proceed(conn);
+        }
+        conn = next;
+    }
+}
+
+static void flush_emits(hub__worker_t *worker)
+{
+    if (!worker->emits_waiting)
+        return;
+    worker->emits_waiting = false;
+    for (hub__attached_t *attached = worker->hubs; attached != NULL; attached = attached->next)
+        hub_bus_flush(attached->hub->bus, &worker->executor);
+}
+
+/* Writes connection after connection until the time is up; the rest stays first in line. */
+static void flush_conns(hub__worker_t *worker)
+{
+    uint64_t until = 0;
+    unsigned written = 0;
+
+    while (worker->flush_first != NULL) {
+        hub_conn_t *conn = worker->flush_first;
+
+        if (++written % FLUSH_CHECK == 0) {
+            uint64_t now = hub__monotonic_us();
+
+            if (until == 0)
+                until = now + worker->turn_us;
+            else if (now >= until) {
+                HUB__STAT(&worker->stats, flush_deferred_total);
+                break;
+            }
+        }
+        if ((worker->flush_first = conn->flush_next) == NULL)
+            worker->flush_last = &worker->flush_first;
+        conn->flushing = false;
+        if (conn->destroyed)
+            hub__conn_destroy(conn);
+        else
+            conn->transport->flush(conn);
+    }
+}
+
+void hub__worker_end_turn(hub__worker_t *worker)
+{
+    if (worker->in_turn_end)
+        return;
+    worker->in_turn_end = true;
+    hub__worker_enter(worker);
+    HUB__STAT(&worker->stats, turns_total);
+    for (unsigned round = 0; round != TURN_ROUNDS; ++round) {
+        proceed_due(worker);
+        flush_emits(worker);
+        hub__fanout_settle(worker);
+        if (worker->due_first == NULL && !worker->emits_waiting && worker->dirty_first == NULL)
+            break;
+    }
+    flush_conns(worker);
+    seal_run(worker);
+    arm_timer(worker);
+    hub__worker_check_stopped(worker);
+    worker->in_turn_end = false;
+    --worker->depth; /* not leave(): this is the end of the turn already */
+    if (hub__worker_has_more(worker))
+        hub__worker_touch(worker);
+}
