@@ -381,8 +381,7 @@ static bool attach_sub(hub_bus_t *bus, uint64_t hash, hub_str_t name, hub_bus_su
     *branch->last = sub;
     branch->last = &sub->next;
     branch->live++;
-    /* what was lost until now was not lost for this one */
-    atomic_store(&branch->open_gap, NULL);
+    branch->newest = sub->since;
     shard->subscriptions++;
     topic->subscribers++;
     topic_list(topic);

@@ -69,6 +69,7 @@ struct hub__branch {
     hub_executor_t *executor; /* NULL: callbacks run on the publishing thread */
     atomic_uint refs;
     size_t live;
+    uint64_t newest; /* `since` of the last that came */
     hub_bus_sub_t *first;
     hub_bus_sub_t **last;
     unsigned walking;               /* while not 0, subscriptions that ended stay in the list */

@@ -238,12 +238,14 @@ static void discard_gap(hub_task_t *task)
     gap_free(gap);
 }
 
-/* Whether the open gap, the last thing in the mailbox for this branch, takes this loss too. */
+/* Whether the open gap, the last thing in the mailbox for this branch, takes this loss too: both
+ * must be meant for the same subscriptions, which is all of them. */
 static bool add_to_open_gap(hub__branch_t *branch, const struct news *news)
 {
     hub__gap_t *gap = atomic_load(&branch->open_gap);
 
-    if (gap == NULL || gap->news.reason != news->reason)
+    if (gap == NULL || gap->news.reason != news->reason || gap->news.stamp <= branch->newest ||
+        news->stamp <= branch->newest)
         return false;
     if (gap->news.missed == 0 || news->missed == 0)
         gap->news.missed = 0; /* one of them is unknown, so the sum is */
@@ -252,21 +254,23 @@ static bool add_to_open_gap(hub__branch_t *branch, const struct news *news)
     return true;
 }
 
-/* Under the shard's lock. NULL: there is no memory, or the executor has ended. */
-static hub__gap_t *post_new_gap(hub__branch_t *branch, const struct news *news)
+/* Under the shard's lock. Nobody is told where there is no memory, or the executor has ended. */
+static void post_new_gap(hub__branch_t *branch, const struct news *news)
 {
     hub__gap_t *gap = malloc(sizeof(*gap));
 
     if (gap == NULL)
-        return NULL;
+        return;
     gap->task = (hub_task_t){.run = run_gap, .discard = discard_gap};
     gap->branch = branch;
     gap->news = *news;
     hub__branch_retain(branch);
+    /* known before it lies there: who posts a message behind it must see that it is to be closed */
+    atomic_store(&branch->open_gap, gap);
     if (branch->executor->post(branch->executor, &gap->task, true) == HUB_OK)
-        return gap;
-    gap_free(gap); /* not the last reference: the caller has one */
-    return NULL;
+        return;
+    atomic_store(&branch->open_gap, NULL);
+    gap_free(gap); /* not the last reference to the branch: the caller has one */
 }
 
 /* Tells a branch elsewhere of a loss, behind everything that this thread posted there. Posted under
@@ -277,7 +281,7 @@ static void post_gap(hub__branch_t *branch, const struct news *news)
 
     pthread_mutex_lock(&shard->lock);
     if (!add_to_open_gap(branch, news))
-        atomic_store(&branch->open_gap, post_new_gap(branch, news));
+        post_new_gap(branch, news);
     pthread_mutex_unlock(&shard->lock);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A declared channel: what the program handed over, copied and checked at once, so that a mistake shows where it was made and nothing of the
- * program's is borrowed for the life of the hub. */
+/* A declared channel: what the program handed over, copied and checked at once, so that a mistake
+ * shows where it was made and nothing of the program's is borrowed for the life of the hub. */
 #include "channels/internal.h"
 
 #include <stdlib.h>
@@ -54,8 +54,8 @@ static hub_status_t check_event(const hub_channel_options_t *options, const char
                              options->pattern, event, EVENT_BYTES_MAX);
     if (hub__event_is_reserved(name))
         return hub_error_set(error, HUB_EINVAL, 0,
-                             "channel \"%s\": \"%s\" is an event of the protocol",
-                             options->pattern, event);
+                             "channel \"%s\": \"%s\" is an event of the protocol", options->pattern,
+                             event);
     return HUB_OK;
 }
 
@@ -100,8 +100,7 @@ static void copy_tables(hub__channel_t *channel, const hub_channel_options_t *op
     size_t ints = 0;
 
     if (options->events != NULL) {
-        hub_event_handler_t *rows =
-            hub__alloc_zeroed((channel->event_count + 1) * sizeof(*rows));
+        hub_event_handler_t *rows = hub__alloc_zeroed((channel->event_count + 1) * sizeof(*rows));
 
         for (size_t i = 0; i != channel->event_count; ++i) {
             rows[i] = options->events[i];

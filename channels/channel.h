@@ -98,10 +98,10 @@ typedef struct hub_channel_options {
     int priority;      /* higher goes first */
     bool auto_ack; /* a message with a ref whose handler returns HUB_OK without a reply is answered
                       ok {} */
-    uint32_t join_timeout_ms; /* a deferred join is refused after it; 0 means 10,000 */
+    uint32_t join_timeout_ms;    /* a deferred join is refused after it; 0 means 10,000 */
     uint32_t suspend_timeout_ms; /* a suspended member goes on after it, logged; 0 means 60,000 */
-    uint32_t pending_limit;   /* messages that wait while a join is pending or the member is
-                                 suspended; 0 means 64, then `busy` */
+    uint32_t pending_limit;      /* messages that wait while a join is pending or the member is
+                                    suspended; 0 means 64, then `busy` */
     hub_slow_policy_t slow_policy;
     hub_error_t
         *ret_error; /* filled where the registration fails (it is logged as well); may be NULL */

@@ -11,7 +11,8 @@ typedef struct hub__channel {
     size_t event_count;
 } hub__channel_t;
 
-/* Copies and checks everything but the pattern's place among the others. HUB_EINVAL names what is wrong. */
+/* Copies and checks everything but the pattern's place among the others. HUB_EINVAL names what is
+ * wrong. */
 HUB_MUST_USE hub_status_t hub__channel_create(hub_t *hub, const hub_channel_options_t *options,
                                               hub__channel_t **ret_channel, hub_error_t *error);
 void hub__channel_destroy(hub__channel_t *channel); /* NULL is allowed. */

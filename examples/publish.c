@@ -112,14 +112,15 @@ static hub_status_t on_primes(hub_member_t *me, const hub_message_t *msg)
     struct count *count = calloc(1, sizeof(*count));
     hub_status_t err = HUB_ENOMEM;
 
-    if (count != NULL) {
-        *count = (struct count){.hub = hub_member_hub(me), .token = hub_member_token(me, msg)};
+    if (count != NULL)
         err = hub_member_offload(me, "primes", count_primes, on_counted, count);
+    if (err != HUB_OK) {
+        free(count);
+        return err == HUB_EEXIST ? HUB_EBUSY : err; /* one count at a time for each member */
     }
-    if (err == HUB_OK)
-        return HUB_PENDING;
-    free(count);
-    return err == HUB_EEXIST ? HUB_EBUSY : err; /* one count at a time for each member */
+    count->hub = hub_member_hub(me); /* in time: on_counted() runs on this loop, so after us */
+    count->token = hub_member_token(me, msg);
+    return HUB_PENDING;
 }
 
 int main(int argc, char **argv)

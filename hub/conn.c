@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* One client, whatever its transport: its outbox and its bounds, its deadlines, and its end. A connection that is to end finishes the callback at hand first, then its session, then what
- * is queued, then the transport. */
+/* One client, whatever its transport: its outbox and its bounds, its deadlines, and its end. A
+ * connection that is to end finishes the callback at hand first, then its session, then what is
+ * queued, then the transport. */
 #include "hub/internal.h"
 #include "hub/handshake.h"
 
@@ -92,8 +93,7 @@ static void note_hook(hub_conn_t *conn, const hub_message_t *note, hub_hook_t ho
 {
     hub_hook_event_t event = {.hook = hook, .msg = note, .status = status, .conn = conn};
 
-    event.member =
-        conn->session.ended ? NULL : hub__session_find(&conn->session, note->topic);
+    event.member = conn->session.ended ? NULL : hub__session_find(&conn->session, note->topic);
     event.hub = notes_hub(conn);
     (void)hub__run_hooks(event.hub, &event);
 }
@@ -402,8 +402,8 @@ static void earliest(uint64_t *due, uint64_t now_ms, uint32_t now, uint32_t sinc
         *due = at;
 }
 
-/* The next moment at which something has to be looked at. Traffic only moves last_seen: a deadline that it has put off is found to be
- * early when the timer fires. */
+/* The next moment at which something has to be looked at. Traffic only moves last_seen: a deadline
+ * that it has put off is found to be early when the timer fires. */
 void hub__conn_rearm(hub_conn_t *conn)
 {
     const hub_limits_t *limits = limits_of(conn);
@@ -512,13 +512,14 @@ static void put_attributes(hub__conn_extra_t *extra, const hub_grant_t *grant, c
     }
 }
 
-/* What few connections have: identity, attributes, a kept query, a subprotocol. False: no memory. */
+/* What few connections have: identity, attributes, a kept query, a subprotocol. False: no memory.
+ */
 static bool make_extra(hub_conn_t *conn, const hub__conn_birth_t *birth)
 {
     const hub_grant_t *grant = birth->grant;
-    bool granted = grant != NULL && (grant->identity.len != 0 || grant->attribute_count != 0 ||
-                                     grant->expires_in_ms != 0 || grant->user != NULL ||
-                                     grant->on_free != NULL);
+    bool granted = grant != NULL &&
+                   (grant->identity.len != 0 || grant->attribute_count != 0 ||
+                    grant->expires_in_ms != 0 || grant->user != NULL || grant->on_free != NULL);
     hub__worker_t *worker = hub__conn_worker(conn);
     hub__conn_extra_t *extra;
     char *at;
@@ -593,12 +594,22 @@ Failed:
     return NULL;
 }
 
+static void log_conn(const hub_conn_t *conn, const char *event, const char *reason)
+{
+    char id[HUB_CONN_ID_TEXT];
+
+    if (hub_log_enabled(HUB_LOG_DEBUG))
+        hub_log(HUB_LOG_DEBUG, event, "conn=%s%s%s", hub_conn_id_format(id_of(conn), id),
+                reason != NULL ? " reason=" : "", reason != NULL ? reason : "");
+}
+
 void hub__conn_open(hub_conn_t *conn)
 {
     const hub__endpoint_t *endpoint = conn->seat->endpoint;
     hub_hook_event_t event = {.hook = HUB_HOOK_OPEN};
 
     conn->opened = true;
+    log_conn(conn, "conn.open", NULL);
     if (endpoint->hub != NULL) {
         (void)io_hook(&conn->session, &event);
         return;
@@ -647,6 +658,7 @@ static void end_session(hub_conn_t *conn, hub_disconnect_reason_t why)
     const hub__endpoint_t *endpoint = conn->seat->endpoint;
     hub__worker_t *worker = hub__conn_worker(conn);
 
+    log_conn(conn, "conn.close", hub_disconnect_reason_name(why));
     count_end(&worker->stats, why);
     HUB__STAT_SUB(&worker->stats, conns, 1);
     if (!conn->opened)
@@ -658,7 +670,8 @@ static void end_session(hub_conn_t *conn, hub_disconnect_reason_t why)
     conn->session.ended = true;
 }
 
-/* What waits when a connection ends for its full outbox would stand between the client and the news. */
+/* What waits when a connection ends for its full outbox would stand between the client and the
+ * news. */
 static void make_room(hub_conn_t *conn)
 {
     size_t before = conn->outbox.bytes;

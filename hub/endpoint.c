@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* From a request to a connection: the handshake is proven, the origin, the subprotocol and the wire format are settled, the program authorizes, now or later, and only then comes
- * the 101. */
+/* From a request to a connection: the handshake is proven, the origin, the subprotocol and the wire
+ * format are settled, the program authorizes, now or later, and only then comes the 101. */
 #include "hub/endpoint.h"
 
 #include <assert.h>
@@ -16,7 +16,7 @@ struct hub_request {
     hub__table_node_t node; /* while deferred */
     uint64_t serial;
     hub__seat_t *seat;
-    h2o_req_t *req; /* NULL: the client is gone */
+    h2o_req_t *req;        /* NULL: the client is gone */
     hub_request_t **guard; /* h2o clears it together with its request */
     hub__timer_t timer;
     bool deferred;
@@ -32,7 +32,8 @@ struct hub_request {
     char *refusal_type;
     hub__buffer_t refusal_body;
     char peer[80];
-    char query[2048]; /* the last decoded parameter */
+    char query[4096]; /* decoded parameters, one behind the other: a query is shorter */
+    size_t query_used;
     char bytes[];
 };
 
@@ -93,8 +94,8 @@ static hub_status_t check_protocols(const char *const *protocols, hub_error_t *e
         hub_str_t name = hub_str(protocols[i]);
 
         if (name.len == 0 || strpbrk(protocols[i], " \t,;:\"/[]?={}()<>@\\") != NULL)
-            return hub_error_set(error, HUB_EINVAL, 0,
-                                 "endpoint: protocols: \"%s\" is no token", protocols[i]);
+            return hub_error_set(error, HUB_EINVAL, 0, "endpoint: protocols: \"%s\" is no token",
+                                 protocols[i]);
     }
     return HUB_OK;
 }
@@ -112,8 +113,7 @@ hub_status_t hub__endpoint_create(hub_t *hub, const hub_endpoint_options_t *opti
         (err = check_protocols(resolved.protocols, error)) != HUB_OK)
         return err;
     if (path != NULL && path[0] != '/')
-        return hub_error_set(error, HUB_EINVAL, 0, "endpoint: path \"%s\" must begin with /",
-                             path);
+        return hub_error_set(error, HUB_EINVAL, 0, "endpoint: path \"%s\" must begin with /", path);
     endpoint = hub__alloc_zeroed(sizeof(*endpoint));
     endpoint->hub = hub;
     endpoint->options = resolved;
@@ -176,6 +176,7 @@ hub__seat_t *hub__seat_create(hub__worker_t *worker, hub__endpoint_t *endpoint)
         .stats = &worker->stats,
         .now_ms = &worker->now_ms,
         .next_serial = &worker->next_serial,
+        .joining = &worker->joining,
     };
     return seat;
 }
@@ -240,6 +241,7 @@ void hub__http_refuse(h2o_req_t *req, int status, const char *content_type, hub_
                    h2o_strdup(&req->pool, content_type, strlen(content_type)).base);
     if (status == 426) {
         add_header(req, "upgrade", "websocket");
+        add_header(req, "connection", "Upgrade");
         add_header(req, "sec-websocket-version", "13");
     }
     if (status == 405)
@@ -313,8 +315,8 @@ static void copy_grant(const hub_grant_t *grant, hub_grant_t *ret_copy)
         attributes = hub__alloc_zeroed(grant->attribute_count * sizeof(*attributes));
     for (size_t i = 0; i != grant->attribute_count; ++i) {
         attributes[i].name = hub__str_copy(hub_str(grant->attributes[i].name));
-        attributes[i].value = hub_str_n(hub__str_copy(grant->attributes[i].value),
-                                        grant->attributes[i].value.len);
+        attributes[i].value =
+            hub_str_n(hub__str_copy(grant->attributes[i].value), grant->attributes[i].value.len);
     }
     ret_copy->attributes = attributes;
     ret_copy->identity = hub_str_n(hub__str_copy(grant->identity), grant->identity.len);
@@ -353,11 +355,13 @@ hub_str_t hub_request_query_string(const hub_request_t *request)
 
 hub_str_t hub_request_query(hub_request_t *request, const char *name)
 {
+    size_t room = sizeof(request->query) - request->query_used;
     hub_str_t value;
 
-    if (hub__query_param(request->head.query, hub_str(name), request->query, sizeof(request->query),
-                         &value) != HUB_OK)
+    if (hub__query_param(request->head.query, hub_str(name), request->query + request->query_used,
+                         room, &value) != HUB_OK)
         return (hub_str_t){0};
+    request->query_used += value.len;
     return value;
 }
 
@@ -384,14 +388,14 @@ static hub_conn_t *make_conn(hub_request_t *request, h2o_socket_t *socket)
         .transport = &hub__websocket,
         .socket = socket,
         .grant = request->granted ? &request->grant : NULL,
-        .query = request->seat->endpoint->options.keep_query ? request->head.query
-                                                             : (hub_str_t){0},
+        .query = request->seat->endpoint->options.keep_query ? request->head.query : (hub_str_t){0},
         .protocol = request->protocol,
     };
     hub_conn_t *conn = hub__conn_create(&birth);
 
     if (request->granted) {
-        request->grant.on_free = NULL; /* the connection has the user pointer now, or it was freed */
+        request->grant.on_free =
+            NULL; /* the connection has the user pointer now, or it was freed */
         drop_grant(request);
     }
     return conn;
@@ -452,9 +456,8 @@ static void upgrade(hub_request_t *request)
     add_header(req, "upgrade", "websocket");
     add_header(req, "sec-websocket-accept", h2o_strdup(&req->pool, accept, 28).base);
     if (request->protocol.len != 0)
-        h2o_add_header_by_str(&req->pool, &req->res.headers,
-                              H2O_STRLIT("sec-websocket-protocol"), 1, NULL, request->protocol.base,
-                              request->protocol.len);
+        h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("sec-websocket-protocol"),
+                              1, NULL, request->protocol.base, request->protocol.len);
     /* from here on the request belongs to on_upgraded() */
     if (request->deferred) {
         hub__table_remove(&request->seat->worker->requests, &request->node);
@@ -499,8 +502,8 @@ hub_status_t hub_request_defer(hub_request_t *request, hub_request_token_t *ret_
     hub__worker_t *worker = request->seat->worker;
 
     if (!request->deferred) {
-        size_t wait_ms = worker->server != NULL ? hub__server_limits(worker->server)->request_ms
-                                                : 10000;
+        size_t wait_ms =
+            worker->server != NULL ? hub__server_limits(worker->server)->request_ms : 10000;
 
         request->serial = ++worker->next_request;
         request->node.hash = hub__hash_mix(request->serial, worker->index);
@@ -688,7 +691,8 @@ static const hub__dialect_t *choose_dialect(const hub__endpoint_t *endpoint, hub
                             : HUB__DIALECT_NATIVE);
 }
 
-/* 0, or the status of the refusal. The order is Phoenix's: who may not connect learns that first. */
+/* 0, or the status of the refusal. The order is Phoenix's: who may not connect learns that first.
+ */
 static int settle(hub_request_t *request, const char **ret_why)
 {
     const hub__endpoint_t *endpoint = request->seat->endpoint;
@@ -716,8 +720,8 @@ static int parse_head(hub_request_t *request, size_t size, const char **ret_why)
 {
     size_t head_len;
     hub_error_t error;
-    hub_status_t err = hub__request_head_parse(hub_str_n(request->bytes, size), &request->head,
-                                               &head_len, &error);
+    hub_status_t err =
+        hub__request_head_parse(hub_str_n(request->bytes, size), &request->head, &head_len, &error);
 
     *ret_why = "the request is malformed";
     if (err == HUB_ETOOLARGE) {

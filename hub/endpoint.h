@@ -96,8 +96,8 @@ typedef struct hub_endpoint_options {
     bool refuse_by_close; /* refusals are 101 and a close code that a browser can see, not an HTTP
                              status */
     hub_origin_rule_t origin_rule;
-    const char *const *origins; /* NULL-terminated: "https://a.example", "\*.a.example" with a scheme or "//" before it; hosts for
-                                   HUB_ORIGIN_HOST */
+    const char *const *origins; /* NULL-terminated: "https://a.example", "\*.a.example" with a
+                                   scheme or "//" before it; hosts for HUB_ORIGIN_HOST */
     hub_on_origin_cb on_origin;
     const char *const
         *protocols; /* NULL-terminated: the first offered one that is listed is chosen, an offer

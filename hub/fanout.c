@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Topic -> this worker's members. A publish encodes one frame per wire format in use and marks the topic; at the end of the turn each member takes the whole range of the turn at once, so a
- * member is touched once per turn and topic, however many messages there were. A frame of a member's own settles that member first: nothing overtakes within a topic. */
+/* Topic -> this worker's members. A publish encodes one frame per wire format in use and marks the
+ * topic; at the end of the turn each member takes the whole range of the turn at once, so a member
+ * is touched once per turn and topic, however many messages there were. A frame of a member's own
+ * settles that member first: nothing overtakes within a topic. */
 #include "hub/internal.h"
 
 #include <assert.h>
@@ -137,7 +139,7 @@ static void take(hub_member_t *member, hub__topic_t *topic, hub__run_t *run)
 
 /* The frames of one message for a member with a filter. */
 static void filter_message(hub_member_t *member, hub__topic_t *topic, hub__run_t *run,
-                           const hub__filtered_t *filtered, unsigned dialect)
+                           hub__filtered_t *filtered, unsigned dialect)
 {
     hub__session_t *session = member->session;
     hub_conn_t *conn = (hub_conn_t *)session;
@@ -162,10 +164,12 @@ static void filter_message(hub_member_t *member, hub__topic_t *topic, hub__run_t
         (void)hub_member_push(member, filtered->msg->event, replacement);
     } else {
         HUB__STAT(&topic->worker->stats, skipped_total);
+        ++filtered->skipped;
     }
 }
 
-/* Members whose connection is being ended, for its outbox or otherwise, did not keep what was queued. */
+/* Members whose connection is being ended, for its outbox or otherwise, did not keep what was
+ * queued. */
 static void count_dropped(const hub__topic_t *topic, hub_publish_counts_t *counts)
 {
     uint64_t dropped = 0;
@@ -178,9 +182,14 @@ static void count_dropped(const hub__topic_t *topic, hub_publish_counts_t *count
     counts->queued -= counts->dropped;
 }
 
-static void acks_settle(const hub__topic_t *topic, hub__counted_t *acks, uint32_t count)
+static void acks_settle(const hub__topic_t *topic, hub__counted_t *acks, uint32_t count,
+                        const hub__filtered_t *messages)
 {
     for (uint32_t i = 0; i != count; ++i) {
+        if (acks[i].message != UINT32_MAX) {
+            acks[i].counts.skipped += messages[acks[i].message].skipped;
+            acks[i].counts.queued -= messages[acks[i].message].skipped;
+        }
         count_dropped(topic, &acks[i].counts);
         hub_bus_ack_add(acks[i].ack, &acks[i].counts);
         hub_bus_ack_release(acks[i].ack);
@@ -224,10 +233,10 @@ static void topic_settle(hub__topic_t *topic)
         hub__run_release(runs[i]);
     }
     topic->settling = false;
+    acks_settle(topic, acks, ack_count, messages);
     for (uint32_t m = 0; m != message_count; ++m)
         hub_message_release(messages[m].msg);
     free(messages);
-    acks_settle(topic, acks, ack_count);
     publish_later(topic);
 }
 
@@ -270,7 +279,8 @@ void hub__fanout_settle(hub__worker_t *worker)
 
 /* ---- publishing ---- */
 
-/* Leaves the connection that a message came from out of it: it takes what was before, then skips the frame. */
+/* Leaves the connection that a message came from out of it: it takes what was before, then skips
+ * the frame. */
 static hub_member_t *origin_member(hub__topic_t *topic, const hub_message_t *msg)
 {
     hub_conn_t *conn;
@@ -313,7 +323,9 @@ static void remember_ack(hub__topic_t *topic, hub_bus_ack_t *ack,
         topic->ack_capacity = capacity;
     }
     topic->acks[topic->ack_count++] =
-        (hub__counted_t){.ack = hub_bus_ack_retain(ack), .counts = *counts};
+        (hub__counted_t){.ack = hub_bus_ack_retain(ack),
+                         .counts = *counts,
+                         .message = topic->filters != 0 ? topic->message_count - 1 : UINT32_MAX};
 }
 
 /* One frame for all members of one wire format. False: they are skipped. */

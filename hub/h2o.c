@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A hub on a loop that somebody else runs: a worker without a thread, whose turn ends with each of its callbacks. */
+/* A hub on a loop that somebody else runs: a worker without a thread, whose turn ends with each of
+ * its callbacks. */
 #include "hub/h2o.h"
 
 #include <stdlib.h>
@@ -64,15 +65,14 @@ hub_status_t hub_h2o_attach(hub_t *hub, h2o_context_t *context, h2o_pathconf_t *
     hub_status_t err;
 
     if ((err = hub__start(hub, &error)) != HUB_OK) {
-        hub_log(HUB_LOG_ERROR, "h2o.attach", "error=\"%s\"", error.text);
+        hub__log_failure("h2o.attach", err, &error);
         return err;
     }
     mount = hub__alloc_zeroed(sizeof(*mount));
     mount->hub = hub;
     err = hub__endpoint_create(hub, options, NULL, NULL, &mount->endpoint, &error);
-    if (err == HUB_OK &&
-        (mount->worker = hub__worker_create(free_index(hub), context->loop, MAILBOX, TURN_US)) ==
-            NULL)
+    if (err == HUB_OK && (mount->worker = hub__worker_create(free_index(hub), context->loop,
+                                                             MAILBOX, TURN_US)) == NULL)
         err = HUB_ESYSTEM;
     if (err == HUB_OK) {
         mount->worker->mounted = true;
@@ -80,8 +80,7 @@ hub_status_t hub_h2o_attach(hub_t *hub, h2o_context_t *context, h2o_pathconf_t *
         err = hub__worker_attach(mount->worker, hub);
     }
     if (err != HUB_OK) {
-        hub_log(HUB_LOG_ERROR, "h2o.attach", "error=\"%s\"",
-                error.text[0] != '\0' ? error.text : hub_status_text(err));
+        hub__log_failure("h2o.attach", err, &error);
         if (mount->worker != NULL)
             hub__worker_destroy(mount->worker);
         hub__endpoint_destroy(mount->endpoint);

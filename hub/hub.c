@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* A hub before and beside its connections: channels, included hubs and hooks until the start, then one compiled router; publishing; and what is addressed to a connection by id or
- * identity from any thread. */
+/* A hub before and beside its connections: channels, included hubs and hooks until the start, then
+ * one compiled router; publishing; and what is addressed to a connection by id or identity from any
+ * thread. */
 #include "hub/hub.h"
 
 #include <assert.h>
@@ -21,11 +22,19 @@ hub_t *hub__root(hub_t *hub)
     return hub;
 }
 
+void hub__log_failure(const char *event, hub_status_t status, const hub_error_t *error)
+{
+    char text[HUB_LOG_FIELD];
+
+    hub_log(HUB_LOG_ERROR, event, "error=%s status=%s", hub_log_escape(hub_str(error->text), text),
+            hub_status_name(status));
+}
+
 /* A mistake of the program's is logged where it was made, and handed out where it asked. */
 static hub_status_t fail(const char *what, hub_status_t err, const hub_error_t *error,
                          hub_error_t *ret_error)
 {
-    hub_log(HUB_LOG_ERROR, what, "error=\"%s\" status=%s", error->text, hub_status_name(err));
+    hub__log_failure(what, err, error);
     if (ret_error != NULL)
         *ret_error = *error;
     return err;
@@ -172,8 +181,9 @@ hub_status_t hub_include(hub_t *parent, hub_t *sub, const char *prefix)
                     &error, NULL);
     if (sub->parent != NULL)
         return fail("hub.include",
-                    hub_error_set(&error, HUB_EEXIST, 0, "hub \"%s\" is included already under \"%s\"",
-                                  sub->name, sub->prefix),
+                    hub_error_set(&error, HUB_EEXIST, 0,
+                                  "hub \"%s\" is included already under \"%s\"", sub->name,
+                                  sub->prefix),
                     &error, NULL);
     if (hub__root(parent) == sub)
         return fail("hub.include",
@@ -241,8 +251,7 @@ static void collect(hub_t *hub, hub_str_t prefix, hub__sources_t *sources)
     for (hub__channel_t *channel = hub->channels; channel != NULL; channel = channel->next) {
         if (sources->count == sources->capacity) {
             sources->capacity = sources->capacity == 0 ? 16 : sources->capacity * 2;
-            sources->rows =
-                hub__realloc(sources->rows, sources->capacity * sizeof(*sources->rows));
+            sources->rows = hub__realloc(sources->rows, sources->capacity * sizeof(*sources->rows));
         }
         sources->rows[sources->count++] = (hub__route_source_t){
             .prefix = prefix,
@@ -257,8 +266,8 @@ static void collect(hub_t *hub, hub_str_t prefix, hub__sources_t *sources)
 
         hub__buffer_append(&longer, prefix);
         hub__buffer_append(&longer, hub_str(include->prefix));
-        sources->prefixes = hub__realloc(sources->prefixes, (sources->prefix_count + 1) *
-                                                                sizeof(*sources->prefixes));
+        sources->prefixes = hub__realloc(sources->prefixes,
+                                         (sources->prefix_count + 1) * sizeof(*sources->prefixes));
         sources->prefixes[sources->prefix_count++] = longer;
         collect(include->sub, hub__buffer_str(&longer), sources);
     }
@@ -351,6 +360,7 @@ hub_status_t hub__worker_join(hub_t *root, hub__worker_t *worker)
     assert(root->workers[worker->index] == NULL);
     root->workers[worker->index] = worker;
     ++root->worker_count;
+    atomic_store(&root->serving, true);
     pthread_mutex_unlock(&root->lock);
     return HUB_OK;
 }
@@ -359,19 +369,56 @@ void hub__worker_leave_hub(hub_t *root, hub__worker_t *worker)
 {
     pthread_mutex_lock(&root->lock);
     root->workers[worker->index] = NULL;
-    --root->worker_count;
+    if (--root->worker_count == 0)
+        atomic_store(&root->serving, false);
     pthread_mutex_unlock(&root->lock);
     hub_bus_detach(root->bus, &worker->executor);
 }
 
 /* ---- publishing ---- */
 
+/* The worker of the calling thread if it serves this hub, else any. Under the lock. */
+static hub__worker_t *some_worker(hub_t *root)
+{
+    hub__worker_t *any = NULL;
+
+    for (unsigned i = 0, seen = 0; seen != root->worker_count && i != HUB__WORKERS_MAX; ++i) {
+        if (root->workers[i] == NULL)
+            continue;
+        if (hub__worker_is_here(root->workers[i]))
+            return root->workers[i];
+        any = root->workers[i];
+        ++seen;
+    }
+    return any;
+}
+
+/* What a callback publishes to the topic that its member is joining reaches that member too, behind
+ * the join reply. */
+static void lift_joining(hub_t *root, hub_str_t topic)
+{
+    hub__worker_t *worker;
+    hub_member_t *member;
+
+    pthread_mutex_lock(&root->lock);
+    worker = some_worker(root);
+    pthread_mutex_unlock(&root->lock);
+    if (worker == NULL || !hub__worker_is_here(worker) || (member = worker->joining) == NULL ||
+        hub__root(hub_member_hub(member)) != root)
+        return;
+    topic.base += root->bus_prefix.len;
+    topic.len -= root->bus_prefix.len;
+    if (hub_str_equals(hub__member_name(member), topic))
+        (void)hub__member_subscribe_early(member);
+}
+
 static bool has_params(const char *prefix)
 {
     return strpbrk(prefix, "{}*") != NULL;
 }
 
-/* The topic as the bus knows it: under all include prefixes, and the hub's name on a bus that it shares. */
+/* The topic as the bus knows it: under all include prefixes, and the hub's name on a bus that it
+ * shares. */
 static hub_status_t full_topic(hub_t *hub, hub_str_t topic, hub__buffer_t *buffer)
 {
     const hub_t *chain[64];
@@ -398,7 +445,7 @@ static hub_status_t make_message(hub_t *hub, hub_str_t topic, hub_str_t event,
     hub_error_t error;
     hub_status_t err;
 
-    if (!atomic_load(&hub__root(hub)->started))
+    if (!atomic_load(&hub__root(hub)->serving))
         return HUB_ECLOSED;
     if ((err = full_topic(hub, topic, &full)) == HUB_OK) {
         err = hub_message_create(hub__buffer_str(&full), event, payload, &options, ret_message,
@@ -418,6 +465,7 @@ hub_status_t hub_publish(hub_t *hub, hub_str_t topic, hub_str_t event, hub_paylo
 
     if (err != HUB_OK)
         return err;
+    lift_joining(hub__root(hub), msg->topic);
     err = hub_bus_publish(hub__root(hub)->bus, msg, NULL);
     hub_message_release(msg);
     return err;
@@ -430,25 +478,10 @@ hub_status_t hub_emit(hub_t *hub, hub_str_t topic, hub_str_t event, hub_payload_
 
     if (err != HUB_OK)
         return err;
+    lift_joining(hub__root(hub), msg->topic);
     err = hub_bus_emit(hub__root(hub)->bus, msg, NULL);
     hub_message_release(msg);
     return err;
-}
-
-/* The worker of the calling thread if it serves this hub, else any. Under the lock. */
-static hub__worker_t *some_worker(hub_t *root)
-{
-    hub__worker_t *any = NULL;
-
-    for (unsigned i = 0, seen = 0; seen != root->worker_count && i != HUB__WORKERS_MAX; ++i) {
-        if (root->workers[i] == NULL)
-            continue;
-        if (hub__worker_is_here(root->workers[i]))
-            return root->workers[i];
-        any = root->workers[i];
-        ++seen;
-    }
-    return any;
 }
 
 hub_status_t hub_publish_counted(hub_t *hub, hub_str_t topic, hub_str_t event,
@@ -470,6 +503,7 @@ hub_status_t hub_publish_counted(hub_t *hub, hub_str_t topic, hub_str_t event,
         err = HUB_ECLOSED;
     } else {
         options.executor = &worker->executor;
+        lift_joining(root, msg->topic);
         err = hub_bus_publish(root->bus, msg, &options);
     }
     hub_message_release(msg);
@@ -492,11 +526,11 @@ typedef struct hub__errand {
     hub__worker_t *worker;
     hub_t *root;
     hub__errand_kind_t kind;
-    uint64_t local;     /* of one connection; 0: all of an identity */
+    uint64_t local; /* of one connection; 0: all of an identity */
     hub_str_t identity;
     unsigned close_code;
     hub_token_t token;
-    hub_status_t code;  /* of an error reply; HUB_OK: not one */
+    hub_status_t code; /* of an error reply; HUB_OK: not one */
     bool accepted;
     hub_str_t topic, event, reason;
     hub_payload_t payload;
@@ -603,8 +637,7 @@ static hub_status_t send_errand(hub__worker_t *worker, const hub__errand_t *give
     if (errand == NULL)
         return HUB_ENOMEM;
     errand->worker = worker;
-    err = worker->executor.post(&worker->executor, &errand->task,
-                                errand->kind != HUB__ERRAND_PUSH);
+    err = worker->executor.post(&worker->executor, &errand->task, errand->kind != HUB__ERRAND_PUSH);
     if (err != HUB_OK)
         free(errand);
     return err;
@@ -629,9 +662,9 @@ static hub_status_t to_conn(hub_t *hub, hub_conn_id_t id, hub__errand_t *errand)
     errand->local = id.local;
     pthread_mutex_lock(&root->lock);
     worker = hub__worker_of(root, id);
-    err = worker != NULL              ? send_errand(worker, errand)
-          : id.node == root->node     ? HUB_ECLOSED
-                                      : HUB_ENOTFOUND;
+    err = worker != NULL          ? send_errand(worker, errand)
+          : id.node == root->node ? HUB_ECLOSED
+                                  : HUB_ENOTFOUND;
     pthread_mutex_unlock(&root->lock);
     return err;
 }
@@ -690,8 +723,8 @@ static hub_status_t push(hub_t *hub, hub_conn_id_t id, hub_str_t identity, hub_s
         errand.topic = hub__buffer_str(&full);
         errand.topic.base += root->bus_prefix.len;
         errand.topic.len -= root->bus_prefix.len;
-        err = identity.base == NULL ? to_conn(hub, id, &errand)
-                                    : to_identity(hub, identity, &errand);
+        err =
+            identity.base == NULL ? to_conn(hub, id, &errand) : to_identity(hub, identity, &errand);
     }
     hub__buffer_dispose(&full);
     return err;
@@ -762,8 +795,7 @@ hub_status_t hub_join_reject(hub_t *hub, const hub_token_t *token, hub_payload_t
 
 hub_status_t hub_resume(hub_t *hub, const hub_token_t *token)
 {
-    return by_token(hub, token, HUB__TOKEN_RESUME,
-                    &(hub__errand_t){.kind = HUB__ERRAND_RESUME});
+    return by_token(hub, token, HUB__TOKEN_RESUME, &(hub__errand_t){.kind = HUB__ERRAND_RESUME});
 }
 
 /* ---- the short form ---- */

@@ -1,4 +1,5 @@
-/* hub/internal.h - private: the objects behind the public names, shared by the .c files of this folder. */
+/* hub/internal.h - private: the objects behind the public names, shared by the .c files of this
+ * folder. */
 #pragma once
 
 #ifndef H2O_USE_LIBUV
@@ -54,15 +55,19 @@ struct hub {
     hub_server_t *server;
     bool hooks_any[HUB_HOOK_COUNT]; /* of this hub or any included one */
     _Atomic bool started;
+    _Atomic bool serving; /* some worker is there */
     pthread_mutex_t lock; /* workers */
     hub__worker_t *workers[HUB__WORKERS_MAX];
     unsigned worker_count;
 };
 
 hub_t *hub__root(hub_t *hub);
+/* Logs what a call of the program's failed with. */
+void hub__log_failure(const char *event, hub_status_t status, const hub_error_t *error);
 /* Compiles the router; a second call does nothing. */
 hub_status_t hub__start(hub_t *root, hub_error_t *error);
-hub_status_t hub__worker_join(hub_t *root, hub__worker_t *worker); /* attaches it to the hub's bus */
+hub_status_t hub__worker_join(hub_t *root,
+                              hub__worker_t *worker); /* attaches it to the hub's bus */
 void hub__worker_leave_hub(hub_t *root, hub__worker_t *worker);
 /* The worker of a connection id or a token; NULL: not of this node, or gone. */
 hub__worker_t *hub__worker_of(hub_t *root, hub_conn_id_t id);
@@ -130,9 +135,10 @@ struct hub__worker {
     hub__match_scratch_t *match_scratch;
     hub__envelope_scratch_t scratch;
     char *read_buffer;
-    char text[2048]; /* for accessors that return borrowed text */
+    char text[2048];         /* for accessors that return borrowed text */
     hub_str_t opening_query; /* of the connection whose on_open runs */
-    hub_conn_t *filling; /* the connection whose read buffer is being walked */
+    hub_member_t *joining;   /* whose on_join runs */
+    hub_conn_t *filling;     /* the connection whose read buffer is being walked */
     size_t jobs_out;
     hub__attached_t *hubs;
     hub_stats_t stats;
@@ -164,6 +170,8 @@ hub__run_t *hub__worker_run(hub__worker_t *worker);
 /* The calling thread is the worker's from now on. */
 void hub__worker_settle_here(hub__worker_t *worker);
 bool hub__worker_is_here(const hub__worker_t *worker); /* Any thread. */
+void hub__worker_run_mail(hub__worker_t *worker);
+void hub__worker_flush_emits(hub__worker_t *worker);
 /* A mounted worker that has stopped, outside its callbacks: frees it. */
 void hub__h2o_worker_gone(hub__worker_t *worker);
 /* The bus of this hub delivers here. */
@@ -185,6 +193,7 @@ typedef struct hub__group {
 /* A message of this turn that filters have to see. */
 typedef struct hub__filtered {
     hub_message_t *msg;
+    uint32_t skipped; /* by how many filters so far */
     struct {
         uint32_t start, end;
     } frames[HUB__DIALECT_COUNT]; /* empty where it was not encoded */
@@ -194,6 +203,7 @@ typedef struct hub__filtered {
 typedef struct hub__counted {
     hub_bus_ack_t *ack;
     hub_publish_counts_t counts;
+    uint32_t message; /* its place among those that filters see; UINT32_MAX: none does */
 } hub__counted_t;
 
 /* A publish made by a filter of its own topic. */
@@ -238,7 +248,8 @@ typedef struct hub__transport {
     /* Writes what the outbox holds as far as it goes now. The connection may be gone after it. */
     void (*flush)(hub_conn_t *conn);
     void (*pause)(hub_conn_t *conn, bool paused);
-    /* Queues the goodbye; when everything has left, ends the transport and then the connection. `code` 0: without one. */
+    /* Queues the goodbye; when everything has left, ends the transport and then the connection.
+     * `code` 0: without one. */
     void (*close)(hub_conn_t *conn, unsigned code, hub_str_t reason);
     void (*ping)(hub_conn_t *conn);
     /* Releases what the transport holds, at once. */
@@ -247,7 +258,7 @@ typedef struct hub__transport {
 
 typedef enum hub__conn_state {
     HUB__CONN_OPEN,
-    HUB__CONN_CLOSING,  /* its session has ended; what is queued, then the close frame */
+    HUB__CONN_CLOSING,   /* its session has ended; what is queued, then the close frame */
     HUB__CONN_LINGERING, /* all was sent, its write side is shut; input is discarded */
 } hub__conn_state_t;
 
@@ -283,11 +294,11 @@ struct hub_conn {
     uint16_t close_code;
     uint8_t close_why;
     uint8_t state;
-    bool flushing : 1;  /* in the flush list */
-    bool due : 1;       /* in the due list */
-    bool blocked : 1;   /* waits for the socket to become writable */
+    bool flushing : 1; /* in the flush list */
+    bool due : 1;      /* in the due list */
+    bool blocked : 1;  /* waits for the socket to become writable */
     bool close_wanted : 1;
-    bool lost : 1;      /* nothing can be written any more */
+    bool lost : 1; /* nothing can be written any more */
     bool pinged : 1;
     bool unfinished : 1;
     bool client_closed : 1;
@@ -349,9 +360,9 @@ void hub__websocket_start(hub_conn_t *conn, hub_str_t early);
 /* What is mounted at a path of a server: a hub, or a raw route. Immutable after the start. */
 struct hub__endpoint {
     hub__endpoint_t *next;
-    hub_t *hub;  /* root; NULL: raw */
-    char *path;  /* NULL: any (mounted under the program's own path) */
-    char *path_suffix; /* the second form; NULL: none */
+    hub_t *hub;                     /* root; NULL: raw */
+    char *path;                     /* NULL: any (mounted under the program's own path) */
+    char *path_suffix;              /* the second form; NULL: none */
     hub_endpoint_options_t options; /* deep copy, limits resolved */
     hub_raw_options_t raw;
     hub__frame_limits_t frame_limits;
@@ -402,7 +413,8 @@ hub__route_row_t **hub__server_routes(hub_server_t *server);
 hub_status_t hub__server_add_endpoint(hub_server_t *server, hub__endpoint_t *endpoint,
                                       hub_error_t *error);
 const hub_server_limits_t *hub__server_limits(const hub_server_t *server);
-hub_status_t hub__server_check_open(hub_server_t *server, const char *what); /* HUB_EBUSY once started */
+hub_status_t hub__server_check_open(hub_server_t *server,
+                                    const char *what); /* HUB_EBUSY once started */
 bool hub__server_is_stopping(const hub_server_t *server);
 /* Counts a websocket in or out; false: the limit is reached. */
 bool hub__server_conn_opened(hub_server_t *server);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The lists of hub/limits.h turned into checks: every option against its default, its ceiling, and whether it may be off. */
+/* The lists of hub/limits.h turned into checks: every option against its default, its ceiling, and
+ * whether it may be off. */
 #include "hub/limits.h"
 
 typedef struct limit_row {
@@ -11,7 +12,9 @@ typedef struct limit_row {
 } limit_row_t;
 
 #define ROW(type, name, value, ceiling, off, later)                                                \
-    {#name, value, ceiling, off, later, offsetof(type, name)}
+    {                                                                                              \
+#name, value, ceiling, off, later, offsetof(type, name)                                    \
+    }
 #define CONN_ROW(name, value, ceiling, off, at_limit)                                              \
     ROW(hub_limits_t, name, value, ceiling, off, false),
 #define CONN_LATER_ROW(name, value, ceiling, off, at_limit)                                        \
@@ -21,9 +24,10 @@ typedef struct limit_row {
 #define SERVER_LATER_ROW(name, value, ceiling, off, at_limit)                                      \
     ROW(hub_server_limits_t, name, value, ceiling, off, true),
 
-static const limit_row_t CONN_ROWS[] = {HUB_LIMIT_MAP(CONN_ROW) HUB_LIMIT_LATER_MAP(CONN_LATER_ROW)};
-static const limit_row_t SERVER_ROWS[] = {
-    HUB_SERVER_LIMIT_MAP(SERVER_ROW) HUB_SERVER_LIMIT_LATER_MAP(SERVER_LATER_ROW)};
+static const limit_row_t CONN_ROWS[] = {HUB_LIMIT_MAP(CONN_ROW)
+                                            HUB_LIMIT_LATER_MAP(CONN_LATER_ROW)};
+static const limit_row_t SERVER_ROWS[] = {HUB_SERVER_LIMIT_MAP(SERVER_ROW)
+                                              HUB_SERVER_LIMIT_LATER_MAP(SERVER_LATER_ROW)};
 
 static hub_status_t resolve_row(const limit_row_t *row, size_t *value, hub_error_t *error)
 {

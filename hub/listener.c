@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The door: addresses and their sockets, accepting with a pause where descriptors run out, and a watch on the monotonic clock over everyone who came in and has not become a
- * websocket: h2o's own timeouts follow the wall clock, and it sets no bound to their number. */
+/* The door: addresses and their sockets, accepting with a pause where descriptors run out, and a
+ * watch on the monotonic clock over everyone who came in and has not become a websocket: h2o's own
+ * timeouts follow the wall clock, and it sets no bound to their number. */
 #include "hub/listener.h"
 
 #include <errno.h>
@@ -34,30 +35,37 @@ static hub_status_t fail(hub_error_t *error, const char *address, const char *wh
     return hub_error_set(error, HUB_ESYSTEM, 0, "listen: address \"%s\": %s", address, why);
 }
 
+static hub_status_t bad_address(hub_error_t *error, const char *address)
+{
+    return hub_error_set(
+        error, HUB_ESYNTAX, 0,
+        "listen: address \"%s\" is none of host:port, [ipv6]:port, unix:/path, fd:number", address);
+}
+
 static hub_status_t split_address(const char *address, char *host, size_t size, char *port,
                                   size_t port_size, hub_error_t *error)
 {
-    const char *colon = strrchr(address, ':');
-    size_t host_len = colon != NULL ? (size_t)(colon - address) : 0;
-    char *end;
+    const char *colon = strrchr(address, ':'), *start = address;
+    size_t len = colon != NULL ? (size_t)(colon - address) : 0;
+    bool bracketed = len >= 2 && address[0] == '[' && address[len - 1] == ']';
     unsigned long number;
+    char *end;
 
-    if (colon != NULL && address[0] == '[' && host_len > 1 && address[host_len - 1] == ']') {
-        ++address;
-        host_len -= 2;
+    if (bracketed) {
+        ++start;
+        len -= 2;
     }
-    if (colon == NULL || host_len >= size || strlen(colon + 1) >= port_size || colon[1] == '\0')
-        return hub_error_set(error, HUB_ESYNTAX, 0,
-                             "listen: address \"%s\" is none of host:port, [ipv6]:port, unix:/path, "
-                             "fd:number",
-                             address);
+    if (colon == NULL || len >= size || colon[1] == '\0' || memchr(start, '[', len) != NULL ||
+        memchr(start, ']', len) != NULL || (!bracketed && memchr(start, ':', len) != NULL))
+        return bad_address(error, address);
     number = strtoul(colon + 1, &end, 10);
-    if (*end != '\0' || number > 65535 || colon[1] < '0' || colon[1] > '9')
+    if (*end != '\0' || number > 65535 || colon[1] < '0' || colon[1] > '9' ||
+        strlen(colon + 1) >= port_size)
         return hub_error_set(error, HUB_ESYNTAX, 0,
                              "listen: address \"%s\": \"%s\" is no port (0 to 65535)", address,
                              colon + 1);
-    memcpy(host, address, host_len);
-    host[host_len] = '\0';
+    memcpy(host, start, len);
+    host[len] = '\0';
     strcpy(port, colon + 1);
     return HUB_OK;
 }
@@ -110,7 +118,8 @@ static int open_tcp(const struct addrinfo *info, const struct sockaddr *address,
     return fd;
 }
 
-/* The first socket is bound alone, so that a port in use is an error, also against ourselves; then it makes way for those that share. */
+/* The first socket is bound alone, so that a port in use is an error, also against ourselves; then
+ * it makes way for those that share. */
 static int open_shared(hub__listener_t *listener, const struct addrinfo *info)
 {
     struct sockaddr_storage bound;
@@ -203,8 +212,8 @@ static hub_status_t listen_inherited(hub__listener_t *listener, const char *addr
     return HUB_OK;
 }
 
-hub_status_t hub__listener_open(const char *address, unsigned workers, hub__listener_t **ret_listener,
-                                hub_error_t *error)
+hub_status_t hub__listener_open(const char *address, unsigned workers,
+                                hub__listener_t **ret_listener, hub_error_t *error)
 {
     hub__listener_t *listener = hub__alloc_zeroed(sizeof(*listener));
     hub_status_t err;
@@ -377,20 +386,16 @@ hub__reception_t *hub__reception_create(hub__worker_t *worker, h2o_globalconf_t 
     return reception;
 }
 
-hub_status_t hub__reception_add(hub__reception_t *reception, int fd)
+void hub__reception_add(hub__reception_t *reception, int fd)
 {
-    h2o_socket_t *socket;
-    int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    h2o_socket_t *socket =
+        h2o_evloop_socket_create(reception->worker->loop, fd, H2O_SOCKET_FLAG_DONT_READ);
 
-    if (own == -1)
-        return HUB_ESYSTEM;
-    socket = h2o_evloop_socket_create(reception->worker->loop, own, H2O_SOCKET_FLAG_DONT_READ);
     socket->data = reception;
-    reception->sockets = hub__realloc(reception->sockets, (reception->socket_count + 1) *
-                                                              sizeof(*reception->sockets));
+    reception->sockets = hub__realloc(reception->sockets,
+                                      (reception->socket_count + 1) * sizeof(*reception->sockets));
     reception->sockets[reception->socket_count++] = socket;
     h2o_socket_read_start(socket, on_acceptable);
-    return HUB_OK;
 }
 
 void hub__reception_close(hub__reception_t *reception)

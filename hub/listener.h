@@ -1,9 +1,11 @@
-/* hub/listener.h - private: an address, its sockets, and the connections that have not become websockets yet. */
+/* hub/listener.h - private: an address, its sockets, and the connections that have not become
+ * websockets yet. */
 #pragma once
 
 #include "hub/internal.h"
 
-/* One address of a server. With several workers on TCP each has a socket of its own under SO_REUSEPORT. */
+/* One address of a server. With several workers on TCP each has a socket of its own under
+ * SO_REUSEPORT. */
 typedef struct hub__listener {
     struct hub__listener *next;
     char *address;   /* as bound */
@@ -13,8 +15,8 @@ typedef struct hub__listener {
 } hub__listener_t;
 
 /* Binds and listens. Errors name the address. */
-hub_status_t hub__listener_open(const char *address, unsigned workers, hub__listener_t **ret_listener,
-                                hub_error_t *error);
+hub_status_t hub__listener_open(const char *address, unsigned workers,
+                                hub__listener_t **ret_listener, hub_error_t *error);
 void hub__listener_destroy(hub__listener_t *listener);
 
 /* A connection before its handshake, or between requests. */
@@ -26,7 +28,7 @@ typedef struct hub__reception {
     h2o_accept_ctx_t accept;
     h2o_socket_t **sockets;
     unsigned socket_count;
-    hub__timer_t rearm; /* after a pause for want of descriptors */
+    hub__timer_t rearm;            /* after a pause for want of descriptors */
     hub__visitor_t *first, **last; /* oldest first */
     unsigned count, limit;
     uint64_t request_ms;
@@ -34,8 +36,9 @@ typedef struct hub__reception {
 
 hub__reception_t *hub__reception_create(hub__worker_t *worker, h2o_globalconf_t *config,
                                         unsigned limit, uint64_t request_ms);
-/* Accepts from a socket of a listener from now on; the descriptor is duplicated. */
-hub_status_t hub__reception_add(hub__reception_t *reception, int fd);
+/* Accepts from a socket of a listener from now on. `fd` is taken: nobody else may keep the port
+ * open. */
+void hub__reception_add(hub__reception_t *reception, int fd);
 /* No more accepting; those who are here are shown out. */
 void hub__reception_close(hub__reception_t *reception);
 /* Nobody may be left. */

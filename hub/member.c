@@ -211,7 +211,7 @@ static hub_token_t make_token(hub_member_t *member, hub_str_t ref, uint8_t kind)
 hub_token_t hub_member_token(hub_member_t *member, const hub_message_t *msg)
 {
     if (msg == member->session->host->current)
-        member->session->host->replied = true; /* the answer is the program's business now */
+        member->session->host->will_reply = true;
     return make_token(member, msg->ref, HUB__TOKEN_REPLY);
 }
 

@@ -17,9 +17,8 @@ void hub_stats_foreach(const hub_server_t *server, hub_stats_visit_cb visit, voi
 static void print_metric(const char *name, const char *kind, const char *help, uint64_t value,
                          void *user)
 {
-    hub__buffer_printf(user,
-                       "# HELP sockethub_%s %s\n# TYPE sockethub_%s %s\nsockethub_%s %llu\n", name,
-                       help, name, kind, name, (unsigned long long)value);
+    hub__buffer_printf(user, "# HELP sockethub_%s %s\n# TYPE sockethub_%s %s\nsockethub_%s %llu\n",
+                       name, help, name, kind, name, (unsigned long long)value);
 }
 
 void hub_metrics_on_http(hub_http_t *http, void *server)

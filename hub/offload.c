@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Threads for work that blocks. A job goes to the pool and comes back to its loop exactly once, whatever became of the member that asked for it; the member is never touched here. */
+/* Threads for work that blocks. A job goes to the pool and comes back to its loop exactly once,
+ * whatever became of the member that asked for it; the member is never touched here. */
 #include <assert.h>
 #include <stdlib.h>
 

@@ -1,8 +1,9 @@
 /* hub/outbox.h - private: frames waiting for one connection, as ranges of shared runs.
  *
- * A run is a counted block of frames, made once and shared by everyone who gets them. A range is a piece of a run; a range that
- * continues the last one of an outbox extends it in place, so a burst on one topic is one entry and one iovec. Everything here belongs to
- * one worker: counts are plain numbers. */
+ * A run is a counted block of frames, made once and shared by everyone who gets them. A range is a
+ * piece of a run; a range that continues the last one of an outbox extends it in place, so a burst
+ * on one topic is one entry and one iovec. Everything here belongs to one worker: counts are plain
+ * numbers. */
 #pragma once
 
 #include <sys/uio.h>
@@ -15,7 +16,8 @@ typedef struct hub__run {
     uint32_t capacity;
     uint32_t messages; /* frames in it */
     uint32_t refs;
-    hub_message_t *note; /* retained: what the only frame of this run is about; NULL unless somebody wants to know that it left */
+    hub_message_t *note; /* retained: what the only frame of this run is about; NULL unless somebody
+                            wants to know that it left */
 } hub__run_t;
 
 /* Owned by the caller (hub__run_release). NULL when out of memory. */
@@ -48,19 +50,21 @@ hub_status_t hub__outbox_append(hub__outbox_t *outbox, hub__run_t *run, uint32_t
                                 uint32_t end, uint32_t messages, uint32_t tag);
 /* Fills at most `max` iovecs from the front; returns how many. */
 size_t hub__outbox_iovecs(const hub__outbox_t *outbox, struct iovec *iovecs, size_t max);
-/* Takes `bytes` off the front. `on_sent` (may be NULL) is called with the note of each run that has left. */
+/* Takes `bytes` off the front. `on_sent` (may be NULL) is called with the note of each run that has
+ * left. */
 void hub__outbox_consume(hub__outbox_t *outbox, size_t bytes,
                          void (*on_sent)(const hub_message_t *note, void *user), void *user);
-/* What stays after a write that did not take everything must not pin large runs of others: small pieces get a run of their own. HUB_ENOMEM leaves them as they
- * are. */
+/* What stays after a write that did not take everything must not pin large runs of others: small
+ * pieces get a run of their own. HUB_ENOMEM leaves them as they are. */
 void hub__outbox_compact(hub__outbox_t *outbox);
-/* Drops every frame that has not begun to leave; returns how many messages that were. The rest of one that was partly written stays, so that another frame can
- * follow. */
+/* Drops every frame that has not begun to leave; returns how many messages that were. The rest of
+ * one that was partly written stays, so that another frame can follow. */
 uint32_t hub__outbox_trim(hub__outbox_t *outbox,
                           void (*on_lost)(const hub_message_t *note, void *user), void *user);
 /* Moves everything from `from` to the end of `to`. */
 hub_status_t hub__outbox_move(hub__outbox_t *to, hub__outbox_t *from);
-/* Forgets everything. `on_lost` (may be NULL) is called with the note of each run that never left. */
+/* Forgets everything. `on_lost` (may be NULL) is called with the note of each run that never left.
+ */
 void hub__outbox_dispose(hub__outbox_t *outbox,
                          void (*on_lost)(const hub_message_t *note, void *user), void *user);
 const hub__range_t *hub__outbox_at(const hub__outbox_t *outbox, uint32_t index);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Plain HTTP and raw websockets beside the hubs: one table of paths per server, looked up after the endpoints. h2o's own path matching is by prefix and order; ours is exact, or the longest
- * prefix. */
+/* Plain HTTP and raw websockets beside the hubs: one table of paths per server, looked up after the
+ * endpoints. h2o's own path matching is by prefix and order; ours is exact, or the longest prefix.
+ */
 #include "hub/route.h"
 
 #include <sodium.h>
@@ -40,21 +41,24 @@ static hub_status_t add_row(hub_server_t *server, const char *method, const char
     hub__route_row_t *row, **last = hub__server_routes(server);
     size_t len = strlen(path);
     bool is_prefix = len >= 2 && path[len - 1] == '*' && path[len - 2] == '/';
+    hub_error_t error;
     hub_status_t err;
 
     if ((err = hub__server_check_open(server, "hub_server_route")) != HUB_OK)
         return err;
     if (path[0] != '/') {
-        hub_log(HUB_LOG_ERROR, "server.route", "error=\"path \\\"%s\\\" must begin with /\"", path);
-        return HUB_EINVAL;
+        err = hub_error_set(&error, HUB_EINVAL, 0, "path \"%s\" must begin with /", path);
+        hub__log_failure("server.route", err, &error);
+        return err;
     }
     if (is_prefix)
         --len;
     for (; *last != NULL; last = &(*last)->next)
         if (strcmp((*last)->method, method) == 0 && (*last)->is_prefix == is_prefix &&
             hub_str_equals(hub_str((*last)->path), hub_str_n(path, len))) {
-            hub_log(HUB_LOG_ERROR, "server.route", "error=\"%s %s is taken\"", method, path);
-            return HUB_EEXIST;
+            err = hub_error_set(&error, HUB_EEXIST, 0, "%s %s is taken", method, path);
+            hub__log_failure("server.route", err, &error);
+            return err;
         }
     row = hub__alloc_zeroed(sizeof(*row));
     row->method = hub__str_copy(hub_str(method));
@@ -113,7 +117,7 @@ hub_status_t hub_server_websocket(hub_server_t *server, const char *path,
     if (err == HUB_OK && (err = hub__server_add_endpoint(server, endpoint, &error)) != HUB_OK)
         hub__endpoint_destroy(endpoint);
     if (err != HUB_OK)
-        hub_log(HUB_LOG_ERROR, "server.websocket", "error=\"%s\"", error.text);
+        hub__log_failure("server.websocket", err, &error);
     return err;
 }
 
@@ -237,7 +241,8 @@ static const hub__route_row_t *find_row(const hub__route_row_t *rows, hub_str_t 
         if (!row_matches(row, path))
             continue;
         if (!method_matches(row, method))
-            hub__buffer_printf(ret_allow, "%s%s", ret_allow->len != 0 ? ", " : "", row->method);
+            hub__buffer_printf(ret_allow, "%s%s%s", ret_allow->len != 0 ? ", " : "", row->method,
+                               strcmp(row->method, "GET") == 0 ? ", HEAD" : "");
         else if (best == NULL || strlen(row->path) > strlen(best->path) ||
                  (!row->is_prefix && best->is_prefix))
             best = row;
@@ -256,7 +261,8 @@ static void serve_row(h2o_req_t *req, hub_http_t *http, const hub__route_row_t *
         hub__http_refuse(req, 500, "text/plain; charset=utf-8", HUB_STR("Internal Server Error"));
 }
 
-/* The raw head again: what h2o lets through and hides may not stand on a connection that goes on. 0, or the status to refuse with. */
+/* The raw head again: what h2o lets through and hides may not stand on a connection that goes on.
+ * 0, or the status to refuse with. */
 static int check_head(hub_server_t *server, h2o_req_t *req)
 {
     const hub_server_limits_t *limits = hub__server_limits(server);
@@ -266,8 +272,9 @@ static int check_head(hub_server_t *server, h2o_req_t *req)
     hub_error_t error;
     hub_status_t err;
 
-    if (req->entity.base != NULL || !(h2o_memis(req->method.base, req->method.len, H2O_STRLIT("GET")) ||
-                                      h2o_memis(req->method.base, req->method.len, H2O_STRLIT("HEAD")))) {
+    if (req->entity.base != NULL ||
+        !(h2o_memis(req->method.base, req->method.len, H2O_STRLIT("GET")) ||
+          h2o_memis(req->method.base, req->method.len, H2O_STRLIT("HEAD")))) {
         req->http1_is_persistent = 0;
         return req->headers.size > limits->head_fields ? 431 : 0;
     }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Listeners, workers, endpoints and the life of them all: declared, started, stopped in order, freed. */
+/* Listeners, workers, endpoints and the life of them all: declared, started, stopped in order,
+ * freed. */
 #include "hub/server.h"
 
 #include <assert.h>
@@ -17,6 +18,7 @@
 
 #define TURN_US 1000
 #define IDLE_WAIT_MS 60000
+#define STOPPING_WAIT_MS 10 /* h2o tells nobody that a connection of its own has ended */
 #define NOFILE_RESERVE 64
 
 /* A worker of a server, with h2o's side of it. */
@@ -53,7 +55,7 @@ typedef struct hub__entrance {
 static hub_status_t fail(const hub_server_t *server, const char *what, hub_status_t err,
                          const hub_error_t *error)
 {
-    hub_log(HUB_LOG_ERROR, what, "error=\"%s\" status=%s", error->text, hub_status_name(err));
+    hub__log_failure(what, err, error);
     if (server->options.ret_error != NULL)
         *server->options.ret_error = *error;
     return err;
@@ -94,9 +96,10 @@ hub_status_t hub__server_check_open(hub_server_t *server, const char *what)
 
     if (!server->started)
         return HUB_OK;
-    return fail(server, what,
-                hub_error_set(&error, HUB_EBUSY, 0, "the server has started, %s comes before", what),
-                &error);
+    return fail(
+        server, what,
+        hub_error_set(&error, HUB_EBUSY, 0, "the server has started, %s comes before", what),
+        &error);
 }
 
 hub_status_t hub__server_add_endpoint(hub_server_t *server, hub__endpoint_t *endpoint,
@@ -177,7 +180,7 @@ const hub_server_limits_t *hub__server_limits(const hub_server_t *server)
 
 bool hub__server_is_stopping(const hub_server_t *server)
 {
-    return atomic_load_explicit(&server->stopping, memory_order_relaxed);
+    return atomic_load_explicit(&server->stopping, memory_order_acquire);
 }
 
 hub_bus_t *hub__server_first_bus(const hub_server_t *server)
@@ -287,11 +290,11 @@ static hub_status_t open_station(hub_server_t *server, hub__station_t *station, 
         seat->next = station->seats;
         station->seats = seat;
     }
-    for (const hub__listener_t *listener = server->listeners; listener != NULL;
-         listener = listener->next)
-        if ((err = hub__reception_add(station->reception, listener->fds[index])) != HUB_OK)
-            return hub_error_set(error, err, 0, "listen: %s: %s", listener->address,
-                                 strerror(errno));
+    for (hub__listener_t *listener = server->listeners; listener != NULL;
+         listener = listener->next) {
+        hub__reception_add(station->reception, listener->fds[index]);
+        listener->fds[index] = -1;
+    }
     return HUB_OK;
 }
 
@@ -424,6 +427,10 @@ static void begin_stop(hub__worker_t *worker)
     worker->stopping = true;
     hub__reception_close(station->reception);
     hub__endpoint_forget_requests(worker);
+    /* what was published before the stop goes out before the close frames */
+    hub__worker_run_mail(worker);
+    hub__worker_flush_emits(worker);
+    hub__fanout_settle(worker);
     close_conns(worker);
     station->drain.on_due = on_drain_deadline;
     hub__timer_arm(worker->wheel, &station->drain,
@@ -452,10 +459,11 @@ static void *worker_main(void *arg)
     uint64_t one = 1;
 
     hub__worker_settle_here(worker);
+    hub__worker_end_turn(worker); /* a stop may have come before the start */
     while (!worker->stopped) {
-        h2o_evloop_run(worker->loop,
-                       hub__worker_has_more(worker) || worker->stopping ? (worker->stopping ? 10 : 0)
-                                                                        : IDLE_WAIT_MS);
+        int32_t wait_ms = worker->stopping ? STOPPING_WAIT_MS : IDLE_WAIT_MS;
+
+        h2o_evloop_run(worker->loop, hub__worker_has_more(worker) ? 0 : wait_ms);
         hub__worker_end_turn(worker);
     }
     if (write(worker->server->done_fd, &one, sizeof(one)) == -1)

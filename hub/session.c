@@ -111,12 +111,18 @@ static void send_end(hub__session_t *session, hub__out_kind_t kind, hub_str_t to
     (void)session->host->io->send(session, NULL, &out);
 }
 
-static void report_error(hub__session_t *session, hub_member_t *member, const hub_message_t *msg,
-                         hub_status_t status)
+/* A callback of the program's failed: the operator reads of it, whatever the client is told. */
+static void report_failure(hub__session_t *session, hub_member_t *member, const hub_message_t *msg,
+                           hub_status_t status)
 {
     hub_hook_event_t event = {
         .hook = HUB_HOOK_ERROR, .member = member, .msg = msg, .status = status};
+    char topic[HUB_LOG_FIELD], name[HUB_LOG_FIELD];
 
+    HUB__STAT(session->host->stats, handler_errors_total);
+    hub_log_peer(HUB_LOG_WARN, "handler.failed", "topic=%s event=%s status=%s",
+                 hub_log_escape(hub__member_name(member), topic), hub_log_escape(msg->event, name),
+                 hub_status_name(status));
     (void)session->host->io->hook(session, &event);
 }
 
@@ -402,11 +408,14 @@ static hub_status_t call_on_join(hub_member_t *member, const hub__envelope_t *en
     if (member->channel->options.on_join == NULL)
         return HUB_OK;
     host->current = &msg;
+    if (host->joining != NULL)
+        *host->joining = member;
     err = member->channel->options.on_join(member, &msg);
+    if (host->joining != NULL)
+        *host->joining = NULL;
     host->current = NULL;
     if (err != HUB_OK && err != HUB_EREJECTED && err != HUB_PENDING) {
-        HUB__STAT(host->stats, handler_errors_total);
-        report_error(member->session, member, &msg, err);
+        report_failure(member->session, member, &msg, err);
     }
     return err;
 }
@@ -574,6 +583,7 @@ static void dispatch(hub_member_t *member, const hub__envelope_t *envelope)
 
     host->current = &msg;
     host->replied = false;
+    host->will_reply = false;
     err = host->io->hook(session, &event);
     if (err != HUB_OK) {
         host->current = NULL;
@@ -581,7 +591,7 @@ static void dispatch(hub_member_t *member, const hub__envelope_t *envelope)
         return;
     }
     err = on_receive == NULL ? HUB_EEVENT : on_receive(member, &msg);
-    if (err == HUB_OK && member->channel->options.auto_ack && !host->replied &&
+    if (err == HUB_OK && member->channel->options.auto_ack && !host->replied && !host->will_reply &&
         envelope->ref.len != 0)
         (void)hub_member_reply(member, &msg, HUB_JSON("{}"));
     host->current = NULL;
@@ -590,8 +600,7 @@ static void dispatch(hub_member_t *member, const hub__envelope_t *envelope)
     if (err == HUB_OK || err == HUB_PENDING)
         return;
     if (on_receive != NULL) {
-        HUB__STAT(host->stats, handler_errors_total);
-        report_error(session, member, &msg, err);
+        report_failure(session, member, &msg, err);
     }
     event_failed(member, envelope,
                  on_receive == NULL ? session->dialect->on_unknown_event
@@ -721,6 +730,7 @@ static void bad_envelope(hub__session_t *session, const hub__envelope_t *envelop
                          hub_status_t status, const hub_error_t *error)
 {
     hub__session_host_t *host = session->host;
+    hub_hook_event_t event = {.hook = HUB_HOOK_ERROR, .status = status};
     hub__buffer_t *buffer = &host->detail;
     bool counts = status != HUB_ETOPIC && status != HUB_EEVENT;
     hub__code_t code = status == HUB_ETOPIC   ? HUB__CODE_BAD_TOPIC
@@ -730,7 +740,7 @@ static void bad_envelope(hub__session_t *session, const hub__envelope_t *envelop
     hub_payload_t detail;
 
     HUB__STAT(host->stats, bad_envelopes_total);
-    report_error(session, NULL, NULL, status);
+    (void)host->io->hook(session, &event);
     if (status == HUB_EUTF8) {
         host->io->close(session, HUB_DISCONNECT_PROTOCOL, 1007, HUB_STR("not UTF-8"));
         return;

@@ -1,7 +1,10 @@
-/* hub/session.h - private: one client's conversation: join, leave, dispatch, clean-up. Pure: no sockets, no threads, no clock.
+/* hub/session.h - private: one client's conversation: join, leave, dispatch, clean-up. Pure: no
+ * sockets, no threads, no clock.
  *
- * It acts through hub__session_io_t, and the time comes in through its host, so the semantics run in a test or a simulation as they run in a worker. A callback of the
- * program never changes the session under the session's feet: what it asks for (close, stop) is noted and done when the callback has returned. */
+ * It acts through hub__session_io_t, and the time comes in through its host, so the semantics run
+ * in a test or a simulation as they run in a worker. A callback of the program never changes the
+ * session under the session's feet: what it asks for (close, stop) is noted and done when the
+ * callback has returned. */
 #pragma once
 
 #include "bus/table.h"
@@ -17,10 +20,11 @@ typedef struct hub__job hub__job_t;
 
 /* What a session needs of the world. Loop thread; none may call back into the session. */
 typedef struct hub__session_io {
-    /* Encodes and queues; what is broadcast to the member's topic so far goes first, except before a join reply. `member` NULL: not about one. HUB_ESLOW, HUB_EPAYLOAD. */
-    hub_status_t (*send)(hub__session_t *session, hub_member_t *member,
-                         const hub__outgoing_t *out);
-    /* From now on the member gets what is published on its topic: held back until release() while it is joining. */
+    /* Encodes and queues; what is broadcast to the member's topic so far goes first, except before
+     * a join reply. `member` NULL: not about one. HUB_ESLOW, HUB_EPAYLOAD. */
+    hub_status_t (*send)(hub__session_t *session, hub_member_t *member, const hub__outgoing_t *out);
+    /* From now on the member gets what is published on its topic: held back until release() while
+     * it is joining. */
     hub_status_t (*subscribe)(hub__session_t *session, hub_member_t *member);
     /* What was published before goes out; nothing after. */
     void (*unsubscribe)(hub__session_t *session, hub_member_t *member);
@@ -49,20 +53,23 @@ typedef struct hub__session_host {
     hub__match_scratch_t *match_scratch;
     const hub_limits_t *limits;
     hub_stats_t *stats;
-    const uint64_t *now_ms;   /* monotonic, of the entry at hand */
-    uint32_t *next_serial;    /* of members, per worker */
-    hub__buffer_t answer;     /* response of on_join, built responses */
-    hub__buffer_t detail;     /* what hub_member_accept() or _reject() was given */
+    const uint64_t *now_ms; /* monotonic, of the entry at hand */
+    uint32_t *next_serial;  /* of members, per worker */
+    hub__buffer_t answer;   /* response of on_join, built responses */
+    hub__buffer_t detail;   /* what hub_member_accept() or _reject() was given */
     bool has_detail;
     hub_payload_kind_t detail_kind;
-    const hub_message_t *current; /* the message being dispatched: relaying its payload needs no second check */
-    bool replied;             /* to the current one */
+    const hub_message_t
+        *current;    /* the message being dispatched: relaying its payload needs no second check */
+    bool replied;    /* to the current one */
+    bool will_reply; /* a token was taken for it: no answer on the program's behalf */
+    hub_member_t **joining; /* where the world looks up whose on_join runs; NULL: nobody does */
 } hub__session_host_t;
 
 struct hub__session {
     hub__session_host_t *host;
     const hub__dialect_t *dialect;
-    hub__table_t members; /* by topic */
+    hub__table_t members;   /* by topic */
     uint32_t pending_bytes; /* of frames that wait */
     uint16_t bad_envelopes;
     bool ended;
@@ -96,7 +103,7 @@ typedef struct hub__member_timer {
 
 /* One offloaded job. Owned by the pool until it comes back to the loop. */
 struct hub__job {
-    hub_task_t task; /* brings it back */
+    hub_task_t task;  /* brings it back */
     hub__job_t *next; /* in the member's list, or the pool's queue */
     hub__job_t *queue_next;
     hub_member_t *member; /* NULL: cancelled. Loop thread */
@@ -119,7 +126,7 @@ typedef struct hub__member_extra {
     uint32_t pending_count;
     hub__member_timer_t *timers;
     hub__job_t *jobs;
-    hub__timer_t deadline; /* of a pending join or a suspension */
+    hub__timer_t deadline;   /* of a pending join or a suspension */
     char *join_ref_of_reply; /* refs of the join to be answered; one allocation for both */
     hub_str_t reply_ref, reply_join_ref;
     hub_status_t stop_status;
@@ -130,13 +137,13 @@ struct hub_member {
     hub__session_t *session;
     const hub__channel_t *channel;
     const hub__pattern_t *pattern;
-    struct hub__topic *topic; /* while subscribed */
+    struct hub__topic *topic;  /* while subscribed */
     hub_member_t *next, *prev; /* in its topic's group */
     void *user;
     void (*on_free)(void *user);
     hub__member_extra_t *extra;
     uint32_t serial;
-    uint32_t taken;          /* bytes of the topic's open run that are in the outbox already */
+    uint32_t taken; /* bytes of the topic's open run that are in the outbox already */
     uint32_t taken_messages;
     uint16_t name_len;
     uint16_t prefix_len;
@@ -147,7 +154,7 @@ struct hub_member {
     bool stopping : 1;
     bool filtering : 1; /* its on_update runs */
     bool subscribed : 1;
-    char tail[];        /* hub__span_t spans[param_count], name, join_ref */
+    char tail[]; /* hub__span_t spans[param_count], name, join_ref */
 };
 
 static inline hub_str_t hub__member_name(const hub_member_t *member)
@@ -159,8 +166,7 @@ static inline hub_str_t hub__member_join_ref(const hub_member_t *member)
 {
     hub_str_t name = hub__member_name(member);
 
-    return hub_str_n(member->join_ref_len == 0 ? NULL : name.base + name.len,
-                     member->join_ref_len);
+    return hub_str_n(member->join_ref_len == 0 ? NULL : name.base + name.len, member->join_ref_len);
 }
 
 void hub__session_init(hub__session_t *session, hub__session_host_t *host,
@@ -183,8 +189,8 @@ hub_member_t *hub__session_find(const hub__session_t *session, hub_str_t topic);
 hub_member_t *hub__session_find_serial(const hub__session_t *session, uint64_t token_member);
 
 /* Completions of tokens, on the loop. */
-void hub__session_reply_later(hub__session_t *session, const hub_token_t *token,
-                              hub_str_t status, hub_status_t code, hub_payload_t payload);
+void hub__session_reply_later(hub__session_t *session, const hub_token_t *token, hub_str_t status,
+                              hub_status_t code, hub_payload_t payload);
 void hub__session_join_later(hub__session_t *session, const hub_token_t *token, bool accepted,
                              hub_payload_t payload);
 void hub__session_resume(hub__session_t *session, const hub_token_t *token);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* A transport: after the 101, frames over the socket that h2o handed over. h2o keeps watching the descriptor; reading and writing are ours, so that a read is bounded, an idle
- * connection holds no buffer, and a flush is one system call without a completion callback. */
+/* A transport: after the 101, frames over the socket that h2o handed over. h2o keeps watching the
+ * descriptor; reading and writing are ours, so that a read is bounded, an idle connection holds no
+ * buffer, and a flush is one system call without a completion callback. */
 #include "hub/internal.h"
 
 #include <errno.h>

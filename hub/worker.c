@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* One thread, one loop: the mailbox through which others reach it, the clock, and the end of the turn, where everything that a turn brought about is fanned out and written at
- * once. */
+/* One thread, one loop: the mailbox through which others reach it, the clock, and the end of the
+ * turn, where everything that a turn brought about is fanned out and written at once. */
 #include "hub/internal.h"
 
 #include <assert.h>
@@ -95,7 +95,7 @@ static void flush_later(hub_executor_t *executor)
     hub__worker_touch(worker);
 }
 
-static void run_mail(hub__worker_t *worker)
+void hub__worker_run_mail(hub__worker_t *worker)
 {
     hub_task_t *task;
 
@@ -132,7 +132,7 @@ static void on_wake(h2o_socket_t *socket, const char *err)
     hub__worker_enter(worker);
     drain_fd(worker->wake_fd);
     HUB__STAT(&worker->stats, wakeups_total);
-    run_mail(worker);
+    hub__worker_run_mail(worker);
     hub__worker_leave(worker);
 }
 
@@ -182,8 +182,8 @@ hub__worker_t *hub__worker_create(unsigned index, h2o_loop_t *loop, size_t mail_
 {
     hub__worker_t *worker = hub__alloc_zeroed(sizeof(*worker));
 
-    worker->executor = (hub_executor_t){
-        .post = post, .is_current = is_current, .flush_later = flush_later};
+    worker->executor =
+        (hub_executor_t){.post = post, .is_current = is_current, .flush_later = flush_later};
     worker->index = index;
     worker->loop = loop;
     worker->mail_limit = mail_limit;
@@ -422,7 +422,7 @@ static void proceed_due(hub__worker_t *worker)
     }
 }
 
-static void flush_emits(hub__worker_t *worker)
+void hub__worker_flush_emits(hub__worker_t *worker)
 {
     if (!worker->emits_waiting)
         return;
@@ -469,7 +469,7 @@ void hub__worker_end_turn(hub__worker_t *worker)
     HUB__STAT(&worker->stats, turns_total);
     for (unsigned round = 0; round != TURN_ROUNDS; ++round) {
         proceed_due(worker);
-        flush_emits(worker);
+        hub__worker_flush_emits(worker);
         hub__fanout_settle(worker);
         if (worker->due_first == NULL && !worker->emits_waiting && worker->dirty_first == NULL)
             break;

@@ -27,10 +27,10 @@
 #define PUBLISHERS (PLAIN_THREADS + LOOPS)
 #define TOPICS 4
 #define WATCHERS 6
-#define PLAIN_STEPS 1500
-#define LOOP_STEPS 1000
+#define PLAIN_STEPS 3000
+#define LOOP_STEPS 2000
 #define MAILBOX 24
-#define COMPLETIONS (PLAIN_THREADS * PLAIN_STEPS + LOOPS * LOOP_STEPS)
+#define COMPLETIONS (2 * (PLAIN_THREADS * PLAIN_STEPS + LOOPS * LOOP_STEPS))
 
 struct said {
     uint32_t publisher;
@@ -38,10 +38,12 @@ struct said {
 };
 
 struct storm;
+struct speaker;
 
 struct watcher {
     struct storm *storm;
-    pthread_mutex_t lock; /* without executor many threads call it */
+    struct speaker *speaker; /* of its loop, who may answer; NULL without executor */
+    pthread_mutex_t lock;    /* without executor many threads call it */
     hub_bus_sub_t *sub;
     struct watcher **place; /* freed and set to NULL at its end */
     bool over;
@@ -108,6 +110,53 @@ static hub_str_t topic_of(unsigned index)
     return hub_str(names[index]);
 }
 
+/* ---- speaking ---- */
+
+static void on_published(const hub_publish_result_t *result, void *user)
+{
+    struct asked *asked = user;
+
+    demand(asked->storm, result->status == HUB_OK, "a completion that failed");
+    atomic_fetch_add(&asked->storm->completions[asked->index], 1);
+    atomic_fetch_add(&asked->storm->completed, 1);
+    free(asked);
+}
+
+static hub_bus_publish_options_t ask(struct speaker *speaker)
+{
+    struct storm *storm = speaker->storm;
+    struct asked *asked = malloc(sizeof(*asked));
+
+    *asked = (struct asked){.storm = storm, .index = atomic_fetch_add(&storm->asked, 1)};
+    if (asked->index >= COMPLETIONS)
+        abort();
+    return (hub_bus_publish_options_t){
+        .on_published = on_published,
+        .user = asked,
+        .executor = &storm->loops[roll(&speaker->random, LOOPS)].executor.base,
+    };
+}
+
+static void speak(struct speaker *speaker)
+{
+    struct storm *storm = speaker->storm;
+    unsigned topic = roll(&speaker->random, TOPICS);
+    struct said said = {.publisher = speaker->publisher, .number = ++speaker->numbers[topic]};
+    hub_bus_publish_options_t options = {0};
+    hub_message_t *msg = NULL;
+    hub_status_t err = hub_message_create(topic_of(topic), HUB_STR("said"),
+                                          hub_binary(&said, sizeof(said)), NULL, &msg, NULL);
+
+    if (roll(&speaker->random, 8) == 0)
+        options = ask(speaker);
+    if (err == HUB_OK && roll(&speaker->random, 2) == 0)
+        err = hub_bus_emit(storm->bus, msg, &options);
+    else if (err == HUB_OK)
+        err = hub_bus_publish(storm->bus, msg, &options);
+    demand(storm, err == HUB_OK, "publish failed");
+    hub_message_release(msg);
+}
+
 /* ---- watching ---- */
 
 static void check_number(struct watcher *watcher, const struct said *said)
@@ -131,18 +180,21 @@ static hub_status_t on_message(hub_bus_sub_t *sub, const hub_message_t *msg, hub
 {
     struct watcher *watcher = user;
     struct said said;
-    bool fail;
+    bool fail, answer;
 
     (void)sub;
     memcpy(&said, msg->payload.bytes.base, sizeof(said));
     pthread_mutex_lock(&watcher->lock);
     demand(watcher->storm, !watcher->over, "called after its end");
     check_number(watcher, &said);
-    fail = watcher->place != NULL && roll(&watcher->random, 500) == 0;
+    fail = watcher->speaker != NULL && roll(&watcher->random, 500) == 0;
+    answer = watcher->speaker != NULL && roll(&watcher->random, 40) == 0;
     pthread_mutex_unlock(&watcher->lock);
     atomic_fetch_add(&watcher->storm->heard, 1);
     if (ack != NULL)
         hub_bus_ack_add(ack, &(hub_publish_counts_t){.queued = 1});
+    if (answer)
+        speak(watcher->speaker);
     return fail ? HUB_EINTERNAL : HUB_OK;
 }
 
@@ -176,10 +228,11 @@ static void on_close(hub_bus_sub_t *sub, hub_status_t why, void *user)
     watcher_free(watcher);
 }
 
-static struct watcher *watch(struct storm *storm, unsigned topic, hub_executor_t *executor,
-                             struct watcher **place, unsigned random)
+static struct watcher *watch(struct storm *storm, unsigned topic, struct loop *loop,
+                             struct watcher **place)
 {
     struct watcher *watcher = calloc(1, sizeof(*watcher));
+    hub_executor_t *executor = loop == NULL ? NULL : &loop->executor.base;
     hub_bus_sub_options_t options = {.on_message = on_message,
                                      .on_gap = on_gap,
                                      .on_close = on_close,
@@ -188,7 +241,8 @@ static struct watcher *watch(struct storm *storm, unsigned topic, hub_executor_t
 
     watcher->storm = storm;
     watcher->place = place;
-    watcher->random = random;
+    watcher->speaker = loop == NULL ? NULL : &loop->speaker;
+    watcher->random = loop == NULL ? 0 : loop->speaker.random;
     pthread_mutex_init(&watcher->lock, NULL);
     demand(storm, hub_bus_subscribe(storm->bus, topic_of(topic), &options, &watcher->sub) == HUB_OK,
            "subscribe failed");
@@ -203,50 +257,7 @@ static void unwatch(struct watcher *watcher)
     watcher_free(watcher);
 }
 
-/* ---- speaking ---- */
-
-static void on_published(const hub_publish_result_t *result, void *user)
-{
-    struct asked *asked = user;
-
-    demand(asked->storm, result->status == HUB_OK, "a completion that failed");
-    atomic_fetch_add(&asked->storm->completions[asked->index], 1);
-    atomic_fetch_add(&asked->storm->completed, 1);
-    free(asked);
-}
-
-static hub_bus_publish_options_t ask(struct speaker *speaker)
-{
-    struct storm *storm = speaker->storm;
-    struct asked *asked = malloc(sizeof(*asked));
-
-    *asked = (struct asked){.storm = storm, .index = atomic_fetch_add(&storm->asked, 1)};
-    return (hub_bus_publish_options_t){
-        .on_published = on_published,
-        .user = asked,
-        .executor = &storm->loops[roll(&speaker->random, LOOPS)].executor.base,
-    };
-}
-
-static void speak(struct speaker *speaker)
-{
-    struct storm *storm = speaker->storm;
-    unsigned topic = roll(&speaker->random, TOPICS);
-    struct said said = {.publisher = speaker->publisher, .number = ++speaker->numbers[topic]};
-    hub_bus_publish_options_t options = {0};
-    hub_message_t *msg = NULL;
-    hub_status_t err = hub_message_create(topic_of(topic), HUB_STR("said"),
-                                          hub_binary(&said, sizeof(said)), NULL, &msg, NULL);
-
-    if (roll(&speaker->random, 8) == 0)
-        options = ask(speaker);
-    if (err == HUB_OK && roll(&speaker->random, 2) == 0)
-        err = hub_bus_emit(storm->bus, msg, &options);
-    else if (err == HUB_OK)
-        err = hub_bus_publish(storm->bus, msg, &options);
-    demand(storm, err == HUB_OK, "publish failed");
-    hub_message_release(msg);
-}
+/* ---- threads ---- */
 
 static void *run_speaker(void *arg)
 {
@@ -268,8 +279,7 @@ static void change_watchers(struct loop *loop)
     if (*place != NULL)
         unwatch(*place);
     else
-        *place = watch(speaker->storm, roll(&speaker->random, TOPICS), &loop->executor.base, place,
-                       speaker->random);
+        *place = watch(speaker->storm, roll(&speaker->random, TOPICS), loop, place);
 }
 
 static void run_step(hub_task_t *task)
@@ -327,7 +337,7 @@ static unsigned choose_seed(void)
 static void start_storm(struct storm *storm, pthread_t *threads, unsigned seed)
 {
     for (unsigned i = 0; i < TOPICS; i++)
-        storm->everywhere[i] = watch(storm, i, NULL, NULL, seed);
+        storm->everywhere[i] = watch(storm, i, NULL, NULL);
     for (unsigned i = 0; i < LOOPS; i++) {
         struct loop *loop = &storm->loops[i];
 
@@ -358,11 +368,13 @@ static void end_storm(struct storm *storm, pthread_t *threads)
         pthread_join(threads[i], NULL);
     test_executor_init(&waiting, 0);
     demand(storm, test_executor_run_until(&waiting, has_passed, storm), "a completion never came");
-    test_executor_end(&waiting);
-    for (unsigned i = 0; i < LOOPS; i++) {
+    for (unsigned i = 0; i < LOOPS; i++)
         test_executor_call(&storm->loops[i].executor, detach, &storm->loops[i]);
+    /* a watcher may have answered meanwhile, and nobody is left to answer now */
+    demand(storm, test_executor_run_until(&waiting, has_passed, storm), "a completion never came");
+    test_executor_end(&waiting);
+    for (unsigned i = 0; i < LOOPS; i++)
         test_executor_stop(&storm->loops[i].executor);
-    }
     for (unsigned i = 0; i < TOPICS; i++)
         unwatch(storm->everywhere[i]);
     for (unsigned i = 0; i < atomic_load(&storm->asked); i++)

@@ -610,6 +610,7 @@ static void wait_for_end(struct world *world, listener_t *listener)
 /* A remote subscription stands some time after it was made: speaks until it is heard. */
 static void reach(struct world *world, hub_bus_t *from, listener_t *listener)
 {
+    listener_clear(listener); /* of what its own node said */
     for (int i = 0; i < PROBES && listener->messages == 0; i++) {
         say(from, "room:1", "\"probe\"");
         test_executor_run_within(&world->loop, 10, has_messages, listener);

@@ -66,16 +66,13 @@ static hub_str_t packet_topic(const struct packet *packet)
     return hub_str_n(packet->data, packet->topic_bytes);
 }
 
-static struct packet *packet_create(struct node *from, hub_str_t topic, hub_str_t bytes,
-                                    uint64_t token)
+static struct packet *packet_create(struct node *from, unsigned life, hub_str_t topic,
+                                    hub_str_t bytes, uint64_t token)
 {
     struct packet *packet = checked(malloc(sizeof(*packet) + topic.len + bytes.len));
 
-    *packet = (struct packet){.from = from,
-                              .life = from->life,
-                              .token = token,
-                              .topic_bytes = topic.len,
-                              .bytes = bytes.len};
+    *packet = (struct packet){
+        .from = from, .life = life, .token = token, .topic_bytes = topic.len, .bytes = bytes.len};
     memcpy(packet->data, topic.base, topic.len);
     memcpy(packet->data + topic.len, bytes.base, bytes.len);
     return packet;
@@ -167,10 +164,10 @@ static hub_status_t backend_publish(void *self, hub_str_t topic, hub_str_t bytes
     pthread_mutex_lock(&broker->lock);
     err = !node->up ? HUB_EBUSDOWN : broker->faults.refuse;
     if (err == HUB_OK) {
-        *broker->last = packet_create(node, topic, bytes, token);
+        *broker->last = packet_create(node, node->life, topic, bytes, token);
         broker->last = &(*broker->last)->next;
         free(broker->recent);
-        broker->recent = packet_create(node, topic, bytes, token);
+        broker->recent = packet_create(node, node->life, topic, bytes, token);
         pthread_cond_broadcast(&broker->changed);
     }
     pthread_mutex_unlock(&broker->lock);
@@ -294,10 +291,10 @@ static void carry_message(fake_broker_t *broker, struct packet *packet, fake_fau
 /* The answer needs no bytes, but a copy is the simplest thing that has the rest. */
 static void carry(fake_broker_t *broker, struct packet *packet, fake_faults_t faults)
 {
+    hub_str_t nothing = HUB_STR("");
     struct packet *copy =
-        packet_create(packet->from, hub_str_n("", 0), hub_str_n("", 0), packet->token);
+        packet_create(packet->from, packet->life, nothing, nothing, packet->token);
 
-    copy->life = packet->life;
     carry_message(broker, packet, faults);
     if (faults.answers == FAKE_ANSWERS_LATE) {
         push(&broker->late, copy);

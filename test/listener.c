@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <stdio.h>
+
 #include "test/listener.h"
 
 static void write_down(listener_t *self, const char *text, int len)

@@ -9,7 +9,7 @@
 
 #include <pthread.h>
 
-#include "bus/internal.h"
+#include "bus/log.h"
 #include "test/bus_suite.h"
 #include "test/executor.h"
 #include "test/listener.h"
@@ -434,13 +434,15 @@ static void a_borrowed_message_is_refused(void **state)
 
 static void a_name_that_could_look_like_a_topic_is_refused(void **state)
 {
-    static const char *const names[] = {"", "a:b", "a b", "\xc3\xa4",
-                                        "0123456789012345678901234567890123456789"
-                                        "0123456789012345678901234"};
+    static const char *const names[] = {"", "a:b", "a b", "\xc3\xa4"};
+    char long_name[66] = {0};
     hub_bus_t *bus = NULL;
     hub_error_t error;
 
     (void)state;
+    memset(long_name, 'x', 65);
+    assert_int_equal(hub_bus_create(&(hub_bus_options_t){.name = long_name}, &bus, &error),
+                     HUB_EINVAL);
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         assert_int_equal(hub_bus_create(&(hub_bus_options_t){.name = names[i]}, &bus, &error),
                          HUB_EINVAL);
@@ -532,5 +534,6 @@ int main(void)
         cmocka_unit_test(hooks_see_who_comes_speaks_and_goes),
     };
 
+    hub_log_set_level(HUB_LOG_ERROR); /* failing subscribers are what many cases are about */
     return bus_suite_run(&memory) + cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -49,6 +50,15 @@ static hub_status_t on_flood(hub_member_t *me, const hub_message_t *msg)
     return err;
 }
 
+/* Keeps the loop of this worker until the gate opens, as no program should. */
+static hub_status_t on_block(hub_member_t *me, const hub_message_t *msg)
+{
+    (void)me, (void)msg;
+    server_note("blocked");
+    server_gate_wait();
+    return HUB_OK;
+}
+
 static void on_exit_note(hub_member_t *me, hub_exit_t why)
 {
     server_note("exit %.*s %s", HUB_STR_ARG(hub_member_topic(me)),
@@ -63,7 +73,7 @@ static hub_status_t note_disconnect(const hub_hook_event_t *event, void *user)
 }
 
 static const hub_event_handler_t events[] = {
-    {"say", on_say}, {"stop", on_stop}, {"flood", on_flood}, {NULL, NULL}};
+    {"say", on_say}, {"stop", on_stop}, {"flood", on_flood}, {"block", on_block}, {NULL, NULL}};
 
 static void fill_hub(hub_t *hub)
 {
@@ -131,8 +141,8 @@ static void after_a_stop_nobody_can_connect_or_publish(void **state)
     (void)state;
     assert_int_equal(hub_publish(s->hub, HUB_STR("t1"), HUB_STR("x"), HUB_JSON("1")), HUB_OK);
     server_stop(s);
-    assert_int_equal(hub_publish(s->hub, HUB_STR("t1"), HUB_STR("x"), HUB_JSON("1")), HUB_ECLOSED);
     assert_null(client_try_connect(s->address));
+    assert_int_equal(hub_publish(s->hub, HUB_STR("t1"), HUB_STR("x"), HUB_JSON("1")), HUB_ECLOSED);
 }
 
 static void before_the_start_a_publish_is_closed_and_afterwards_channels_are_busy(void **state)
@@ -149,6 +159,20 @@ static void before_the_start_a_publish_is_closed_and_afterwards_channels_are_bus
     assert_int_equal(hub_hook_add(s->hub, HUB_HOOK_OPEN, note_disconnect, NULL), HUB_EBUSY);
     assert_int_equal(hub_include(s->hub, sub, "x"), HUB_EBUSY);
     hub_destroy(sub);
+}
+
+static void what_waits_to_be_accepted_at_the_stop_is_not_left_hanging(void **state)
+{
+    server_t *s = living(NULL, &(hub_limits_t){0});
+    client_t *late;
+
+    (void)state;
+    hub_server_stop(s->server);
+    late = client_try_connect(s->address);
+    hub_server_wait(s->server);
+    if (late != NULL)
+        client_expect_gone(late);
+    client_destroy(late);
 }
 
 static void a_callback_may_stop_its_own_server(void **state)
@@ -169,8 +193,11 @@ static void what_was_published_before_the_stop_still_arrives(void **state)
     client_t *c = member_of(s, "/socket", "t1");
 
     (void)state;
+    client_say(c, "t1", "block", "{}", NULL);
+    server_expect_note("blocked");
     assert_int_equal(hub_publish(s->hub, HUB_STR("t1"), HUB_STR("last"), HUB_JSON("1")), HUB_OK);
     hub_server_stop(s->server);
+    server_gate_open(); /* the worker finds the message in its mailbox and the stop at once */
     client_expect_event(c, "t1", "last", "1");
     expect_shutdown(c);
 }
@@ -250,6 +277,21 @@ static void sigint_ends_run(void **state)
     a_signal_ends_run(SIGINT);
 }
 
+static void a_stop_that_comes_before_run_ends_it_at_once(void **state)
+{
+    server_t *s = server_create();
+    time_t began;
+
+    (void)state;
+    fill_hub(s->hub);
+    server_mount(s, NULL);
+    assert_int_equal(hub_server_listen(s->server, "127.0.0.1:0"), HUB_OK);
+    hub_server_stop(s->server);
+    began = time(NULL);
+    assert_int_equal(hub_server_run(s->server), HUB_OK);
+    assert_true(time(NULL) - began <= CLIENT_DEADLINE_MS / 1000);
+}
+
 static void nothing_and_what_never_started_can_be_destroyed(void **state)
 {
     server_t *s = server_create();
@@ -269,8 +311,8 @@ static void expect_listen_error(const char *address, hub_status_t status)
     hub_error_t error = {0};
     server_t *s = server_create_with(&(hub_server_options_t){.ret_error = &error}, NULL);
 
-    assert_int_equal(hub_server_listen(s->server, address), status);
-    assert_int_equal(error.status, status);
+    if (hub_server_listen(s->server, address) != status || error.status != status)
+        fail_msg("%s: expected %s, got %s", address, hub_status_name(status), error.text);
     if (strstr(error.text, address) == NULL)
         fail_msg("\"%s\" does not name %s", error.text, address);
     server_teardown(NULL);
@@ -582,7 +624,6 @@ static void *own_run(void *arg)
         own_turn(own);
     h2o_socket_read_stop(own->listener);
     h2o_socket_close(own->listener);
-    h2o_context_request_shutdown(&own->context);
     for (int i = 0; i < 20; i++) /* lets its connections end */
         h2o_evloop_run(loop, 1);
     h2o_context_dispose(&own->context);
@@ -610,6 +651,7 @@ static void a_hub_lives_within_an_h2o_server_of_the_program(void **state)
     client_expect_event(b, "t1", "say", "1");
     assert_int_equal(hub_publish(s->hub, HUB_STR("t1"), HUB_STR("x"), HUB_JSON("2")), HUB_OK);
     client_expect_event(a, "t1", "x", "2");
+    client_expect_event(b, "t1", "x", "2");
     http = server_connect(s);
     client_request(http, "GET", "/mine", "Connection: close\r\n");
     assert_string_equal(client_expect_response(http, 200).body.base, "mine");
@@ -631,12 +673,14 @@ int main(void)
         SERVER_CASE(a_stop_ends_every_member_and_connection_once),
         SERVER_CASE(after_a_stop_nobody_can_connect_or_publish),
         SERVER_CASE(before_the_start_a_publish_is_closed_and_afterwards_channels_are_busy),
+        SERVER_CASE(what_waits_to_be_accepted_at_the_stop_is_not_left_hanging),
         SERVER_CASE(a_callback_may_stop_its_own_server),
         SERVER_CASE(what_was_published_before_the_stop_still_arrives),
         SERVER_CASE(clients_that_do_not_answer_the_close_do_not_hold_up_the_stop),
         SERVER_CASE(a_client_that_does_not_read_is_cut_when_the_drain_is_over),
         SERVER_CASE(sigterm_ends_run),
         SERVER_CASE(sigint_ends_run),
+        SERVER_CASE(a_stop_that_comes_before_run_ends_it_at_once),
         SERVER_CASE(nothing_and_what_never_started_can_be_destroyed),
         SERVER_CASE(a_bad_address_is_an_error_that_names_it),
         SERVER_CASE(a_port_in_use_is_an_error_also_if_it_is_our_own),

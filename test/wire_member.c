@@ -58,8 +58,10 @@ static hub_status_t on_id(hub_member_t *me, const hub_message_t *msg)
 
 static hub_status_t on_close(hub_member_t *me, const hub_message_t *msg)
 {
+    hub_status_t err = hub_member_reply(me, msg, HUB_JSON("1"));
+
     hub_conn_close(hub_member_conn(me), 4321, HUB_STR("because"));
-    return hub_member_reply(me, msg, HUB_JSON("1")); /* what is queued goes out before */
+    return err; /* what is queued goes out before the close */
 }
 
 static hub_status_t on_stop(hub_member_t *me, const hub_message_t *msg)
@@ -773,7 +775,7 @@ static void a_member_that_is_stopped_gets_a_close_or_an_error(void **state)
     client_expect_error(c, "m:1", "'3'", "not_joined");
     client_join(c, "m:1", "'k'");
     client_say(c, "m:1", "crash", "{}", NULL);
-    client_expect_push(c, "m:1", "error", "{}", "'k'");
+    client_expect_push(c, "m:1", "error", "{'reason':'channel_crash'}", "'k'");
     server_expect_note("exit m:1 failed");
 }
 
@@ -829,7 +831,7 @@ static void a_filter_keeps_skips_and_replaces_in_order(void **state)
     (void)state;
     publish_all(s, "filter:1", "n");
     client_expect_event(c, "filter:1", "n", "1");
-    client_expect_event(c, "filter:1", "n", "'other'");
+    client_expect_push(c, "filter:1", "n", "'other'", "'j'");
     client_expect_event(c, "filter:1", "n", "1");
     client_expect_quiet(c);
 }
@@ -840,7 +842,7 @@ static void a_filter_sees_what_is_broadcast_inside_on_join(void **state)
     client_t *c = member_of(s, "sieve");
 
     (void)state;
-    client_expect_event(c, "sieve", "n", "'other'");
+    client_expect_push(c, "sieve", "n", "'other'", "'j'");
     client_expect_quiet(c);
 }
 
@@ -855,7 +857,7 @@ static void only_intercepted_events_go_through_the_filter(void **state)
     client_expect_event(c, "veil:1", "plain", "2");
     publish_all(s, "veil:1", "secret");
     client_expect_event(c, "veil:1", "secret", "1");
-    client_expect_event(c, "veil:1", "secret", "'other'");
+    client_expect_push(c, "veil:1", "secret", "'other'", "'j'");
     client_expect_event(c, "veil:1", "secret", "1");
 }
 
@@ -894,7 +896,7 @@ static void a_counted_publish_tells_how_many_it_was_queued_to(void **state)
     server_expect_note("publish OK: 1 members, 1 queued, 0 dropped, 0 skipped");
     client_expect_event(left, "m:1", "n", "1");
     client_expect_event(right, "m:1", "n", "1");
-    client_expect_event(filtered, "filter:1", "n", "'other'");
+    client_expect_push(filtered, "filter:1", "n", "'other'", "'j'");
     server_expect_no_note();
 }
 

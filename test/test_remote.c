@@ -1,0 +1,760 @@
+/* SPDX-License-Identifier: MIT */
+/* The remote part of the core: the suite over a broker within the process, and what the core makes
+ * of a broker that is slow, loses, doubles, reorders, goes away, answers late or never, or talks
+ * nonsense. Nothing happens here unless the test lets the broker run, and time stands still. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bus/internal.h"
+#include "bus/log.h"
+#include "bus/wire.h"
+#include "test/bus_suite.h"
+#include "test/executor.h"
+#include "test/fake_backend.h"
+#include "test/listener.h"
+
+/* ---- the suite's way to open a bus ---- */
+
+static void *start_broker(void)
+{
+    fake_broker_t *broker = fake_broker_create();
+
+    fake_broker_start(broker);
+    return broker;
+}
+
+static void stop_broker(void *world)
+{
+    fake_broker_destroy(world);
+}
+
+static hub_bus_t *open_on(fake_broker_t *broker, const hub_bus_options_t *options)
+{
+    hub_bus_options_t completed = *options;
+    hub_bus_t *bus = NULL;
+
+    completed.backend = &fake_backend;
+    completed.backend_options = broker;
+    assert_int_equal(hub_bus_create(&completed, &bus, NULL), HUB_OK);
+    return bus;
+}
+
+static hub_bus_t *open_with_broker(void *world, const hub_bus_options_t *options)
+{
+    hub_bus_t *bus = open_on(world, options);
+
+    fake_broker_settle(world);
+    return bus;
+}
+
+/* ---- two nodes, a broker that stands still, and a clock that does too ---- */
+
+struct fixture {
+    fake_broker_t *broker;
+    hub_bus_t *near;
+    hub_bus_t *far;
+    listener_t heard; /* on the near bus */
+    test_executor_t loop;
+    atomic_ullong now_ms;
+    int completions;
+    hub_publish_result_t result;
+};
+
+static uint64_t now_ms(void *user)
+{
+    return atomic_load(&((struct fixture *)user)->now_ms);
+}
+
+static int set_up_with(void **state, bool degraded)
+{
+    struct fixture *fixture = calloc(1, sizeof(*fixture));
+    hub_bus_options_t options = {.degraded_local = degraded};
+
+    fixture->broker = fake_broker_create();
+    fixture->near = open_on(fixture->broker, &options);
+    fixture->far = open_on(fixture->broker, &options);
+    hub__remote_set_clock(fixture->far, now_ms, fixture);
+    test_executor_init(&fixture->loop, 0);
+    assert_int_equal(hub_bus_attach(fixture->near, &fixture->loop.base), HUB_OK);
+    listener_start(&fixture->heard, fixture->near, "room:1", &fixture->loop.base);
+    fake_broker_run(fixture->broker);
+    *state = fixture;
+    return 0;
+}
+
+static int set_up(void **state)
+{
+    return set_up_with(state, false);
+}
+
+static int set_up_degraded(void **state)
+{
+    return set_up_with(state, true);
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *fixture = *state;
+
+    listener_stop(&fixture->heard);
+    hub_bus_destroy(fixture->near);
+    hub_bus_destroy(fixture->far);
+    fake_broker_destroy(fixture->broker);
+    test_executor_end(&fixture->loop);
+    free(fixture);
+    return 0;
+}
+
+static hub_bus_stats_t stats_of(hub_bus_t *bus)
+{
+    hub_bus_stats_t stats;
+
+    hub_bus_get_stats(bus, &stats);
+    return stats;
+}
+
+static void on_published(const hub_publish_result_t *result, void *user)
+{
+    struct fixture *fixture = user;
+
+    fixture->completions++;
+    fixture->result = *result;
+}
+
+static hub_status_t say_and_ask(struct fixture *fixture, const char *json)
+{
+    return try_say(fixture->far, "room:1", json,
+                   &(hub_bus_publish_options_t){.on_published = on_published,
+                                                .user = fixture,
+                                                .executor = &fixture->loop.base});
+}
+
+/* Publishes "<first>" to "<last>" on the far bus. */
+static void say_far(struct fixture *fixture, int first, int last)
+{
+    char text[16];
+
+    for (int i = first; i <= last; i++) {
+        snprintf(text, sizeof(text), "%d", i);
+        say(fixture->far, "room:1", text);
+    }
+}
+
+static void run(struct fixture *fixture)
+{
+    fake_broker_run(fixture->broker);
+    test_executor_turn(&fixture->loop);
+}
+
+static void assert_heard(struct fixture *fixture, const char *expected)
+{
+    run(fixture);
+    assert_string_equal(listener_heard(&fixture->heard), expected);
+}
+
+static void set_faults(struct fixture *fixture, fake_faults_t faults)
+{
+    fake_broker_set(fixture->broker, faults);
+}
+
+static void assert_completed(struct fixture *fixture, hub_status_t status, hub_bus_level_t level)
+{
+    test_executor_turn(&fixture->loop);
+    assert_int_equal(fixture->completions, 1);
+    assert_int_equal(fixture->result.status, status);
+    assert_int_equal(fixture->result.level, level);
+}
+
+/* ---- a broker that loses, doubles, reorders, is slow ---- */
+
+static void a_lost_message_is_a_gap_before_the_next(void **state)
+{
+    struct fixture *fixture = *state;
+
+    say_far(fixture, 1, 1);
+    run(fixture);
+    set_faults(fixture, (fake_faults_t){.lose = 2});
+    say_far(fixture, 2, 4);
+    assert_heard(fixture, "1 gap(lost,2) 4");
+    assert_int_equal(stats_of(fixture->near).remote_missing, 2);
+    assert_int_equal(stats_of(fixture->near).remote_received, 2);
+}
+
+static void a_doubled_message_is_heard_once(void **state)
+{
+    struct fixture *fixture = *state;
+
+    set_faults(fixture, (fake_faults_t){.twice = true});
+    say_far(fixture, 1, 3);
+    assert_heard(fixture, "1 2 3");
+    assert_int_equal(stats_of(fixture->near).remote_duplicates, 3);
+}
+
+static void a_message_that_was_overtaken_is_a_gap_and_never_heard(void **state)
+{
+    struct fixture *fixture = *state;
+
+    say_far(fixture, 1, 1);
+    run(fixture);
+    set_faults(fixture, (fake_faults_t){.swap = true});
+    say_far(fixture, 2, 5);
+    assert_heard(fixture, "1 gap(lost,1) 3 gap(lost,1) 5");
+    assert_int_equal(stats_of(fixture->near).remote_duplicates, 2);
+}
+
+static void a_slow_broker_slows_nobody_here(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t far = {0};
+
+    set_faults(fixture, (fake_faults_t){.slow = true});
+    listener_start(&far, fixture->far, "room:1", NULL);
+    say_far(fixture, 1, 3);
+    assert_string_equal(listener_heard(&far), "1 2 3");
+    assert_heard(fixture, "");
+    set_faults(fixture, (fake_faults_t){0});
+    assert_heard(fixture, "1 2 3");
+    listener_stop(&far);
+}
+
+static void the_first_contact_with_a_node_is_no_gap(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t late = {0};
+
+    say(fixture->far, "room:2", "1");
+    say(fixture->far, "room:2", "2");
+    run(fixture);
+    listener_start(&late, fixture->near, "room:2", NULL);
+    say(fixture->far, "room:2", "3");
+    run(fixture);
+    assert_string_equal(listener_heard(&late), "3");
+    listener_stop(&late);
+}
+
+static void what_was_heard_of_a_node_ends_with_the_topic(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t again = {0};
+
+    listener_start(&again, fixture->near, "room:2", NULL);
+    say(fixture->far, "room:2", "1");
+    run(fixture);
+    listener_stop(&again);
+    say(fixture->far, "room:2", "2");
+    run(fixture);
+    listener_start(&again, fixture->near, "room:2", NULL);
+    say(fixture->far, "room:2", "3");
+    run(fixture);
+    assert_string_equal(listener_heard(&again), "3");
+    listener_stop(&again);
+}
+
+static void each_node_has_numbers_of_its_own(void **state)
+{
+    struct fixture *fixture = *state;
+    hub_bus_t *third = open_on(fixture->broker, &(hub_bus_options_t){0});
+
+    run(fixture);
+    say_far(fixture, 1, 2);
+    say(third, "room:1", "10");
+    say_far(fixture, 3, 3);
+    say(third, "room:1", "11");
+    assert_heard(fixture, "1 2 10 3 11");
+    hub_bus_destroy(third);
+}
+
+/* More topics than a node keeps numbers for: the numbering of the first begins anew. */
+static void a_numbering_that_began_anew_is_followed(void **state)
+{
+    struct fixture *fixture = *state;
+    char topic[32];
+
+    say_far(fixture, 1, 3);
+    run(fixture);
+    for (int i = 0; i < 16 * 4096 * 5 / 4; i++) {
+        snprintf(topic, sizeof(topic), "other:%d", i);
+        say(fixture->far, topic, "0");
+    }
+    say_far(fixture, 4, 4);
+    set_faults(fixture, (fake_faults_t){0});
+    run(fixture);
+    set_faults(fixture, (fake_faults_t){.lose = 1});
+    say_far(fixture, 5, 6);
+    assert_heard(fixture, "1 2 3 4 gap(lost,1) 6");
+}
+
+/* ---- nonsense ---- */
+
+struct junk {
+    size_t at;
+    unsigned char byte;
+};
+
+static void junk_is_counted_and_harms_nobody(void **state)
+{
+    /* version, kind of payload, its padding, node, incarnation, sequence, lengths, the event's and
+     * the payload's bytes */
+    static const struct junk junk[] = {{0, 2},    {0, '{'},  {2, 2},     {2, 0x80},  {3, 1},
+                                       {64, 255}, {67, 255}, {68, 0xff}, {71, 0},    {72, 0xff},
+                                       {76, '{'}, {76, 0},   {67, 0},    {66, 0x10}, {69, 1}};
+    struct fixture *fixture = *state;
+    size_t count = sizeof(junk) / sizeof(junk[0]);
+    char bytes[128];
+    hub_str_t good;
+
+    say_far(fixture, 1, 1);
+    good = fake_broker_last_bytes(fixture->broker);
+    assert_true(good.len == HUB__WIRE_HEADER_BYTES + 5);
+    for (size_t i = 0; i < count; i++) {
+        memcpy(bytes, good.base, good.len);
+        bytes[junk[i].at] = (char)junk[i].byte;
+        fake_broker_inject(fixture->broker, fixture->near, HUB_STR("hub:room:1"),
+                           hub_str_n(bytes, good.len));
+        assert_int_equal(stats_of(fixture->near).remote_invalid, i + 1);
+    }
+    assert_heard(fixture, "1");
+}
+
+static void an_envelope_cut_anywhere_is_junk(void **state)
+{
+    struct fixture *fixture = *state;
+    char bytes[128];
+    hub_str_t good;
+
+    say_far(fixture, 1, 1);
+    good = fake_broker_last_bytes(fixture->broker);
+    memcpy(bytes, good.base, good.len);
+    bytes[good.len] = '1'; /* and one with something behind it */
+    for (size_t len = 0; len < good.len; len++) {
+        /* of what only the kind is there, nobody can say that it is ours */
+        char *cut = malloc(len + 1); /* so that a byte too far is seen */
+
+        memcpy(cut, bytes, len);
+        fake_broker_inject(fixture->broker, fixture->near, HUB_STR("hub:room:1"),
+                           hub_str_n(cut, len));
+        free(cut);
+    }
+    fake_broker_inject(fixture->broker, fixture->near, HUB_STR("hub:room:1"),
+                       hub_str_n(bytes, good.len + 1));
+    assert_int_equal(stats_of(fixture->near).remote_invalid, good.len + 1);
+    assert_heard(fixture, "1");
+}
+
+static void zero_is_no_node_no_incarnation_and_no_number(void **state)
+{
+    static const size_t fields[] = {8, 16, 24};
+    struct fixture *fixture = *state;
+    char bytes[128];
+    hub_str_t good;
+
+    say_far(fixture, 1, 1);
+    good = fake_broker_last_bytes(fixture->broker);
+    for (size_t i = 0; i < 3; i++) {
+        memcpy(bytes, good.base, good.len);
+        memset(bytes + fields[i], 0, 8);
+        fake_broker_inject(fixture->broker, fixture->near, HUB_STR("hub:room:1"),
+                           hub_str_n(bytes, good.len));
+    }
+    assert_int_equal(stats_of(fixture->near).remote_invalid, 3);
+}
+
+static void a_topic_of_somebody_else_is_junk(void **state)
+{
+    struct fixture *fixture = *state;
+
+    say_far(fixture, 1, 1);
+    fake_broker_inject(fixture->broker, fixture->near, HUB_STR("hug:room:1"),
+                       fake_broker_last_bytes(fixture->broker));
+    fake_broker_inject(fixture->broker, fixture->near, HUB_STR("hub:"),
+                       fake_broker_last_bytes(fixture->broker));
+    assert_int_equal(stats_of(fixture->near).remote_invalid, 2);
+}
+
+static void a_kind_of_later_versions_is_left_alone(void **state)
+{
+    struct fixture *fixture = *state;
+
+    fake_broker_inject(fixture->broker, fixture->near, HUB_STR("hub:room:1"), HUB_STR("\1\2abc"));
+    assert_int_equal(stats_of(fixture->near).remote_invalid, 0);
+    assert_heard(fixture, "");
+}
+
+static void a_message_that_is_on_its_way_after_the_unsubscribe_is_ignored(void **state)
+{
+    struct fixture *fixture = *state;
+
+    say(fixture->far, "room:2", "1");
+    fake_broker_inject(fixture->broker, fixture->near, HUB_STR("hub:room:2"),
+                       fake_broker_last_bytes(fixture->broker));
+    assert_int_equal(stats_of(fixture->near).remote_received, 0);
+    assert_int_equal(stats_of(fixture->near).remote_invalid, 0);
+}
+
+/* ---- answers ---- */
+
+static void the_brokers_answer_is_the_level(void **state)
+{
+    struct fixture *fixture = *state;
+
+    assert_int_equal(say_and_ask(fixture, "1"), HUB_OK);
+    test_executor_turn(&fixture->loop);
+    assert_int_equal(fixture->completions, 0);
+    fake_broker_run(fixture->broker);
+    assert_completed(fixture, HUB_OK, HUB_LEVEL_BUS);
+}
+
+static void the_brokers_refusal_is_the_status(void **state)
+{
+    struct fixture *fixture = *state;
+
+    set_faults(fixture, (fake_faults_t){.verdict = HUB_ELIMIT});
+    assert_int_equal(say_and_ask(fixture, "1"), HUB_OK);
+    fake_broker_run(fixture->broker);
+    assert_completed(fixture, HUB_ELIMIT, HUB_LEVEL_LOCAL);
+    assert_int_equal(stats_of(fixture->far).unknown, 0);
+}
+
+static bool is_completed(void *arg)
+{
+    return ((struct fixture *)arg)->completions > 0;
+}
+
+static void no_answer_in_time_is_unknown_and_a_late_one_is_ignored(void **state)
+{
+    struct fixture *fixture = *state;
+
+    set_faults(fixture, (fake_faults_t){.answers = FAKE_ANSWERS_LATE});
+    assert_int_equal(say_and_ask(fixture, "1"), HUB_OK);
+    atomic_store(&fixture->now_ms, 4999);
+    hub__remote_clock_moved(fixture->far);
+    assert_int_equal(say_and_ask(fixture, "2"), HUB_OK);
+    run(fixture);
+    assert_int_equal(fixture->completions, 0);
+    atomic_store(&fixture->now_ms, 5000);
+    hub__remote_clock_moved(fixture->far);
+    assert_true(test_executor_run_until(&fixture->loop, is_completed, fixture));
+    assert_completed(fixture, HUB_EUNKNOWN, HUB_LEVEL_LOCAL);
+    fixture->completions = 0;
+    fake_broker_answer_late(fixture->broker);
+    assert_completed(fixture, HUB_OK, HUB_LEVEL_BUS); /* of the second */
+    assert_int_equal(stats_of(fixture->far).unknown, 1);
+}
+
+static void a_doubled_answer_completes_once(void **state)
+{
+    struct fixture *fixture = *state;
+
+    set_faults(fixture, (fake_faults_t){.answers = FAKE_ANSWERS_TWICE});
+    assert_int_equal(say_and_ask(fixture, "1"), HUB_OK);
+    fake_broker_run(fixture->broker);
+    assert_completed(fixture, HUB_OK, HUB_LEVEL_BUS);
+}
+
+static void destroying_the_bus_cancels_what_was_never_answered(void **state)
+{
+    struct fixture *fixture = *state;
+
+    set_faults(fixture, (fake_faults_t){.answers = FAKE_ANSWERS_NEVER});
+    assert_int_equal(say_and_ask(fixture, "1"), HUB_OK);
+    run(fixture);
+    hub_bus_destroy(fixture->far);
+    fixture->far = NULL;
+    assert_completed(fixture, HUB_ECANCELLED, HUB_LEVEL_LOCAL);
+}
+
+static void a_publish_that_the_backend_refuses_is_heard_by_nobody(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t far = {0};
+
+    listener_start(&far, fixture->far, "room:1", NULL);
+    say_far(fixture, 1, 1);
+    set_faults(fixture, (fake_faults_t){.refuse = HUB_ELIMIT});
+    assert_int_equal(say_and_ask(fixture, "2"), HUB_ELIMIT);
+    set_faults(fixture, (fake_faults_t){0});
+    say_far(fixture, 3, 3);
+    assert_heard(fixture, "1 3"); /* and no gap: it took no number */
+    assert_string_equal(listener_heard(&far), "1 3");
+    test_executor_turn(&fixture->loop);
+    assert_int_equal(fixture->completions, 0);
+    listener_stop(&far);
+}
+
+static void the_size_limit_is_checked_at_the_publish(void **state)
+{
+    struct fixture *fixture = *state;
+    /* the payload "1" with the event "said" */
+    size_t bytes = HUB__WIRE_HEADER_BYTES + 4 + 1;
+
+    set_faults(fixture, (fake_faults_t){.largest = bytes});
+    assert_int_equal(try_say(fixture->far, "room:1", "1", NULL), HUB_OK);
+    assert_int_equal(try_say(fixture->far, "room:1", "12", NULL), HUB_ETOOLARGE);
+    assert_int_equal(hub_bus_largest_message(fixture->far), 0);
+    set_faults(fixture, (fake_faults_t){.largest = 8000});
+    assert_int_equal(hub_bus_largest_message(fixture->far), 8000 - 72 - 1024);
+    set_faults(fixture, (fake_faults_t){0});
+    assert_true(hub_bus_largest_message(fixture->far) == SIZE_MAX);
+    assert_heard(fixture, "1");
+}
+
+static void a_large_message_crosses_too(void **state)
+{
+    struct fixture *fixture = *state;
+    char json[5000];
+
+    memset(json, '1', sizeof(json));
+    json[sizeof(json) - 1] = '\0';
+    say(fixture->far, "room:1", json);
+    assert_heard(fixture, json);
+}
+
+/* ---- up and down ---- */
+
+static void while_down_a_publish_fails_before_anybody_hears_it(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t far = {0};
+
+    listener_start(&far, fixture->far, "room:1", NULL);
+    fake_broker_disconnect(fixture->broker, fixture->far);
+    assert_int_equal(say_and_ask(fixture, "1"), HUB_EBUSDOWN);
+    assert_false(stats_of(fixture->far).healthy);
+    assert_string_equal(listener_heard(&far), "");
+    fake_broker_connect(fixture->broker, fixture->far);
+    assert_true(stats_of(fixture->far).healthy);
+    say_far(fixture, 2, 2);
+    assert_heard(fixture, "2");
+    assert_string_equal(listener_heard(&far), "gap(bus,0) 2");
+    assert_int_equal(fixture->completions, 0);
+    listener_stop(&far);
+}
+
+static void a_degraded_bus_delivers_here_and_says_so(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t far = {0};
+
+    listener_start(&far, fixture->far, "room:1", NULL);
+    fake_broker_disconnect(fixture->broker, fixture->far);
+    assert_int_equal(say_and_ask(fixture, "1"), HUB_OK);
+    assert_string_equal(listener_heard(&far), "1");
+    assert_completed(fixture, HUB_EBUSDOWN, HUB_LEVEL_LOCAL);
+    assert_heard(fixture, "");
+    listener_stop(&far);
+}
+
+static void a_backend_that_notices_first_degrades_as_well(void **state)
+{
+    struct fixture *fixture = *state;
+
+    set_faults(fixture, (fake_faults_t){.refuse = HUB_EBUSDOWN});
+    assert_int_equal(say_and_ask(fixture, "1"), HUB_OK);
+    assert_completed(fixture, HUB_EBUSDOWN, HUB_LEVEL_LOCAL);
+}
+
+static void what_was_in_flight_when_it_broke_is_unknown(void **state)
+{
+    struct fixture *fixture = *state;
+
+    assert_int_equal(say_and_ask(fixture, "1"), HUB_OK);
+    say_far(fixture, 2, 2);
+    fake_broker_disconnect(fixture->broker, fixture->far);
+    assert_completed(fixture, HUB_EUNKNOWN, HUB_LEVEL_LOCAL);
+    assert_int_equal(stats_of(fixture->far).unknown, 2);
+    fake_broker_run(fixture->broker); /* the answers come after all */
+    test_executor_turn(&fixture->loop);
+    assert_int_equal(fixture->completions, 1);
+}
+
+static void coming_up_again_renews_every_topic_and_tells_a_gap(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t second = {0}, during = {0};
+
+    listener_start(&second, fixture->near, "room:2", NULL);
+    say_far(fixture, 1, 1);
+    run(fixture);
+    fake_broker_disconnect(fixture->broker, fixture->near);
+    say_far(fixture, 2, 3);
+    run(fixture);
+    listener_start(&during, fixture->near, "room:3", NULL);
+    fake_broker_connect(fixture->broker, fixture->near);
+    assert_int_equal(fake_broker_subscriptions(fixture->broker, fixture->near), 3);
+    say_far(fixture, 4, 4);
+    assert_heard(fixture, "1 gap(bus,0) gap(lost,2) 4");
+    assert_string_equal(listener_heard(&second), "gap(bus,0)");
+    assert_string_equal(listener_heard(&during), "gap(bus,0)");
+    listener_stop(&second);
+    listener_stop(&during);
+}
+
+static void the_first_time_up_is_no_gap(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t early = {0};
+    hub_bus_t *third = open_on(fixture->broker, &(hub_bus_options_t){0});
+
+    listener_start(&early, third, "room:1", NULL);
+    assert_int_equal(fake_broker_subscriptions(fixture->broker, third), 0);
+    run(fixture);
+    assert_int_equal(fake_broker_subscriptions(fixture->broker, third), 1);
+    say_far(fixture, 1, 1);
+    run(fixture);
+    assert_string_equal(listener_heard(&early), "1");
+    listener_stop(&early);
+    hub_bus_destroy(third);
+}
+
+static void up_without_a_down_before_is_another_connection(void **state)
+{
+    struct fixture *fixture = *state;
+
+    assert_int_equal(say_and_ask(fixture, "1"), HUB_OK);
+    hub_bus_remote_up(fixture->far);
+    assert_completed(fixture, HUB_EUNKNOWN, HUB_LEVEL_LOCAL);
+    hub_bus_remote_down(fixture->far);
+    hub_bus_remote_down(fixture->far);
+    assert_int_equal(try_say(fixture->far, "room:1", "1", NULL), HUB_EBUSDOWN);
+}
+
+static void one_remote_subscription_serves_all_here(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t second = {0}, third = {0};
+
+    listener_start(&second, fixture->near, "room:1", NULL);
+    listener_start(&third, fixture->near, "room:1", &fixture->loop.base);
+    assert_int_equal(fake_broker_subscriptions(fixture->broker, fixture->near), 1);
+    listener_stop(&second);
+    assert_int_equal(fake_broker_subscriptions(fixture->broker, fixture->near), 1);
+    listener_stop(&third);
+    listener_stop(&fixture->heard);
+    assert_int_equal(fake_broker_subscriptions(fixture->broker, fixture->near), 0);
+    listener_start(&fixture->heard, fixture->near, "room:1", &fixture->loop.base);
+    assert_int_equal(fake_broker_subscriptions(fixture->broker, fixture->near), 1);
+}
+
+static void answer_from_far(listener_t *self, const hub_message_t *msg)
+{
+    (void)msg;
+    self->then = NULL;
+    say(self->bus, "room:1", "2");
+}
+
+static void a_subscriber_may_answer_on_the_brokers_own_thread(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t here = {.then = answer_from_far}, far = {0};
+
+    listener_start(&here, fixture->near, "room:1", NULL);
+    listener_start(&far, fixture->far, "room:1", NULL);
+    say_far(fixture, 1, 1);
+    assert_heard(fixture, "1 2");
+    assert_string_equal(listener_heard(&here), "1 2");
+    assert_string_equal(listener_heard(&far), "1 2");
+    listener_stop(&here);
+    listener_stop(&far);
+}
+
+/* What is emitted is at the broker before what is published behind it. */
+static void emits_reach_the_broker_in_the_order_of_the_calls(void **state)
+{
+    struct fixture *fixture = *state;
+
+    assert_int_equal(hub_bus_attach(fixture->far, &fixture->loop.base), HUB_OK);
+    say_later(fixture->far, "room:1", "1");
+    say(fixture->far, "room:1", "2");
+    say_later(fixture->far, "room:1", "3");
+    assert_heard(fixture, "1 2 3");
+    hub_bus_detach(fixture->far, &fixture->loop.base);
+}
+
+/* ---- opening ---- */
+
+static void a_backend_of_another_api_is_refused(void **state)
+{
+    hub_bus_backend_t newer = fake_backend;
+    hub_bus_t *bus = NULL;
+    hub_error_t error;
+
+    (void)state;
+    newer.api++;
+    assert_int_equal(hub_bus_create(&(hub_bus_options_t){.backend = &newer}, &bus, &error),
+                     HUB_EINVAL);
+    assert_non_null(strstr(error.text, "fake"));
+    assert_null(bus);
+}
+
+static void a_backend_that_does_not_open_fails_the_create(void **state)
+{
+    hub_bus_t *bus = NULL;
+    hub_error_t error;
+
+    (void)state;
+    assert_int_equal(hub_bus_create(&(hub_bus_options_t){.backend = &fake_backend}, &bus, &error),
+                     HUB_EINVAL);
+    assert_string_equal(error.text, "fake: no broker");
+    assert_null(bus);
+}
+
+#define REMOTE_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define DEGRADED_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_degraded, tear_down)
+
+int main(void)
+{
+    static const bus_suite_backend_t fake = {
+        .name = "fake",
+        .start = start_broker,
+        .stop = stop_broker,
+        .open = open_with_broker,
+        .shared = true,
+    };
+    const struct CMUnitTest tests[] = {
+        REMOTE_TEST(a_lost_message_is_a_gap_before_the_next),
+        REMOTE_TEST(a_doubled_message_is_heard_once),
+        REMOTE_TEST(a_message_that_was_overtaken_is_a_gap_and_never_heard),
+        REMOTE_TEST(a_slow_broker_slows_nobody_here),
+        REMOTE_TEST(the_first_contact_with_a_node_is_no_gap),
+        REMOTE_TEST(what_was_heard_of_a_node_ends_with_the_topic),
+        REMOTE_TEST(each_node_has_numbers_of_its_own),
+        REMOTE_TEST(a_numbering_that_began_anew_is_followed),
+        REMOTE_TEST(junk_is_counted_and_harms_nobody),
+        REMOTE_TEST(an_envelope_cut_anywhere_is_junk),
+        REMOTE_TEST(zero_is_no_node_no_incarnation_and_no_number),
+        REMOTE_TEST(a_topic_of_somebody_else_is_junk),
+        REMOTE_TEST(a_kind_of_later_versions_is_left_alone),
+        REMOTE_TEST(a_message_that_is_on_its_way_after_the_unsubscribe_is_ignored),
+        REMOTE_TEST(the_brokers_answer_is_the_level),
+        REMOTE_TEST(the_brokers_refusal_is_the_status),
+        REMOTE_TEST(no_answer_in_time_is_unknown_and_a_late_one_is_ignored),
+        REMOTE_TEST(a_doubled_answer_completes_once),
+        REMOTE_TEST(destroying_the_bus_cancels_what_was_never_answered),
+        REMOTE_TEST(a_publish_that_the_backend_refuses_is_heard_by_nobody),
+        REMOTE_TEST(the_size_limit_is_checked_at_the_publish),
+        REMOTE_TEST(a_large_message_crosses_too),
+        REMOTE_TEST(while_down_a_publish_fails_before_anybody_hears_it),
+        DEGRADED_TEST(a_degraded_bus_delivers_here_and_says_so),
+        DEGRADED_TEST(a_backend_that_notices_first_degrades_as_well),
+        REMOTE_TEST(what_was_in_flight_when_it_broke_is_unknown),
+        REMOTE_TEST(coming_up_again_renews_every_topic_and_tells_a_gap),
+        REMOTE_TEST(the_first_time_up_is_no_gap),
+        REMOTE_TEST(up_without_a_down_before_is_another_connection),
+        REMOTE_TEST(one_remote_subscription_serves_all_here),
+        REMOTE_TEST(a_subscriber_may_answer_on_the_brokers_own_thread),
+        REMOTE_TEST(emits_reach_the_broker_in_the_order_of_the_calls),
+        cmocka_unit_test(a_backend_of_another_api_is_refused),
+        cmocka_unit_test(a_backend_that_does_not_open_fails_the_create),
+    };
+
+    hub_log_set_level(HUB_LOG_ERROR); /* what the broker does here is worth a warning each time */
+    return bus_suite_run(&fake) + cmocka_run_group_tests(tests, NULL, NULL);
+}
