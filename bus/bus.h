@@ -133,7 +133,7 @@ typedef struct hub_bus_publish_options {
  * without executor or on the calling thread's executor were called, and the mailbox of each other
  * one holds it. Called from inside a callback of the same topic it only accepts: the message
  * follows when the delivery under way on this thread has ended. HUB_EBUSDOWN: the backend is known
- * to be down, nobody got it (unless the bus was opened as degraded). HUB_ELIMIT: too many publishes
+ * to be down, nobody got it (unless the bus was opened as degraded). HUB_ELIMIT: 65,536 publishes
  * wait for the backend's answer. HUB_ETOOLARGE: past the backend's largest message. After any
  * failure nobody got it. `msg` must be counted and is retained as long as needed. `options` may be
  * NULL. Any thread. */

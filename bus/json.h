@@ -53,7 +53,7 @@ HUB_API HUB_MUST_USE hub_status_t hub_json_scan(hub_str_t text, size_t max_depth
  * The cursor is the caller's storage and borrows the text. */
 typedef struct hub_json_cursor {
     hub_str_t text;
-    size_t offset; /* of the next byte to read; after an error, of the wrong one */
+    size_t offset;    /* of the next byte to read; after an error, of the wrong one */
     size_t max_depth; /* may be set anew before each member, to at most HUB_JSON_DEPTH_MAX + 1 */
     hub_json_kind_t container;
     bool first;

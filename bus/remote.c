@@ -18,7 +18,7 @@
 
 #define ANSWER_TIMEOUT_MS_DEFAULT 5000
 #define STREAMS_MAX 4096 /* of one shard */
-#define IN_FLIGHT_MAX (256 * 1024)
+#define IN_FLIGHT_MAX (64 * 1024)
 #define ORIGINS_MAX 256 /* of one topic */
 #define BYTES_FEW 1024
 

@@ -345,6 +345,11 @@ static bool encode_for_group(hub__topic_t *topic, unsigned dialect, const hub__o
     return true;
 }
 
+static bool wants_notes(const hub_t *root)
+{
+    return root->hooks_any[HUB_HOOK_MESSAGE_SENT] || root->hooks_any[HUB_HOOK_MESSAGE_FAILED];
+}
+
 /* Skips the newest frame for the member that sent it. */
 static void skip_newest(hub_member_t *member, const hub__run_t *run)
 {
@@ -369,11 +374,7 @@ static void publish_to_groups(hub__topic_t *topic, const hub_message_t *msg,
         if (count == 0)
             continue;
         counts->members += count;
-        if (!encode_for_group(topic, i, out,
-                              topic->hub->hooks_any[HUB_HOOK_MESSAGE_SENT] ||
-                                      topic->hub->hooks_any[HUB_HOOK_MESSAGE_FAILED]
-                                  ? msg
-                                  : NULL)) {
+        if (!encode_for_group(topic, i, out, wants_notes(topic->hub) ? msg : NULL)) {
             counts->skipped += count;
             continue;
         }
@@ -388,12 +389,13 @@ static void publish_to_groups(hub__topic_t *topic, const hub_message_t *msg,
     }
 }
 
+/* A frame that hooks follow stands alone in its run; and a turn that brings very much is settled in
+ * between, unless filters would then run inside a publish. */
 static bool must_settle_now(const hub__topic_t *topic)
 {
-    if (topic->hub->hooks_any[HUB_HOOK_MESSAGE_SENT] ||
-        topic->hub->hooks_any[HUB_HOOK_MESSAGE_FAILED])
+    if (wants_notes(topic->hub))
         return true;
-    for (unsigned i = 0; i != HUB__DIALECT_COUNT; ++i)
+    for (unsigned i = 0; topic->filters == 0 && i != HUB__DIALECT_COUNT; ++i)
         if (topic->groups[i].run != NULL && topic->groups[i].run->len > RUN_MAX)
             return true;
     return false;

@@ -48,6 +48,14 @@ static void make_root(hub_t *hub)
     hub->node |= 1; /* never the id of nobody */
 }
 
+/* It stands before topics on a broker. */
+static bool name_is_good(hub_str_t name)
+{
+    return name.len != 0 && name.len <= NAME_MAX_BYTES &&
+           strspn(name.base, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") ==
+               name.len;
+}
+
 hub_status_t hub_create(const hub_options_t *options, hub_t **ret_hub)
 {
     hub_options_t given = options != NULL ? *options : (hub_options_t){0};
@@ -55,12 +63,12 @@ hub_status_t hub_create(const hub_options_t *options, hub_t **ret_hub)
     hub_error_t error = {0};
     hub_t *hub;
 
-    if (name.len == 0 || name.len > NAME_MAX_BYTES || memchr(name.base, '/', name.len) != NULL)
-        return fail("hub.create",
-                    hub_error_set(&error, HUB_EINVAL, 0,
-                                  "name \"%.64s\": 1 to %d bytes without a slash", name.base,
-                                  NAME_MAX_BYTES),
-                    &error, given.ret_error);
+    if (!name_is_good(name)) {
+        hub_error_set(&error, HUB_EINVAL, 0,
+                      "name \"%.64s\": 1 to %d letters, digits, underscores or hyphens", name.base,
+                      NAME_MAX_BYTES);
+        return fail("hub.create", HUB_EINVAL, &error, given.ret_error);
+    }
     if (sodium_init() == -1)
         return HUB_ESYSTEM;
     hub = hub__alloc_zeroed(sizeof(*hub));

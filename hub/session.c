@@ -89,8 +89,8 @@ hub_status_t hub__session_refuse(hub__session_t *session, hub_member_t *member, 
 }
 
 /* Answers a frame about no member. */
-static void refuse_frame(hub__session_t *session, const hub__envelope_t *envelope, hub__code_t code,
-                         bool of_join)
+void hub__session_refuse_frame(hub__session_t *session, const hub__envelope_t *envelope,
+                               hub__code_t code, bool of_join)
 {
     hub_str_t join_ref = envelope->join_ref;
     bool unmatched = code == HUB__CODE_TOPIC_NOT_FOUND || code == HUB__CODE_NOT_JOINED ||
@@ -102,8 +102,8 @@ static void refuse_frame(hub__session_t *session, const hub__envelope_t *envelop
                               of_join);
 }
 
-static void send_end(hub__session_t *session, hub__out_kind_t kind, hub_str_t topic,
-                     hub_str_t join_ref)
+void hub__session_send_end(hub__session_t *session, hub__out_kind_t kind, hub_str_t topic,
+                           hub_str_t join_ref)
 {
     hub__outgoing_t out = {
         .kind = kind, .topic = topic, .join_ref = join_ref, .payload = HUB_JSON("{}")};
@@ -111,10 +111,9 @@ static void send_end(hub__session_t *session, hub__out_kind_t kind, hub_str_t to
     (void)session->host->io->send(session, NULL, &out);
 }
 
-/* A callback of the program's failed: the operator reads of it, whatever the client is told. */
-static void report_failure(hub__session_t *session, hub_member_t *member, const hub_message_t *msg,
-                           hub_status_t status)
+void hub__member_report_failure(hub_member_t *member, const hub_message_t *msg, hub_status_t status)
 {
+    hub__session_t *session = member->session;
     hub_hook_event_t event = {
         .hook = HUB_HOOK_ERROR, .member = member, .msg = msg, .status = status};
     char topic[HUB_LOG_FIELD], name[HUB_LOG_FIELD];
@@ -142,38 +141,6 @@ hub__member_extra_t *hub__member_extra(hub_member_t *member)
     return member->extra;
 }
 
-static hub_member_t *member_create(hub__session_t *session, const hub__envelope_t *envelope,
-                                   const hub__route_t *route, const hub__captures_t *captures)
-{
-    hub_str_t join_ref = envelope->join_ref;
-    size_t spans = captures->count * sizeof(hub__span_t);
-    hub_member_t *member;
-
-    if (join_ref.len == 0 && session->dialect->join_ref_from_ref)
-        join_ref = envelope->ref;
-    member = malloc(sizeof(*member) + spans + envelope->topic.len + join_ref.len);
-    if (member == NULL)
-        return NULL;
-    *member = (hub_member_t){
-        .node = {.hash = hub__hash(envelope->topic)},
-        .session = session,
-        .channel = route->target,
-        .pattern = route->pattern,
-        .serial = ++*session->host->next_serial,
-        .name_len = (uint16_t)envelope->topic.len,
-        .prefix_len = captures->prefix_len,
-        .join_ref_len = (uint8_t)join_ref.len,
-        .param_count = captures->count,
-        .state = HUB__MEMBER_JOINING,
-    };
-    memcpy(member->tail, captures->spans, spans);
-    memcpy(member->tail + spans, envelope->topic.base, envelope->topic.len);
-    if (join_ref.len != 0)
-        memcpy(member->tail + spans + envelope->topic.len, join_ref.base, join_ref.len);
-    hub__table_insert(&session->members, &member->node);
-    return member;
-}
-
 static void drop_pending(hub_member_t *member)
 {
     hub__member_extra_t *extra = member->extra;
@@ -190,7 +157,7 @@ static void drop_pending(hub_member_t *member)
     extra->pending_count = 0;
 }
 
-static hub_status_t subscribe(hub_member_t *member)
+hub_status_t hub__member_subscribe(hub_member_t *member)
 {
     hub_status_t err;
 
@@ -201,7 +168,7 @@ static hub_status_t subscribe(hub_member_t *member)
     return err;
 }
 
-static void unsubscribe(hub_member_t *member)
+void hub__member_unsubscribe(hub_member_t *member)
 {
     if (!member->subscribed)
         return;
@@ -211,69 +178,11 @@ static void unsubscribe(hub_member_t *member)
 
 hub_status_t hub__member_subscribe_early(hub_member_t *member)
 {
-    return member->state == HUB__MEMBER_JOINING ? subscribe(member) : HUB_OK;
+    return member->state == HUB__MEMBER_JOINING ? hub__member_subscribe(member) : HUB_OK;
 }
 
-/* Takes the member out of everything and frees it. No callback but on_free. */
-static void member_destroy(hub_member_t *member)
-{
-    hub__session_t *session = member->session;
-
-    unsubscribe(member);
-    if (member->extra != NULL) {
-        drop_pending(member);
-        session->host->io->timer_disarm(session, &member->extra->deadline);
-        hub__outbox_dispose(&member->extra->held, NULL, NULL);
-        free(member->extra->join_ref_of_reply);
-        free(member->extra);
-    }
-    if (member->on_free != NULL)
-        member->on_free(member->user);
-    free(member);
-}
-
-/* A member that had joined, or was about to, ends. Sends nothing. */
-static void member_end(hub_member_t *member, hub_exit_t why)
-{
-    hub__session_t *session = member->session;
-    bool had_joined = member->state == HUB__MEMBER_JOINED;
-
-    hub__table_remove(&session->members, &member->node);
-    unsubscribe(member); /* what was published before goes out, nothing after */
-    member->state = HUB__MEMBER_ENDED;
-    hub__member_cancel_all(member);
-    if (had_joined) {
-        hub_hook_event_t event = {.hook = HUB_HOOK_LEAVE, .member = member, .exit = why};
-
-        HUB__STAT_SUB(session->host->stats, members, 1);
-        if (member->channel->options.on_exit != NULL)
-            member->channel->options.on_exit(member, why);
-        (void)session->host->io->hook(session, &event);
-        hub__member_cancel_all(member);
-    }
-    member_destroy(member);
-}
-
-/* What hub_member_stop() asked for. True: the member is gone. */
-static bool member_stopped(hub_member_t *member)
-{
-    hub__session_t *session = member->session;
-    hub_status_t why;
-
-    if (!member->stopping)
-        return false;
-    why = member->extra != NULL ? member->extra->stop_status : HUB_EINTERNAL;
-    unsubscribe(member);
-    send_end(session, why == HUB_OK ? HUB__OUT_CLOSE : HUB__OUT_ERROR, hub__member_name(member),
-             hub__member_join_ref(member));
-    member_end(member, why == HUB_OK ? HUB_EXIT_STOPPED : HUB_EXIT_FAILED);
-    return true;
-}
-
-/* ---- joining ---- */
-
-static hub_message_t message_of(const hub_member_t *member, const hub__envelope_t *envelope,
-                                hub_str_t event)
+hub_message_t hub__member_message(const hub_member_t *member, const hub__envelope_t *envelope,
+                                  hub_str_t event)
 {
     hub__session_t *session = member->session;
 
@@ -287,228 +196,60 @@ static hub_message_t message_of(const hub_member_t *member, const hub__envelope_
     };
 }
 
-/* Refuses a join; the member is gone. */
-static void join_refused(hub_member_t *member, hub_str_t ref, hub_str_t join_ref, hub__code_t code,
-                         const hub_payload_t *detail)
+/* Takes the member out of everything and frees it. No callback but on_free. */
+void hub__member_destroy(hub_member_t *member)
 {
     hub__session_t *session = member->session;
 
-    HUB__STAT(session->host->stats, joins_refused_total);
+    hub__member_unsubscribe(member);
+    if (member->extra != NULL) {
+        drop_pending(member);
+        session->host->io->timer_disarm(session, &member->extra->deadline);
+        hub__outbox_dispose(&member->extra->held, NULL, NULL);
+        free(member->extra->join_ref_of_reply);
+        free(member->extra);
+    }
+    if (member->on_free != NULL)
+        member->on_free(member->user);
+    free(member);
+}
+
+/* A member that had joined, or was about to, ends. Sends nothing. */
+void hub__member_end(hub_member_t *member, hub_exit_t why)
+{
+    hub__session_t *session = member->session;
+    bool had_joined = member->state == HUB__MEMBER_JOINED;
+
     hub__table_remove(&session->members, &member->node);
-    unsubscribe(member); /* while its state says that nothing of it may go out */
+    hub__member_unsubscribe(member); /* what was published before goes out, nothing after */
     member->state = HUB__MEMBER_ENDED;
     hub__member_cancel_all(member);
-    (void)hub__session_refuse(session, NULL, hub__member_name(member), ref, join_ref, code, detail,
-                              true);
-    member_destroy(member);
+    if (had_joined) {
+        hub_hook_event_t event = {.hook = HUB_HOOK_LEAVE, .member = member, .exit = why};
+
+        HUB__STAT_SUB(session->host->stats, members, 1);
+        if (member->channel->options.on_exit != NULL)
+            member->channel->options.on_exit(member, why);
+        (void)session->host->io->hook(session, &event);
+        hub__member_cancel_all(member);
+    }
+    hub__member_destroy(member);
 }
 
-/* The join stands: subscribes, answers, lets out what was held, then what waited. */
-static void join_accepted(hub_member_t *member, hub_str_t ref, hub_str_t join_ref,
-                          const hub_payload_t *response)
+/* What hub_member_stop() asked for. True: the member is gone. */
+static bool member_stopped(hub_member_t *member)
 {
     hub__session_t *session = member->session;
-    hub__session_host_t *host = session->host;
-    hub__outgoing_t out = {
-        .kind = HUB__OUT_REPLY,
-        .topic = hub__member_name(member),
-        .status = STATUS_OK,
-        .ref = ref,
-        .join_ref = session->dialect->join_ref_from_ref ? hub__member_join_ref(member) : join_ref,
-    };
-    hub_hook_event_t event = {.hook = HUB_HOOK_JOIN, .member = member};
-    hub_status_t err = subscribe(member);
+    hub_status_t why;
 
-    if (err != HUB_OK) {
-        join_refused(member, ref, join_ref,
-                     hub__code_of_status(err == HUB_ENOMEM ? HUB_EBUSY : err), NULL);
-        return;
-    }
-    member->state = HUB__MEMBER_JOINED;
-    HUB__STAT(host->stats, joins_total);
-    HUB__STAT(host->stats, members);
-    (void)host->io->hook(session, &event);
-    if (response != NULL && response->kind == HUB_PAYLOAD_BINARY &&
-        session->dialect->carries(HUB_PAYLOAD_BINARY)) {
-        out.payload = *response;
-    } else {
-        host->answer.len = 0;
-        session->dialect->join_response(&host->answer, hub__member_name(member), false, response);
-        out.payload = hub_json(hub__buffer_str(&host->answer));
-    }
-    (void)host->io->send(session, NULL, &out);
-    host->io->release(session, member);
-}
-
-static bool int_params_fit(hub_member_t *member, const hub_int_param_t **ret_wrong)
-{
-    for (const hub_int_param_t *row = member->channel->options.int_params;
-         row != NULL && row->name != NULL; ++row) {
-        int64_t value;
-
-        if (hub_member_param_int(member, row->name, &value) != HUB_OK || value < row->min ||
-            value > row->max) {
-            *ret_wrong = row;
-            return false;
-        }
-    }
-    return true;
-}
-
-static void refuse_int_param(hub_member_t *member, const hub__envelope_t *envelope,
-                             const hub_int_param_t *row)
-{
-    hub__buffer_t *buffer = &member->session->host->detail;
-    hub_payload_t detail;
-
-    buffer->len = 0;
-    HUB__APPEND_LITERAL(buffer, "{\"param\":");
-    hub__buffer_json_string(buffer, hub_str(row->name));
-    hub__buffer_printf(buffer, ",\"min\":%lld,\"max\":%lld}", (long long)row->min,
-                       (long long)row->max);
-    detail = hub_json(hub__buffer_str(buffer));
-    join_refused(member, envelope->ref, envelope->join_ref, HUB__CODE_JOIN_REJECTED, &detail);
-}
-
-/* on_join said HUB_PENDING: keeps what the reply will need and sets the deadline. */
-static bool join_deferred(hub_member_t *member, const hub__envelope_t *envelope)
-{
-    hub__member_extra_t *extra = hub__member_extra(member);
-    size_t size = envelope->ref.len + envelope->join_ref.len;
-
-    if (extra == NULL || (extra->join_ref_of_reply = malloc(size + 1)) == NULL)
+    if (!member->stopping)
         return false;
-    if (envelope->ref.len != 0)
-        memcpy(extra->join_ref_of_reply, envelope->ref.base, envelope->ref.len);
-    if (envelope->join_ref.len != 0)
-        memcpy(extra->join_ref_of_reply + envelope->ref.len, envelope->join_ref.base,
-               envelope->join_ref.len);
-    extra->reply_ref = hub_str_n(extra->join_ref_of_reply, envelope->ref.len);
-    extra->reply_join_ref =
-        hub_str_n(extra->join_ref_of_reply + envelope->ref.len, envelope->join_ref.len);
-    member->state = HUB__MEMBER_PENDING;
+    why = member->extra != NULL ? member->extra->stop_status : HUB_EINTERNAL;
+    hub__member_unsubscribe(member);
+    hub__session_send_end(session, why == HUB_OK ? HUB__OUT_CLOSE : HUB__OUT_ERROR,
+                          hub__member_name(member), hub__member_join_ref(member));
+    hub__member_end(member, why == HUB_OK ? HUB_EXIT_STOPPED : HUB_EXIT_FAILED);
     return true;
-}
-
-static void on_join_deadline(hub__timer_t *timer, uint64_t now_ms)
-{
-    hub__member_extra_t *extra = HUB__CONTAINER(timer, hub__member_extra_t, deadline);
-
-    (void)now_ms;
-    join_refused(extra->member, extra->reply_ref, extra->reply_join_ref, HUB__CODE_TIMEOUT, NULL);
-}
-
-static hub_status_t call_on_join(hub_member_t *member, const hub__envelope_t *envelope)
-{
-    hub__session_host_t *host = member->session->host;
-    hub_message_t msg = message_of(member, envelope, member->session->dialect->join);
-    hub_status_t err;
-
-    host->has_detail = false;
-    if (member->channel->options.on_join == NULL)
-        return HUB_OK;
-    host->current = &msg;
-    if (host->joining != NULL)
-        *host->joining = member;
-    err = member->channel->options.on_join(member, &msg);
-    if (host->joining != NULL)
-        *host->joining = NULL;
-    host->current = NULL;
-    if (err != HUB_OK && err != HUB_EREJECTED && err != HUB_PENDING) {
-        report_failure(member->session, member, &msg, err);
-    }
-    return err;
-}
-
-/* Runs a new member's on_join and does what it says. */
-static void join_run(hub_member_t *member, const hub__envelope_t *envelope)
-{
-    hub__session_t *session = member->session;
-    hub__session_host_t *host = session->host;
-    hub_status_t err = call_on_join(member, envelope);
-    hub_payload_t given = {hub__buffer_str(&host->detail), host->detail_kind};
-    const hub_payload_t *detail = host->has_detail ? &given : NULL;
-
-    if (err == HUB_PENDING) {
-        if (join_deferred(member, envelope)) {
-            member->extra->deadline.on_due = on_join_deadline;
-            host->io->timer_arm(session, &member->extra->deadline,
-                                *host->now_ms + member->channel->options.join_timeout_ms);
-            return;
-        }
-        err = HUB_EBUSY;
-    }
-    if (err == HUB_OK) {
-        join_accepted(member, envelope->ref, envelope->join_ref, detail);
-        return;
-    }
-    join_refused(member, envelope->ref, envelope->join_ref,
-                 err == HUB_EREJECTED ? HUB__CODE_JOIN_REJECTED : hub__code_of_status(err),
-                 err == HUB_EREJECTED ? detail : NULL);
-}
-
-static void join_new(hub__session_t *session, const hub__envelope_t *envelope)
-{
-    hub__session_host_t *host = session->host;
-    const hub__route_t *route;
-    const hub_int_param_t *wrong;
-    hub__captures_t captures;
-    hub_member_t *member;
-    hub_status_t err;
-
-    if (session->members.count >= host->limits->topics) {
-        HUB__STAT(host->stats, joins_refused_total);
-        refuse_frame(session, envelope, HUB__CODE_LIMIT, true);
-        return;
-    }
-    err = hub__router_match(host->router, envelope->topic, host->match_scratch, &route, &captures);
-    if (err != HUB_OK) {
-        HUB__STAT(host->stats, joins_refused_total);
-        refuse_frame(session, envelope,
-                     err == HUB_ENOTFOUND ? HUB__CODE_TOPIC_NOT_FOUND : HUB__CODE_JOIN_REJECTED,
-                     true);
-        return;
-    }
-    if ((member = member_create(session, envelope, route, &captures)) == NULL) {
-        HUB__STAT(host->stats, joins_refused_total);
-        refuse_frame(session, envelope, HUB__CODE_BUSY, true);
-        return;
-    }
-    if (!int_params_fit(member, &wrong)) {
-        refuse_int_param(member, envelope, wrong);
-        return;
-    }
-    join_run(member, envelope);
-}
-
-static void on_join_frame(hub__session_t *session, const hub__envelope_t *envelope)
-{
-    hub_member_t *old = hub__session_find(session, envelope->topic);
-    char old_join_ref[UINT8_MAX];
-    hub_str_t join_ref;
-
-    if (old == NULL) {
-        join_new(session, envelope);
-        return;
-    }
-    if (session->dialect->on_duplicate_join == HUB__DUPLICATE_IS_OK) {
-        if (old->state != HUB__MEMBER_JOINED) {
-            refuse_frame(session, envelope, HUB__CODE_BUSY, true);
-            return;
-        }
-        session->host->answer.len = 0;
-        session->dialect->join_response(&session->host->answer, envelope->topic, true, NULL);
-        (void)hub__session_reply(session, old, envelope->ref, hub__member_join_ref(old), STATUS_OK,
-                                 hub_json(hub__buffer_str(&session->host->answer)));
-        return;
-    }
-    join_ref = hub__member_join_ref(old);
-    if (join_ref.len != 0)
-        memcpy(old_join_ref, join_ref.base, join_ref.len);
-    join_ref = hub_str_n(join_ref.len == 0 ? NULL : old_join_ref, join_ref.len);
-    member_end(old, HUB_EXIT_REPLACED);
-    join_new(session, envelope);
-    send_end(session, HUB__OUT_CLOSE, envelope->topic, join_ref);
 }
 
 /* ---- leaving ---- */
@@ -541,14 +282,14 @@ static void on_leave_frame(hub__session_t *session, hub_member_t *member,
     if (member->state == HUB__MEMBER_PENDING) {
         hub_payload_t detail = HUB_JSON("{\"reason\":\"left\"}");
 
-        join_refused(member, member->extra->reply_ref, member->extra->reply_join_ref,
-                     HUB__CODE_JOIN_REJECTED, &detail);
+        hub__member_refuse(member, member->extra->reply_ref, member->extra->reply_join_ref,
+                           HUB__CODE_JOIN_REJECTED, &detail);
     } else {
-        member_end(member, HUB_EXIT_LEAVE);
+        hub__member_end(member, HUB_EXIT_LEAVE);
     }
     leave_reply(session, envelope->topic, envelope->ref, join_ref);
     if (session->dialect->close_after_leave)
-        send_end(session, HUB__OUT_CLOSE, envelope->topic, own);
+        hub__session_send_end(session, HUB__OUT_CLOSE, envelope->topic, own);
 }
 
 /* ---- events ---- */
@@ -567,16 +308,17 @@ static void event_failed(hub_member_t *member, const hub__envelope_t *envelope,
                                       join_ref, hub__code_of_status(status), NULL, false);
         return;
     }
-    unsubscribe(member);
-    send_end(session, HUB__OUT_ERROR, hub__member_name(member), hub__member_join_ref(member));
-    member_end(member, HUB_EXIT_FAILED);
+    hub__member_unsubscribe(member);
+    hub__session_send_end(session, HUB__OUT_ERROR, hub__member_name(member),
+                          hub__member_join_ref(member));
+    hub__member_end(member, HUB_EXIT_FAILED);
 }
 
 static void dispatch(hub_member_t *member, const hub__envelope_t *envelope)
 {
     hub__session_t *session = member->session;
     hub__session_host_t *host = session->host;
-    hub_message_t msg = message_of(member, envelope, envelope->event);
+    hub_message_t msg = hub__member_message(member, envelope, envelope->event);
     hub_hook_event_t event = {.hook = HUB_HOOK_MESSAGE_IN, .member = member, .msg = &msg};
     hub_on_receive_cb on_receive = hub__channel_handler(member->channel, envelope->event);
     hub_status_t err;
@@ -600,7 +342,7 @@ static void dispatch(hub_member_t *member, const hub__envelope_t *envelope)
     if (err == HUB_OK || err == HUB_PENDING)
         return;
     if (on_receive != NULL) {
-        report_failure(session, member, &msg, err);
+        hub__member_report_failure(member, &msg, err);
     }
     event_failed(member, envelope,
                  on_receive == NULL ? session->dialect->on_unknown_event
@@ -709,7 +451,7 @@ void hub__session_envelope(hub__session_t *session, const hub__envelope_t *envel
         return;
     }
     if (hub_str_equals(envelope->event, dialect->join)) {
-        on_join_frame(session, envelope);
+        hub__session_join(session, envelope);
         return;
     }
     member = hub__session_find(session, envelope->topic);
@@ -721,7 +463,7 @@ void hub__session_envelope(hub__session_t *session, const hub__envelope_t *envel
         leave_reply(session, envelope->topic, envelope->ref, envelope->join_ref);
         return;
     }
-    refuse_frame(session, envelope, HUB__CODE_NOT_JOINED, false);
+    hub__session_refuse_frame(session, envelope, HUB__CODE_NOT_JOINED, false);
 }
 
 /* ---- what is no envelope ---- */
@@ -794,7 +536,7 @@ void hub__session_receive(hub__session_t *session, hub_str_t bytes, bool binary,
 /* ---- later ---- */
 
 /* Lets waiting frames through until one makes the others wait again. */
-static void drain_pending(hub__session_t *session, hub_str_t topic)
+void hub__session_drain(hub__session_t *session, hub_str_t topic)
 {
     for (;;) {
         hub_member_t *member = hub__session_find(session, topic);
@@ -845,28 +587,6 @@ void hub__session_reply_later(hub__session_t *session, const hub_token_t *token,
                                  payload);
 }
 
-void hub__session_join_later(hub__session_t *session, const hub_token_t *token, bool accepted,
-                             hub_payload_t payload)
-{
-    hub_member_t *member = hub__session_find_serial(session, token->_member);
-    char topic[HUB__TOPIC_BYTES_MAX];
-    hub_str_t name;
-
-    if (member == NULL || member->state != HUB__MEMBER_PENDING)
-        return;
-    session->host->io->timer_disarm(session, &member->extra->deadline);
-    if (!accepted) {
-        join_refused(member, member->extra->reply_ref, member->extra->reply_join_ref,
-                     HUB__CODE_JOIN_REJECTED, &payload);
-        return;
-    }
-    name = hub__member_name(member);
-    memcpy(topic, name.base, name.len);
-    name.base = topic;
-    join_accepted(member, member->extra->reply_ref, member->extra->reply_join_ref, &payload);
-    drain_pending(session, name);
-}
-
 static void resume_member(hub_member_t *member)
 {
     char topic[HUB__TOPIC_BYTES_MAX];
@@ -876,7 +596,7 @@ static void resume_member(hub_member_t *member)
     member->session->host->io->timer_disarm(member->session, &member->extra->deadline);
     memcpy(topic, name.base, name.len);
     name.base = topic;
-    drain_pending(member->session, name);
+    hub__session_drain(member->session, name);
 }
 
 void hub__session_resume(hub__session_t *session, const hub_token_t *token)
@@ -923,7 +643,7 @@ static void end_member(hub__table_node_t *node, void *user)
 {
     const hub_exit_t *why = user;
 
-    member_end(HUB__CONTAINER(node, hub_member_t, node), *why);
+    hub__member_end(HUB__CONTAINER(node, hub_member_t, node), *why);
 }
 
 void hub__session_end(hub__session_t *session, hub_disconnect_reason_t why)

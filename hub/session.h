@@ -197,16 +197,46 @@ void hub__session_resume(hub__session_t *session, const hub_token_t *token);
 /* A job is back. Runs its on_done and frees it. */
 void hub__session_job_done(hub__job_t *job);
 
-/* Shared by session.c and member.c. */
-/* A member that broadcasts while it joins hears itself, behind its reply. */
-hub_status_t hub__member_subscribe_early(hub_member_t *member);
-hub__member_extra_t *hub__member_extra(hub_member_t *member); /* NULL: out of memory */
+/* ---- shared by session.c, join.c and member.c ---- */
+
 hub_status_t hub__session_reply(hub__session_t *session, hub_member_t *member, hub_str_t ref,
                                 hub_str_t join_ref, hub_str_t status, hub_payload_t payload);
+/* An error reply. `member` NULL: it is about none, or about one whose join it answers. */
 hub_status_t hub__session_refuse(hub__session_t *session, hub_member_t *member, hub_str_t topic,
                                  hub_str_t ref, hub_str_t join_ref, hub__code_t code,
                                  const hub_payload_t *detail, bool of_join);
+/* Answers a frame about no member. */
+void hub__session_refuse_frame(hub__session_t *session, const hub__envelope_t *envelope,
+                               hub__code_t code, bool of_join);
+/* A close or an error event. */
+void hub__session_send_end(hub__session_t *session, hub__out_kind_t kind, hub_str_t topic,
+                           hub_str_t join_ref);
+/* A join frame, from first to last. */
+void hub__session_join(hub__session_t *session, const hub__envelope_t *envelope);
+/* Lets the frames that wait for the member of this topic through, until one makes the others wait
+ * again. */
+void hub__session_drain(hub__session_t *session, hub_str_t topic);
+
+hub__member_extra_t *hub__member_extra(hub_member_t *member); /* NULL: out of memory */
+/* What a callback gets. Borrows from both. */
+hub_message_t hub__member_message(const hub_member_t *member, const hub__envelope_t *envelope,
+                                  hub_str_t event);
+/* Neither does anything where it is done already. */
+hub_status_t hub__member_subscribe(hub_member_t *member);
+void hub__member_unsubscribe(hub_member_t *member);
+/* A member that broadcasts while it joins hears itself, behind its reply. */
+hub_status_t hub__member_subscribe_early(hub_member_t *member);
+/* A callback of the program's failed: the operator reads of it, whatever the client is told. */
+void hub__member_report_failure(hub_member_t *member, const hub_message_t *msg,
+                                hub_status_t status);
 void hub__member_cancel_all(hub_member_t *member); /* timers and jobs */
+/* A join that is not answered yet: refuses it, and the member is gone. */
+void hub__member_refuse(hub_member_t *member, hub_str_t ref, hub_str_t join_ref, hub__code_t code,
+                        const hub_payload_t *detail);
+/* Ends a member, whatever its state; sends nothing. It is gone. */
+void hub__member_end(hub_member_t *member, hub_exit_t why);
+/* Frees it once it is out of its session's table. No callback but its on_free. */
+void hub__member_destroy(hub_member_t *member);
 
 enum { HUB__TOKEN_REPLY = 1, HUB__TOKEN_JOIN, HUB__TOKEN_RESUME };
 

@@ -205,7 +205,7 @@ void hub__websocket_start(hub_conn_t *conn, hub_str_t early)
     conn->socket->data = conn;
     h2o_socket_dont_read(conn->socket, 1);
     h2o_socket_read_start(conn->socket, on_read);
-    if (early.len != 0)
+    if (early.len != 0 && hub__conn_is_open(conn))
         feed(conn, (char *)(uintptr_t)early.base, early.len);
     h2o_buffer_consume(&conn->socket->input, conn->socket->input->size);
 }

@@ -641,10 +641,12 @@ const char *client_upgrade_text(const char *target, const char *fields)
 /* The number of bytes up to and with the empty line; 0 while it is not there. */
 static size_t head_len(const client_t *client)
 {
-    const char *from = client->in + client->taken;
-    const char *end =
-        available(client) == 0 ? NULL : memmem(from, available(client), "\r\n\r\n", 4);
+    const char *from, *end;
 
+    if (available(client) == 0)
+        return 0;
+    from = client->in + client->taken;
+    end = memmem(from, available(client), "\r\n\r\n", 4);
     return end == NULL ? 0 : (size_t)(end - from) + 4;
 }
 

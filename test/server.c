@@ -164,7 +164,7 @@ int server_teardown(void **state)
 
 /* ---- clients ---- */
 
-static client_t *keep(server_t *server, client_t *client)
+client_t *server_keep_client(server_t *server, client_t *client)
 {
     assert_true(server->client_count < sizeof(server->clients) / sizeof(server->clients[0]));
     server->clients[server->client_count++] = client;
@@ -173,7 +173,7 @@ static client_t *keep(server_t *server, client_t *client)
 
 client_t *server_connect(server_t *server)
 {
-    return keep(server, client_connect(server->address, 0));
+    return server_keep_client(server, client_connect(server->address, 0));
 }
 
 client_t *server_client(server_t *server, const char *target)
@@ -189,7 +189,7 @@ void server_drop_client(server_t *server, client_t *client, void (*drop)(client_
 {
     for (size_t i = 0; i < server->client_count; i++)
         if (server->clients[i] == client)
-            server->clients[i] = NULL;
+            server->clients[i] = server->clients[--server->client_count];
     drop(client);
 }
 
@@ -215,9 +215,11 @@ void server_client_pair(server_t *server, const char *target, const char *topic,
                         client_t **ret_left, client_t **ret_right)
 {
     char left[300], right[300];
+    uint64_t conns;
 
     *ret_left = server_client(server, target);
     join_and_ask(*ret_left, topic, event, left);
+    conns = SERVER_STAT(server, conns);
     /* the kernel picks the listener by a hash of the ports: one in two hits the other worker */
     for (int tries = 0; tries < 40; tries++) {
         *ret_right = server_client(server, target);
@@ -225,7 +227,7 @@ void server_client_pair(server_t *server, const char *target, const char *topic,
         if (strcmp(left, right) != 0)
             return;
         server_drop_client(server, *ret_right, client_destroy);
-        server->client_count--;
+        SERVER_EXPECT_STAT(server, conns, conns);
     }
     fail_msg("forty connections, all on one worker");
 }

@@ -12,7 +12,7 @@ typedef struct server {
     hub_t *hub;            /* one is made; others are the case's own */
     hub_server_t *server;  /* nothing is mounted */
     const char *address;   /* after server_start() */
-    client_t *clients[64]; /* NULL: closed by the case */
+    client_t *clients[64]; /* closed at the end */
     size_t client_count;
 } server_t;
 
@@ -30,6 +30,8 @@ void server_start(server_t *server);
 /* A websocket with its handshake done, or a TCP connection alone; closed at the end. */
 client_t *server_client(server_t *server, const char *target);
 client_t *server_connect(server_t *server);
+/* Takes over one that the case connected itself; returns it. */
+client_t *server_keep_client(server_t *server, client_t *client);
 /* The case closes this one now. */
 void server_drop_client(server_t *server, client_t *client, void (*drop)(client_t *client));
 /* Two that are served by different workers: `target`'s channel must answer `event` on `topic` with

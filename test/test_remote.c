@@ -148,6 +148,17 @@ static void say_far(struct fixture *fixture, int first, int last)
     }
 }
 
+static void say_deep(hub_bus_t *bus, const char *json, size_t depth)
+{
+    hub_message_t *msg = NULL;
+
+    assert_int_equal(hub_message_create(HUB_STR("room:1"), HUB_STR("said"), hub_json(hub_str(json)),
+                                        &(hub_message_options_t){.max_depth = depth}, &msg, NULL),
+                     HUB_OK);
+    assert_int_equal(hub_bus_publish(bus, msg, NULL), HUB_OK);
+    hub_message_release(msg);
+}
+
 static void run(struct fixture *fixture)
 {
     fake_broker_run(fixture->broker);
@@ -171,6 +182,22 @@ static void assert_completed(struct fixture *fixture, hub_status_t status, hub_b
     assert_int_equal(fixture->completions, 1);
     assert_int_equal(fixture->result.status, status);
     assert_int_equal(fixture->result.level, level);
+}
+
+/* A message of a node that no bus here is. */
+static void inject(struct fixture *fixture, uint64_t node, uint64_t incarnation, uint64_t seq,
+                   const char *json)
+{
+    hub_message_t *msg = message_make("room:1", json);
+    size_t size = hub__wire_size(msg);
+    char *bytes = malloc(size);
+
+    hub__wire_write(bytes, msg, node);
+    hub__wire_number(bytes, incarnation, seq);
+    fake_broker_inject(fixture->broker, fixture->near, HUB_STR("hub:room:1"),
+                       hub_str_n(bytes, size));
+    free(bytes);
+    hub_message_release(msg);
 }
 
 /* ---- a broker that loses, doubles, reorders, is slow ---- */
@@ -272,24 +299,109 @@ static void each_node_has_numbers_of_its_own(void **state)
     hub_bus_destroy(third);
 }
 
-/* More topics than a node keeps numbers for: the numbering of the first begins anew. */
-static void a_numbering_that_began_anew_is_followed(void **state)
+static void a_numbering_that_began_anew_counts_from_one(void **state)
 {
     struct fixture *fixture = *state;
+
+    inject(fixture, 9, 5, 7, "1");
+    inject(fixture, 9, 6, 1, "2");
+    inject(fixture, 9, 8, 3, "3");
+    assert_heard(fixture, "1 2 gap(lost,2) 3");
+}
+
+static void a_message_of_an_earlier_numbering_is_too_late(void **state)
+{
+    struct fixture *fixture = *state;
+
+    inject(fixture, 9, 5, 7, "1");
+    inject(fixture, 9, 4, 8, "2");
+    inject(fixture, 9, 5, 8, "3");
+    assert_heard(fixture, "1 3");
+    assert_int_equal(stats_of(fixture->near).remote_duplicates, 1);
+}
+
+/* 256 nodes are known on a topic; the one that was silent longest makes room. */
+static void only_so_many_nodes_are_remembered(void **state)
+{
+    struct fixture *fixture = *state;
+
+    for (uint64_t node = 1; node <= 256; node++)
+        inject(fixture, node, 1, 1, "0");
+    inject(fixture, 1, 1, 2, "0");
+    inject(fixture, 257, 1, 1, "0"); /* for 2 */
+    run(fixture);
+    listener_clear(&fixture->heard);
+    inject(fixture, 1, 1, 4, "1");
+    inject(fixture, 3, 1, 3, "3");
+    inject(fixture, 2, 1, 9, "2"); /* for 4 */
+    inject(fixture, 257, 1, 3, "257");
+    assert_heard(fixture, "gap(lost,1) 1 gap(lost,1) 3 2 gap(lost,1) 257");
+}
+
+static void a_payload_as_deep_as_its_node_allows_is_taken(void **state)
+{
+    struct fixture *fixture = *state;
+    char json[2 * 256 + 1] = {0};
+
+    memset(json, '[', 256);
+    memset(json + 256, ']', 256);
+    say_deep(fixture->far, json, 256);
+    assert_heard(fixture, json);
+}
+
+/* The next topic whose numbers are kept in the same place as those of room:1. */
+static const char *next_neighbour(int *index, char *topic, size_t size)
+{
+    uint64_t place = hub__hash(HUB_STR("room:1")) >> 60;
+
+    do
+        snprintf(topic, size, "other:%d", ++*index);
+    while (hub__hash(hub_str(topic)) >> 60 != place);
+    return topic;
+}
+
+/* 4,096 of those have room; room:1 is used again after each `every`. */
+static void say_on_many_topics(struct fixture *fixture, int topics, int every)
+{
     char topic[32];
+    int index = 0;
+
+    for (int i = 1; i <= topics; i++) {
+        say(fixture->far, next_neighbour(&index, topic, sizeof(topic)), "0");
+        if (i % every == 0)
+            say(fixture->far, "room:1", "0");
+    }
+    run(fixture);
+    listener_clear(&fixture->heard);
+}
+
+static void a_topic_in_use_keeps_its_numbers(void **state)
+{
+    struct fixture *fixture = *state;
+    char incarnation[8];
+
+    say_far(fixture, 1, 1);
+    memcpy(incarnation, fake_broker_last_bytes(fixture->broker).base + 16, 8);
+    say_on_many_topics(fixture, 6000, 3000);
+    say_far(fixture, 2, 2);
+    assert_memory_equal(incarnation, fake_broker_last_bytes(fixture->broker).base + 16, 8);
+    assert_heard(fixture, "2");
+}
+
+static void a_topic_long_out_of_use_is_numbered_anew_and_followed(void **state)
+{
+    struct fixture *fixture = *state;
+    char incarnation[8];
 
     say_far(fixture, 1, 3);
-    run(fixture);
-    for (int i = 0; i < 16 * 4096 * 5 / 4; i++) {
-        snprintf(topic, sizeof(topic), "other:%d", i);
-        say(fixture->far, topic, "0");
-    }
+    memcpy(incarnation, fake_broker_last_bytes(fixture->broker).base + 16, 8);
+    say_on_many_topics(fixture, 4096, 5000);
     say_far(fixture, 4, 4);
-    set_faults(fixture, (fake_faults_t){0});
+    assert_memory_not_equal(incarnation, fake_broker_last_bytes(fixture->broker).base + 16, 8);
     run(fixture);
     set_faults(fixture, (fake_faults_t){.lose = 1});
     say_far(fixture, 5, 6);
-    assert_heard(fixture, "1 2 3 4 gap(lost,1) 6");
+    assert_heard(fixture, "4 gap(lost,1) 6");
 }
 
 /* ---- nonsense ---- */
@@ -504,6 +616,23 @@ static void the_size_limit_is_checked_at_the_publish(void **state)
     set_faults(fixture, (fake_faults_t){0});
     assert_true(hub_bus_largest_message(fixture->far) == SIZE_MAX);
     assert_heard(fixture, "1");
+}
+
+static void only_so_many_publishes_wait_for_an_answer(void **state)
+{
+    struct fixture *fixture = *state;
+    hub_message_t *msg = message_make("room:1", "1");
+    listener_t far = {0};
+
+    for (int i = 0; i < 64 * 1024; i++)
+        assert_int_equal(hub_bus_publish(fixture->far, msg, NULL), HUB_OK);
+    listener_start(&far, fixture->far, "room:1", NULL);
+    assert_int_equal(hub_bus_publish(fixture->far, msg, NULL), HUB_ELIMIT);
+    assert_string_equal(listener_heard(&far), "");
+    run(fixture);
+    assert_int_equal(hub_bus_publish(fixture->far, msg, NULL), HUB_OK);
+    hub_message_release(msg);
+    listener_stop(&far);
 }
 
 static void a_large_message_crosses_too(void **state)
@@ -726,7 +855,12 @@ int main(void)
         REMOTE_TEST(the_first_contact_with_a_node_is_no_gap),
         REMOTE_TEST(what_was_heard_of_a_node_ends_with_the_topic),
         REMOTE_TEST(each_node_has_numbers_of_its_own),
-        REMOTE_TEST(a_numbering_that_began_anew_is_followed),
+        REMOTE_TEST(a_numbering_that_began_anew_counts_from_one),
+        REMOTE_TEST(a_message_of_an_earlier_numbering_is_too_late),
+        REMOTE_TEST(only_so_many_nodes_are_remembered),
+        REMOTE_TEST(a_payload_as_deep_as_its_node_allows_is_taken),
+        REMOTE_TEST(a_topic_in_use_keeps_its_numbers),
+        REMOTE_TEST(a_topic_long_out_of_use_is_numbered_anew_and_followed),
         REMOTE_TEST(junk_is_counted_and_harms_nobody),
         REMOTE_TEST(an_envelope_cut_anywhere_is_junk),
         REMOTE_TEST(zero_is_no_node_no_incarnation_and_no_number),
@@ -740,6 +874,7 @@ int main(void)
         REMOTE_TEST(destroying_the_bus_cancels_what_was_never_answered),
         REMOTE_TEST(a_publish_that_the_backend_refuses_is_heard_by_nobody),
         REMOTE_TEST(the_size_limit_is_checked_at_the_publish),
+        REMOTE_TEST(only_so_many_publishes_wait_for_an_answer),
         REMOTE_TEST(a_large_message_crosses_too),
         REMOTE_TEST(while_down_a_publish_fails_before_anybody_hears_it),
         DEGRADED_TEST(a_degraded_bus_delivers_here_and_says_so),

@@ -640,6 +640,25 @@ static void a_broadcast_reaches_members_on_every_worker_and_nobody_else(void **s
     client_expect_quiet(other);
 }
 
+static void clients_of_every_wire_format_hear_each_other(void **state)
+{
+    server_t *s = chat(2);
+    client_t *native = server_client(s, "/socket");
+    client_t *one = server_client(s, "/socket?vsn=1.0.0");
+    client_t *two = server_client(s, "/socket?vsn=2.0.0");
+
+    (void)state;
+    client_join(native, "room:1", "'1'");
+    client_json(one, "{'topic':'room:1','event':'phx_join','payload':{},'ref':'1'}");
+    (void)client_expect_frame(one, CLIENT_TEXT);
+    client_json(two, "['1','1','room:1','phx_join',{}]");
+    (void)client_expect_frame(two, CLIENT_TEXT);
+    client_json(two, "['1','2','room:1','say',{'n':1}]");
+    client_expect_json(two, "[null,null,'room:1','say',{'n':1}]");
+    client_expect_json(one, "{'topic':'room:1','event':'say','payload':{'n':1},'ref':null}");
+    client_expect_event(native, "room:1", "say", "{'n':1}");
+}
+
 static void broadcast_from_leaves_the_sender_out(void **state)
 {
     server_t *s = chat(2);
@@ -1078,6 +1097,7 @@ int main(void)
         SERVER_CASE(a_frame_that_is_no_envelope_is_answered_and_the_connection_lives),
         SERVER_CASE(a_misshapen_envelope_is_answered_with_its_ref),
         SERVER_CASE(a_broadcast_reaches_members_on_every_worker_and_nobody_else),
+        SERVER_CASE(clients_of_every_wire_format_hear_each_other),
         SERVER_CASE(broadcast_from_leaves_the_sender_out),
         SERVER_CASE(a_dead_member_does_not_keep_the_others_from_hearing),
         SERVER_CASE(a_publish_to_nobody_is_no_error),

@@ -6,6 +6,7 @@
 #include "test/server.h"
 
 #include <arpa/inet.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -112,6 +113,7 @@ static void expect_shutdown(client_t *client)
     (void)client_expect_close(client, 1012);
     client_close_frame(client, 1012, "");
     client_expect_eof(client);
+    client_shutdown(client);
 }
 
 /* ---- stopping ---- */
@@ -220,10 +222,9 @@ static void a_client_that_does_not_read_is_cut_when_the_drain_is_over(void **sta
 {
     server_t *s = living(&(hub_server_options_t){.limits = {.drain_ms = 50}},
                          &(hub_limits_t){.outbox_bytes = 64 << 20});
-    client_t *slow = client_connect(s->address, 4096);
+    client_t *slow = server_keep_client(s, client_connect(s->address, 4096));
 
     (void)state;
-    s->clients[s->client_count++] = slow;
     client_send_text(slow, client_upgrade_text("/socket", ""));
     client_expect_upgraded(slow);
     client_join(slow, "t1", "1");
@@ -290,6 +291,66 @@ static void a_stop_that_comes_before_run_ends_it_at_once(void **state)
     began = time(NULL);
     assert_int_equal(hub_server_run(s->server), HUB_OK);
     assert_true(time(NULL) - began <= CLIENT_DEADLINE_MS / 1000);
+}
+
+struct run {
+    hub_t *hub;
+    char address[64];
+};
+
+static void *run_hub(void *arg)
+{
+    const struct run *run = arg;
+
+    server_note("run %s", hub_status_name(hub_run(run->hub, run->address)));
+    return NULL;
+}
+
+/* Tries until somebody listens there. */
+static client_t *connect_soon(const char *address)
+{
+    client_t *client = client_try_connect(address);
+
+    for (int tries = 0; client == NULL && tries < CLIENT_DEADLINE_MS; tries++) {
+        poll(NULL, 0, 1);
+        client = client_try_connect(address);
+    }
+    assert_non_null(client);
+    return client;
+}
+
+static void hub_run_serves_at_slash_socket_until_hub_stop(void **state)
+{
+    server_t *s = server_create(); /* for its hub; its server is never started */
+    char folder[] = "/tmp/wire_life.XXXXXX";
+    struct run run = {.hub = s->hub};
+    pthread_t thread;
+    client_t *c;
+
+    (void)state;
+    fill_hub(s->hub);
+    assert_non_null(mkdtemp(folder));
+    snprintf(run.address, sizeof(run.address), "unix:%s/s", folder);
+    assert_int_equal(pthread_create(&thread, NULL, run_hub, &run), 0);
+    c = server_keep_client(s, connect_soon(run.address));
+    client_send_text(c, client_upgrade_text("/socket", ""));
+    client_expect_upgraded(c);
+    client_join(c, "t1", "1");
+    hub_stop(s->hub);
+    expect_shutdown(c);
+    pthread_join(thread, NULL);
+    SERVER_EXPECT_NOTES("exit t1 shutdown", "disconnect shutdown", "run OK");
+    assert_int_equal(rmdir(folder), 0);
+}
+
+static void hub_run_returns_what_is_wrong_with_its_address(void **state)
+{
+    server_t *s = server_create();
+
+    (void)state;
+    assert_int_equal(hub_run(s->hub, "nowhere"), HUB_ESYNTAX);
+    assert_int_equal(hub_run(s->hub, "192.0.2.1:4000"), HUB_ESYSTEM);
+    server_expect_log("server.listen", "192.0.2.1:4000");
 }
 
 static void nothing_and_what_never_started_can_be_destroyed(void **state)
@@ -467,7 +528,9 @@ static void two_servers_in_one_process_do_not_meet(void **state)
     client_say(a, "t1", "say", "1", NULL);
     client_expect_event(a, "t1", "say", "1");
     client_expect_quiet(b);
-    server_stop(one);
+    hub_server_stop(one->server);
+    expect_shutdown(a);
+    hub_server_wait(one->server);
     client_say(b, "t1", "say", "2", NULL);
     client_expect_event(b, "t1", "say", "2");
 }
@@ -681,6 +744,8 @@ int main(void)
         SERVER_CASE(sigterm_ends_run),
         SERVER_CASE(sigint_ends_run),
         SERVER_CASE(a_stop_that_comes_before_run_ends_it_at_once),
+        SERVER_CASE(hub_run_serves_at_slash_socket_until_hub_stop),
+        SERVER_CASE(hub_run_returns_what_is_wrong_with_its_address),
         SERVER_CASE(nothing_and_what_never_started_can_be_destroyed),
         SERVER_CASE(a_bad_address_is_an_error_that_names_it),
         SERVER_CASE(a_port_in_use_is_an_error_also_if_it_is_our_own),

@@ -429,11 +429,11 @@ static size_t publish_until_slow(server_t *s, client_t *reader, size_t bytes)
 static void a_client_that_stops_reading_is_closed_and_the_others_are_served(void **state)
 {
     server_t *s = limited(&(hub_limits_t){.outbox_bytes = 100000, .outbox_messages = HUB_OFF});
-    client_t *slow = client_connect(s->address, 4096), *reader = server_client(s, "/socket");
+    client_t *slow = server_keep_client(s, client_connect(s->address, 4096));
+    client_t *reader = server_client(s, "/socket");
     size_t published;
 
     (void)state;
-    s->clients[s->client_count++] = slow;
     client_send_text(slow, client_upgrade_text("/socket", ""));
     client_expect_upgraded(slow);
     client_join(slow, "t1", "'s'");

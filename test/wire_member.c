@@ -235,6 +235,7 @@ static void add_channels(server_t *server)
          .on_join = on_join_later,
          .on_exit = on_exit_note,
          .events = events},
+        {.pattern = "q:{id}", .events = events},
         {.pattern = "hasty", .on_join = on_join_later, .join_timeout_ms = 20},
         {.pattern = "drowsy", .events = events, .suspend_timeout_ms = 20},
         {.pattern = "owner:{id}", .on_join = on_join_owner, .on_exit = on_exit_note},
@@ -885,17 +886,17 @@ static void a_counted_publish_tells_how_many_it_was_queued_to(void **state)
     client_t *left, *right, *filtered = member_of(s, "filter:1");
 
     (void)state;
-    server_client_pair(s, "/socket", "m:1", "where", &left, &right);
-    publish_counted(s, "m:1", "1");
+    server_client_pair(s, "/socket", "q:1", "where", &left, &right);
+    publish_counted(s, "q:1", "1");
     server_expect_note("publish OK: 2 members, 2 queued, 0 dropped, 0 skipped");
-    publish_counted(s, "m:nobody", "1");
+    publish_counted(s, "q:nobody", "1");
     server_expect_note("publish OK: 0 members, 0 queued, 0 dropped, 0 skipped");
     publish_counted(s, "filter:1", "2");
     server_expect_note("publish OK: 1 members, 0 queued, 0 dropped, 1 skipped");
     publish_counted(s, "filter:1", "3");
     server_expect_note("publish OK: 1 members, 1 queued, 0 dropped, 0 skipped");
-    client_expect_event(left, "m:1", "n", "1");
-    client_expect_event(right, "m:1", "n", "1");
+    client_expect_event(left, "q:1", "n", "1");
+    client_expect_event(right, "q:1", "n", "1");
     client_expect_push(filtered, "filter:1", "n", "'other'", "'j'");
     server_expect_no_note();
 }

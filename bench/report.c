@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: MIT */
+/* Figures are worth little without the machine, the commit and the options that they come from, so
+ * one place prints them together, for every benchmark in the same way. */
+#define _GNU_SOURCE
+#include "bench/report.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <time.h>
+
+#define OPTIONS_MAX 16
+#define FIGURES_MAX 24
+#define NOTES_MAX 8
+
+typedef struct figure {
+    const char *name;
+    double values[REPORT_RUNS_MAX];
+    size_t count;
+} figure_t;
+
+struct report {
+    const char *workload;
+    const report_option_t *options;
+    int json;
+    char commit[64], kernel[200], cpu[100];
+    size_t figure_count, note_count;
+    figure_t figures[FIGURES_MAX];
+    char notes[NOTES_MAX][200];
+};
+
+_Noreturn void bench_fail(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    fprintf(stderr, "%s: ", program_invocation_short_name);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+    exit(EXIT_FAILURE);
+}
+
+/* ---- the process ---- */
+
+double bench_now_s(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+double bench_cpu_s(void)
+{
+    struct rusage usage;
+
+    getrusage(RUSAGE_SELF, &usage);
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+void bench_pin(unsigned role)
+{
+    static cpu_set_t allowed; /* before anybody was tied; a child that is forked later knows it */
+    cpu_set_t one;
+
+    if (CPU_COUNT(&allowed) == 0 && sched_getaffinity(0, sizeof(allowed), &allowed) != 0)
+        bench_fail("the cores of this machine are unknown: %s", strerror(errno));
+    if (CPU_COUNT(&allowed) < 2)
+        return;
+    CPU_ZERO(&one);
+    for (unsigned core = 0; core != CPU_SETSIZE; ++core) {
+        if (!CPU_ISSET(core, &allowed))
+            continue;
+        if (role-- == 0) {
+            CPU_SET(core, &one);
+            break;
+        }
+    }
+    if (sched_setaffinity(0, sizeof(one), &one) != 0)
+        bench_fail("cannot stay on one core: %s", strerror(errno));
+}
+
+unsigned long bench_raise_nofile(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        bench_fail("the limit of open files is unknown: %s", strerror(errno));
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        bench_fail("the limit of open files cannot be raised to %lu: %s",
+                   (unsigned long)limit.rlim_max, strerror(errno));
+    return (unsigned long)limit.rlim_cur;
+}
+
+/* ---- where it was measured ---- */
+
+static void first_line(FILE *stream, char *line, size_t size)
+{
+    if (stream == NULL || fgets(line, (int)size, stream) == NULL)
+        snprintf(line, size, "unknown");
+    line[strcspn(line, "\n")] = '\0';
+}
+
+/* The checkout that this file was compiled from, as it is now: git alone knows whether it is
+ * dirty. */
+static void find_commit(char *commit, size_t size)
+{
+    const char *slash = strrchr(__FILE__, '/');
+    char command[1024];
+    FILE *git;
+
+    snprintf(command, sizeof(command),
+             "git -C '%.*s' describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null",
+             slash != NULL ? (int)(slash - __FILE__) : 1, slash != NULL ? __FILE__ : ".");
+    git = popen(command, "r");
+    first_line(git, commit, size);
+    if (git != NULL)
+        pclose(git);
+}
+
+static void find_cpu(char *cpu, size_t size)
+{
+    FILE *info = fopen("/proc/cpuinfo", "r");
+    char line[256];
+
+    snprintf(cpu, size, "unknown");
+    while (info != NULL && fgets(line, sizeof(line), info) != NULL) {
+        const char *colon = strchr(line, ':');
+
+        if (strncmp(line, "model name", 10) != 0 || colon == NULL)
+            continue;
+        line[strcspn(line, "\n")] = '\0';
+        snprintf(cpu, size, "%s", colon + 2);
+        break;
+    }
+    if (info != NULL)
+        fclose(info);
+}
+
+static void find_machine(report_t *report)
+{
+    struct utsname name;
+
+    find_commit(report->commit, sizeof(report->commit));
+    find_cpu(report->cpu, sizeof(report->cpu));
+    if (uname(&name) == 0)
+        snprintf(report->kernel, sizeof(report->kernel), "%s %s %s", name.sysname, name.release,
+                 name.machine);
+}
+
+/* ---- the command line ---- */
+
+static void print_help(const report_option_t *options)
+{
+    printf("usage: %s [options]\n", program_invocation_short_name);
+    for (; options->name != NULL; ++options)
+        printf("  --%-10s %s (%lu)\n", options->name, options->help, *options->number);
+    printf("  --%-10s one JSON object instead of a table\n  --%-10s this text\n", "json", "help");
+}
+
+static void read_number(const report_option_t *option, const char *value)
+{
+    char *end = NULL;
+    unsigned long number;
+
+    errno = 0;
+    number = strtoul(value, &end, 10);
+    if (errno != 0 || *value < '0' || *value > '9' || *end != '\0' || number < option->min ||
+        number > option->max)
+        bench_fail("--%s '%s': not a whole number from %lu to %lu", option->name, value,
+                   option->min, option->max);
+    *option->number = number;
+}
+
+static void read_options(report_t *report, int argc, char **argv)
+{
+    struct option names[OPTIONS_MAX + 3] = {{.name = "help"},
+                                            {.name = "json", .flag = &report->json, .val = 1}};
+    int found, index = 0;
+
+    for (size_t i = 0; i != OPTIONS_MAX && report->options[i].name != NULL; ++i)
+        names[i + 2] =
+            (struct option){.name = report->options[i].name, .has_arg = required_argument};
+    while ((found = getopt_long(argc, argv, "", names, &index)) == 0) {
+        if (index == 0) {
+            print_help(report->options);
+            exit(EXIT_SUCCESS);
+        }
+        if (index > 1)
+            read_number(&report->options[index - 2], optarg);
+    }
+    if (found != -1)
+        exit(EXIT_FAILURE); /* getopt_long() has said what is wrong */
+    if (optind < argc)
+        bench_fail("unexpected argument '%s'", argv[optind]);
+}
+
+report_t *report_open(const char *workload, int argc, char **argv, const report_option_t *options)
+{
+    report_t *report = calloc(1, sizeof(*report));
+
+    if (report == NULL)
+        bench_fail("out of memory");
+    report->workload = workload;
+    report->options = options;
+    read_options(report, argc, argv);
+    find_machine(report);
+    return report;
+}
+
+/* ---- figures ---- */
+
+static figure_t *find_figure(const report_t *report, const char *name)
+{
+    for (size_t i = 0; i != report->figure_count; ++i)
+        if (strcmp(report->figures[i].name, name) == 0)
+            return (figure_t *)(uintptr_t)&report->figures[i];
+    return NULL;
+}
+
+void report_add(report_t *report, const char *name, double value)
+{
+    figure_t *figure = find_figure(report, name);
+
+    if (figure == NULL) {
+        if (report->figure_count == FIGURES_MAX)
+            bench_fail("more than %d figures", FIGURES_MAX);
+        figure = &report->figures[report->figure_count++];
+        figure->name = name;
+    }
+    if (figure->count == REPORT_RUNS_MAX)
+        bench_fail("more than %d values of %s", REPORT_RUNS_MAX, name);
+    figure->values[figure->count++] = value;
+}
+
+void report_note(report_t *report, const char *format, ...)
+{
+    va_list args;
+
+    if (report->note_count == NOTES_MAX)
+        bench_fail("more than %d notes", NOTES_MAX);
+    va_start(args, format);
+    vsnprintf(report->notes[report->note_count++], sizeof(report->notes[0]), format, args);
+    va_end(args);
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double left = *(const double *)a, right = *(const double *)b;
+
+    return (left > right) - (left < right);
+}
+
+typedef struct spread {
+    double median, min, max;
+} spread_t;
+
+static spread_t spread_of(const figure_t *figure)
+{
+    double sorted[REPORT_RUNS_MAX];
+    size_t count = figure->count, middle = count / 2;
+
+    memcpy(sorted, figure->values, count * sizeof(*sorted));
+    qsort(sorted, count, sizeof(*sorted), by_size);
+    return (spread_t){.median = count % 2 != 0 ? sorted[middle]
+                                               : (sorted[middle - 1] + sorted[middle]) / 2,
+                      .min = sorted[0],
+                      .max = sorted[count - 1]};
+}
+
+double report_median(const report_t *report, const char *name)
+{
+    const figure_t *figure = find_figure(report, name);
+
+    if (figure == NULL)
+        bench_fail("no figure %s", name);
+    return spread_of(figure).median;
+}
+
+/* ---- printing ---- */
+
+/* Four digits that mean something, and no exponent that has to be decoded. */
+static int decimals_of(double value)
+{
+    return value >= 1000 ? 0 : value >= 10 ? 2 : value >= 0.1 ? 3 : 5;
+}
+
+static void print_table(const report_t *report)
+{
+    printf("%s  commit %s, %s, %s\n ", report->workload, report->commit, report->kernel,
+           report->cpu);
+    for (const report_option_t *option = report->options; option->name != NULL; ++option)
+        printf(" --%s %lu", option->name, *option->number);
+    printf("\n\n  %-32s %14s %14s %14s  runs\n", "", "median", "min", "max");
+    for (size_t i = 0; i != report->figure_count; ++i) {
+        const figure_t *figure = &report->figures[i];
+        spread_t spread = spread_of(figure);
+        int decimals = decimals_of(spread.median);
+
+        printf("  %-32s %14.*f %14.*f %14.*f  %4zu\n", figure->name, decimals, spread.median,
+               decimals, spread.min, decimals, spread.max, figure->count);
+    }
+    printf("\n");
+    for (size_t i = 0; i != report->note_count; ++i)
+        printf("  %s\n", report->notes[i]);
+}
+
+static void print_json_text(const char *text)
+{
+    putchar('"');
+    for (; *text != '\0'; ++text) {
+        if (*text == '"' || *text == '\\')
+            printf("\\%c", *text);
+        else if ((unsigned char)*text >= 0x20)
+            putchar(*text);
+    }
+    putchar('"');
+}
+
+static void print_json(const report_t *report)
+{
+    const struct {
+        const char *name, *text;
+    } facts[] = {{"workload", report->workload},
+                 {"commit", report->commit},
+                 {"kernel", report->kernel},
+                 {"cpu", report->cpu}};
+
+    printf("{\"server\":\"hub\"");
+    for (size_t i = 0; i != sizeof(facts) / sizeof(*facts); ++i) {
+        printf(",\"%s\":", facts[i].name);
+        print_json_text(facts[i].text);
+    }
+    printf(",\"options\":{");
+    for (const report_option_t *option = report->options; option->name != NULL; ++option)
+        printf("%s\"%s\":%lu", option == report->options ? "" : ",", option->name, *option->number);
+    printf("},\"figures\":{");
+    for (size_t i = 0; i != report->figure_count; ++i) {
+        const figure_t *figure = &report->figures[i];
+        spread_t spread = spread_of(figure);
+
+        printf("%s\"%s\":{\"median\":%.9g,\"min\":%.9g,\"max\":%.9g,\"runs\":%zu}",
+               i == 0 ? "" : ",", figure->name, spread.median, spread.min, spread.max,
+               figure->count);
+    }
+    printf("},\"notes\":[");
+    for (size_t i = 0; i != report->note_count; ++i) {
+        if (i != 0)
+            putchar(',');
+        print_json_text(report->notes[i]);
+    }
+    printf("]}\n");
+}
+
+void report_print(const report_t *report)
+{
+    if (report->json)
+        print_json(report);
+    else
+        print_table(report);
+    fflush(stdout);
+}
+
+void report_close(report_t *report)
+{
+    free(report);
+}

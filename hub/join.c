@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: MIT */
+/* How a member comes to be: the join frame, the program's word on it, now or later, and the reply.
+ * Whatever becomes of a join, it is answered once. */
+#include "hub/session.h"
+
+#include <stdlib.h>
+
+static const hub_str_t STATUS_OK = {"ok", 2};
+
+static hub_member_t *member_create(hub__session_t *session, const hub__envelope_t *envelope,
+                                   const hub__route_t *route, const hub__captures_t *captures)
+{
+    hub_str_t join_ref = envelope->join_ref;
+    size_t spans = captures->count * sizeof(hub__span_t);
+    hub_member_t *member;
+
+    if (join_ref.len == 0 && session->dialect->join_ref_from_ref)
+        join_ref = envelope->ref;
+    member = malloc(sizeof(*member) + spans + envelope->topic.len + join_ref.len);
+    if (member == NULL)
+        return NULL;
+    *member = (hub_member_t){
+        .node = {.hash = hub__hash(envelope->topic)},
+        .session = session,
+        .channel = route->target,
+        .pattern = route->pattern,
+        .serial = ++*session->host->next_serial,
+        .name_len = (uint16_t)envelope->topic.len,
+        .prefix_len = captures->prefix_len,
+        .join_ref_len = (uint8_t)join_ref.len,
+        .param_count = captures->count,
+        .state = HUB__MEMBER_JOINING,
+    };
+    memcpy(member->tail, captures->spans, spans);
+    memcpy(member->tail + spans, envelope->topic.base, envelope->topic.len);
+    if (join_ref.len != 0)
+        memcpy(member->tail + spans + envelope->topic.len, join_ref.base, join_ref.len);
+    hub__table_insert(&session->members, &member->node);
+    return member;
+}
+
+/* Refuses a join; the member is gone. */
+void hub__member_refuse(hub_member_t *member, hub_str_t ref, hub_str_t join_ref, hub__code_t code,
+                        const hub_payload_t *detail)
+{
+    hub__session_t *session = member->session;
+
+    HUB__STAT(session->host->stats, joins_refused_total);
+    hub__table_remove(&session->members, &member->node);
+    hub__member_unsubscribe(member); /* while its state says that nothing of it may go out */
+    member->state = HUB__MEMBER_ENDED;
+    hub__member_cancel_all(member);
+    (void)hub__session_refuse(session, NULL, hub__member_name(member), ref, join_ref, code, detail,
+                              true);
+    hub__member_destroy(member);
+}
+
+/* The join stands: subscribes, answers, lets out what was held, then what waited. */
+static void join_accepted(hub_member_t *member, hub_str_t ref, hub_str_t join_ref,
+                          const hub_payload_t *response)
+{
+    hub__session_t *session = member->session;
+    hub__session_host_t *host = session->host;
+    hub__outgoing_t out = {
+        .kind = HUB__OUT_REPLY,
+        .topic = hub__member_name(member),
+        .status = STATUS_OK,
+        .ref = ref,
+        .join_ref = session->dialect->join_ref_from_ref ? hub__member_join_ref(member) : join_ref,
+    };
+    hub_hook_event_t event = {.hook = HUB_HOOK_JOIN, .member = member};
+    hub_status_t err = hub__member_subscribe(member);
+
+    if (err != HUB_OK) {
+        hub__member_refuse(member, ref, join_ref,
+                           hub__code_of_status(err == HUB_ENOMEM ? HUB_EBUSY : err), NULL);
+        return;
+    }
+    member->state = HUB__MEMBER_JOINED;
+    HUB__STAT(host->stats, joins_total);
+    HUB__STAT(host->stats, members);
+    (void)host->io->hook(session, &event);
+    if (response != NULL && response->kind == HUB_PAYLOAD_BINARY &&
+        session->dialect->carries(HUB_PAYLOAD_BINARY)) {
+        out.payload = *response;
+    } else {
+        host->answer.len = 0;
+        session->dialect->join_response(&host->answer, hub__member_name(member), false, response);
+        out.payload = hub_json(hub__buffer_str(&host->answer));
+    }
+    (void)host->io->send(session, NULL, &out);
+    host->io->release(session, member);
+}
+
+static bool int_params_fit(hub_member_t *member, const hub_int_param_t **ret_wrong)
+{
+    for (const hub_int_param_t *row = member->channel->options.int_params;
+         row != NULL && row->name != NULL; ++row) {
+        int64_t value;
+
+        if (hub_member_param_int(member, row->name, &value) != HUB_OK || value < row->min ||
+            value > row->max) {
+            *ret_wrong = row;
+            return false;
+        }
+    }
+    return true;
+}
+
+static void refuse_int_param(hub_member_t *member, const hub__envelope_t *envelope,
+                             const hub_int_param_t *row)
+{
+    hub__buffer_t *buffer = &member->session->host->detail;
+    hub_payload_t detail;
+
+    buffer->len = 0;
+    HUB__APPEND_LITERAL(buffer, "{\"param\":");
+    hub__buffer_json_string(buffer, hub_str(row->name));
+    hub__buffer_printf(buffer, ",\"min\":%lld,\"max\":%lld}", (long long)row->min,
+                       (long long)row->max);
+    detail = hub_json(hub__buffer_str(buffer));
+    hub__member_refuse(member, envelope->ref, envelope->join_ref, HUB__CODE_JOIN_REJECTED, &detail);
+}
+
+/* on_join said HUB_PENDING: keeps what the reply will need and sets the deadline. */
+static bool join_deferred(hub_member_t *member, const hub__envelope_t *envelope)
+{
+    hub__member_extra_t *extra = hub__member_extra(member);
+    size_t size = envelope->ref.len + envelope->join_ref.len;
+
+    if (extra == NULL || (extra->join_ref_of_reply = malloc(size + 1)) == NULL)
+        return false;
+    if (envelope->ref.len != 0)
+        memcpy(extra->join_ref_of_reply, envelope->ref.base, envelope->ref.len);
+    if (envelope->join_ref.len != 0)
+        memcpy(extra->join_ref_of_reply + envelope->ref.len, envelope->join_ref.base,
+               envelope->join_ref.len);
+    extra->reply_ref = hub_str_n(extra->join_ref_of_reply, envelope->ref.len);
+    extra->reply_join_ref =
+        hub_str_n(extra->join_ref_of_reply + envelope->ref.len, envelope->join_ref.len);
+    member->state = HUB__MEMBER_PENDING;
+    return true;
+}
+
+static void on_join_deadline(hub__timer_t *timer, uint64_t now_ms)
+{
+    hub__member_extra_t *extra = HUB__CONTAINER(timer, hub__member_extra_t, deadline);
+
+    (void)now_ms;
+    hub__member_refuse(extra->member, extra->reply_ref, extra->reply_join_ref, HUB__CODE_TIMEOUT,
+                       NULL);
+}
+
+static hub_status_t call_on_join(hub_member_t *member, const hub__envelope_t *envelope)
+{
+    hub__session_host_t *host = member->session->host;
+    hub_message_t msg = hub__member_message(member, envelope, member->session->dialect->join);
+    hub_status_t err;
+
+    host->has_detail = false;
+    if (member->channel->options.on_join == NULL)
+        return HUB_OK;
+    host->current = &msg;
+    if (host->joining != NULL)
+        *host->joining = member;
+    err = member->channel->options.on_join(member, &msg);
+    if (host->joining != NULL)
+        *host->joining = NULL;
+    host->current = NULL;
+    if (err != HUB_OK && err != HUB_EREJECTED && err != HUB_PENDING) {
+        hub__member_report_failure(member, &msg, err);
+    }
+    return err;
+}
+
+/* Runs a new member's on_join and does what it says. */
+static void join_run(hub_member_t *member, const hub__envelope_t *envelope)
+{
+    hub__session_t *session = member->session;
+    hub__session_host_t *host = session->host;
+    hub_status_t err = call_on_join(member, envelope);
+    hub_payload_t given = {hub__buffer_str(&host->detail), host->detail_kind};
+    const hub_payload_t *detail = host->has_detail ? &given : NULL;
+
+    if (err == HUB_PENDING) {
+        if (join_deferred(member, envelope)) {
+            member->extra->deadline.on_due = on_join_deadline;
+            host->io->timer_arm(session, &member->extra->deadline,
+                                *host->now_ms + member->channel->options.join_timeout_ms);
+            return;
+        }
+        err = HUB_EBUSY;
+    }
+    if (err == HUB_OK) {
+        join_accepted(member, envelope->ref, envelope->join_ref, detail);
+        return;
+    }
+    hub__member_refuse(member, envelope->ref, envelope->join_ref,
+                       err == HUB_EREJECTED ? HUB__CODE_JOIN_REJECTED : hub__code_of_status(err),
+                       err == HUB_EREJECTED ? detail : NULL);
+}
+
+static void join_new(hub__session_t *session, const hub__envelope_t *envelope)
+{
+    hub__session_host_t *host = session->host;
+    const hub__route_t *route;
+    const hub_int_param_t *wrong;
+    hub__captures_t captures;
+    hub_member_t *member;
+    hub_status_t err;
+
+    if (session->members.count >= host->limits->topics) {
+        HUB__STAT(host->stats, joins_refused_total);
+        hub__session_refuse_frame(session, envelope, HUB__CODE_LIMIT, true);
+        return;
+    }
+    err = hub__router_match(host->router, envelope->topic, host->match_scratch, &route, &captures);
+    if (err != HUB_OK) {
+        HUB__STAT(host->stats, joins_refused_total);
+        hub__session_refuse_frame(
+            session, envelope,
+            err == HUB_ENOTFOUND ? HUB__CODE_TOPIC_NOT_FOUND : HUB__CODE_JOIN_REJECTED, true);
+        return;
+    }
+    if ((member = member_create(session, envelope, route, &captures)) == NULL) {
+        HUB__STAT(host->stats, joins_refused_total);
+        hub__session_refuse_frame(session, envelope, HUB__CODE_BUSY, true);
+        return;
+    }
+    if (!int_params_fit(member, &wrong)) {
+        refuse_int_param(member, envelope, wrong);
+        return;
+    }
+    join_run(member, envelope);
+}
+
+void hub__session_join(hub__session_t *session, const hub__envelope_t *envelope)
+{
+    hub_member_t *old = hub__session_find(session, envelope->topic);
+    char old_join_ref[UINT8_MAX];
+    hub_str_t join_ref;
+
+    if (old == NULL) {
+        join_new(session, envelope);
+        return;
+    }
+    if (session->dialect->on_duplicate_join == HUB__DUPLICATE_IS_OK) {
+        if (old->state != HUB__MEMBER_JOINED) {
+            hub__session_refuse_frame(session, envelope, HUB__CODE_BUSY, true);
+            return;
+        }
+        session->host->answer.len = 0;
+        session->dialect->join_response(&session->host->answer, envelope->topic, true, NULL);
+        (void)hub__session_reply(session, old, envelope->ref, hub__member_join_ref(old), STATUS_OK,
+                                 hub_json(hub__buffer_str(&session->host->answer)));
+        return;
+    }
+    join_ref = hub__member_join_ref(old);
+    if (join_ref.len != 0)
+        memcpy(old_join_ref, join_ref.base, join_ref.len);
+    join_ref = hub_str_n(join_ref.len == 0 ? NULL : old_join_ref, join_ref.len);
+    hub__member_end(old, HUB_EXIT_REPLACED);
+    join_new(session, envelope);
+    hub__session_send_end(session, HUB__OUT_CLOSE, envelope->topic, join_ref);
+}
+
+/* ---- later ---- */
+
+void hub__session_join_later(hub__session_t *session, const hub_token_t *token, bool accepted,
+                             hub_payload_t payload)
+{
+    hub_member_t *member = hub__session_find_serial(session, token->_member);
+    char topic[HUB__TOPIC_BYTES_MAX];
+    hub_str_t name;
+
+    if (member == NULL || member->state != HUB__MEMBER_PENDING)
+        return;
+    session->host->io->timer_disarm(session, &member->extra->deadline);
+    if (!accepted) {
+        hub__member_refuse(member, member->extra->reply_ref, member->extra->reply_join_ref,
+                           HUB__CODE_JOIN_REJECTED, &payload);
+        return;
+    }
+    name = hub__member_name(member);
+    memcpy(topic, name.base, name.len);
+    name.base = topic;
+    join_accepted(member, member->extra->reply_ref, member->extra->reply_join_ref, &payload);
+    hub__session_drain(session, name);
+}
