@@ -42,7 +42,7 @@ static hub_status_t on_none(hub_member_t *me, const hub_message_t *msg)
     return HUB_OK;
 }
 
-static const hub_event_handler_t events[] = {
+static const hub_event_handler_t EVENTS[] = {
     {"msg", on_msg},
     {"echo", on_echo},
     {"none", on_none},
@@ -101,7 +101,7 @@ static hub_status_t open_server(const subject_options_t *options, hub_t *hub,
     hub_status_t err =
         hub_channel_add(hub, &(hub_channel_options_t){.pattern = "bench:{id}",
                                                       .on_join = on_join,
-                                                      .events = events,
+                                                      .events = EVENTS,
                                                       .user = (void *)(uintptr_t)options});
 
     if (err == HUB_OK)
@@ -186,6 +186,7 @@ void subject_main(int argc, char **argv)
     if (argc != 3 || strcmp(argv[1], SUBJECT) != 0)
         return;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGPIPE, SIG_IGN); /* as hub_run() does */
     hub_log_set_level(HUB_LOG_WARN);
     exit(serve(atoi(argv[2])) == HUB_OK ? EXIT_SUCCESS : EXIT_FAILURE);
 }

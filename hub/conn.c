@@ -83,9 +83,21 @@ void hub__conn_want_close(hub_conn_t *conn, hub_disconnect_reason_t why, unsigne
 
 /* ---- outbox ---- */
 
-static hub_t *notes_hub(const hub_conn_t *conn)
+/* The root's first, then those of each included hub down to the member's own. */
+static hub_status_t run_hooks_down(hub_t *hub, hub_hook_event_t *event)
 {
-    return root_of(conn);
+    hub_status_t err = hub->parent != NULL ? run_hooks_down(hub->parent, event) : HUB_OK;
+
+    return err != HUB_OK ? err : hub__run_hooks(hub, event);
+}
+
+static hub_status_t run_hooks(const hub_conn_t *conn, hub_hook_event_t *event)
+{
+    hub_t *root = root_of(conn);
+
+    if (!root->hooks_any[event->hook])
+        return HUB_OK;
+    return run_hooks_down(event->member != NULL ? event->member->channel->hub : root, event);
 }
 
 static void note_hook(hub_conn_t *conn, const hub_message_t *note, hub_hook_t hook,
@@ -94,8 +106,7 @@ static void note_hook(hub_conn_t *conn, const hub_message_t *note, hub_hook_t ho
     hub_hook_event_t event = {.hook = hook, .msg = note, .status = status, .conn = conn};
 
     event.member = conn->session.ended ? NULL : hub__session_find(&conn->session, note->topic);
-    event.hub = notes_hub(conn);
-    (void)hub__run_hooks(event.hub, &event);
+    (void)run_hooks(conn, &event);
 }
 
 void hub__conn_on_sent(const hub_message_t *note, void *conn)
@@ -218,8 +229,10 @@ static hub_status_t io_send(hub__session_t *session, hub_member_t *member,
     if (member != NULL) {
         hub__fanout_settle_member(member);
         if (member->state == HUB__MEMBER_JOINING || member->state == HUB__MEMBER_PENDING) {
-            if (hub__member_extra(member) == NULL)
-                return HUB_ENOMEM;
+            if (hub__member_extra(member) == NULL) {
+                err = HUB_ENOMEM;
+                goto out;
+            }
             held = &member->extra->held;
         }
     }
@@ -233,6 +246,7 @@ static hub_status_t io_send(hub__session_t *session, hub_member_t *member,
         else
             err = hub__outbox_append(held, run, start, run->len, 1, 0);
     }
+out:
     if (noted)
         hub__run_release(run);
     return err;
@@ -350,17 +364,9 @@ static hub_status_t io_offload(hub__session_t *session, hub__job_t *job)
 static hub_status_t io_hook(hub__session_t *session, hub_hook_event_t *event)
 {
     hub_conn_t *conn = conn_of(session);
-    hub_t *root = root_of(conn), *own;
-    hub_status_t err;
 
-    if (!root->hooks_any[event->hook])
-        return HUB_OK;
     event->conn = conn;
-    own = event->member != NULL ? event->member->channel->hub : root;
-    err = hub__run_hooks(root, event);
-    if (err == HUB_OK && own != root)
-        err = hub__run_hooks(own, event);
-    return err;
+    return run_hooks(conn, event);
 }
 
 static hub_conn_t *io_conn(hub__session_t *session)
@@ -758,15 +764,16 @@ hub_str_t hub_conn_attribute(const hub_conn_t *conn, const char *name)
     return (hub_str_t){0};
 }
 
+/* Asks the kernel: h2o would keep the answer in a block of its own as long as the socket lives. */
 hub_str_t hub__peer_text(h2o_socket_t *socket, char *buffer, size_t size)
 {
     struct sockaddr_storage address;
+    socklen_t len = sizeof(address);
     char host[NI_MAXHOST];
-    socklen_t len = h2o_socket_getpeername(socket, (struct sockaddr *)&address);
     size_t host_len;
     int wrote;
 
-    if (len == 0)
+    if (getpeername(h2o_socket_get_fd(socket), (struct sockaddr *)&address, &len) != 0)
         return (hub_str_t){0};
     if (address.ss_family != AF_INET && address.ss_family != AF_INET6)
         return HUB_STR("unix");

@@ -81,8 +81,10 @@ hub_status_t hub_h2o_attach(hub_t *hub, h2o_context_t *context, h2o_pathconf_t *
     }
     if (err != HUB_OK) {
         hub__log_failure("h2o.attach", err, &error);
-        if (mount->worker != NULL)
-            hub__worker_destroy(mount->worker);
+        if (mount->worker != NULL) {
+            hub__worker_close(mount->worker);
+            hub__worker_release(mount->worker);
+        }
         hub__endpoint_destroy(mount->endpoint);
         free(mount);
         return err;
@@ -123,7 +125,8 @@ void hub__h2o_worker_gone(hub__worker_t *worker)
     doorway->mount = NULL;
     hub__worker_detach(worker, mount->hub);
     hub__seat_destroy(mount->seat);
-    hub__worker_destroy(worker);
+    hub__worker_close(worker);
+    hub__worker_release(worker);
     hub__endpoint_destroy(mount->endpoint);
     free(mount);
     if (on_detached != NULL)

@@ -92,6 +92,13 @@ void hub_destroy(hub_t *hub)
     hub__router_release(hub->router);
     if (hub->owns_bus)
         hub_bus_destroy(hub->bus);
+    while (hub->held != NULL) {
+        hub__held_t *held = hub->held;
+
+        hub->held = held->next;
+        hub__worker_release(held->worker);
+        free(held);
+    }
     while (hub->channels != NULL) {
         hub__channel_t *channel = hub->channels;
 
@@ -361,11 +368,16 @@ hub_status_t hub__start(hub_t *root, hub_error_t *error)
 hub_status_t hub__worker_join(hub_t *root, hub__worker_t *worker)
 {
     hub_status_t err = hub_bus_attach(root->bus, &worker->executor);
+    hub__held_t *held;
 
     if (err != HUB_OK)
         return err;
+    held = hub__alloc_zeroed(sizeof(*held));
     pthread_mutex_lock(&root->lock);
     assert(root->workers[worker->index] == NULL);
+    held->worker = hub__worker_retain(worker);
+    held->next = root->held;
+    root->held = held;
     root->workers[worker->index] = worker;
     ++root->worker_count;
     atomic_store(&root->serving, true);

@@ -30,6 +30,12 @@ typedef struct hub__hook_row {
     void *user;
 } hub__hook_row_t;
 
+/* A worker that serves a hub, or did. */
+typedef struct hub__held {
+    struct hub__held *next;
+    hub__worker_t *worker;
+} hub__held_t;
+
 typedef struct hub__include {
     struct hub__include *next;
     hub_t *sub;
@@ -59,6 +65,7 @@ struct hub {
     pthread_mutex_t lock; /* workers */
     hub__worker_t *workers[HUB__WORKERS_MAX];
     unsigned worker_count;
+    hub__held_t *held;
 };
 
 hub_t *hub__root(hub_t *hub);
@@ -97,6 +104,7 @@ typedef struct hub__attached {
 
 struct hub__worker {
     hub_executor_t executor; /* first */
+    atomic_uint refs;        /* of its server or mount, and of each hub until that is destroyed */
     unsigned index;
     bool mounted;  /* the program runs the loop: turns end with each entry */
     bool stopping; /* no new connections */
@@ -151,7 +159,11 @@ struct hub__worker {
 
 hub__worker_t *hub__worker_create(unsigned index, h2o_loop_t *loop, size_t mail_limit,
                                   size_t turn_us);
-void hub__worker_destroy(hub__worker_t *worker);
+/* Ends what it has, on its thread; what is posted from then on is HUB_ECLOSED. The rest of it stays
+ * for those who still hold it: a publish or a job of another thread may be about to post. */
+void hub__worker_close(hub__worker_t *worker);
+hub__worker_t *hub__worker_retain(hub__worker_t *worker);
+void hub__worker_release(hub__worker_t *worker); /* NULL is allowed. */
 /* Around everything that a loop calls. */
 void hub__worker_enter(hub__worker_t *worker);
 void hub__worker_leave(hub__worker_t *worker);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* How a member comes to be: the join frame, the program's word on it, now or later, and the reply.
- * Whatever becomes of a join, it is answered once. */
+ * Whatever becomes of a join it is answered once, unless the connection ends first or a newer join
+ * takes its place. */
 #include "hub/session.h"
 
 #include <stdlib.h>
@@ -39,7 +40,6 @@ static hub_member_t *member_create(hub__session_t *session, const hub__envelope_
     return member;
 }
 
-/* Refuses a join; the member is gone. */
 void hub__member_refuse(hub_member_t *member, hub_str_t ref, hub_str_t join_ref, hub__code_t code,
                         const hub_payload_t *detail)
 {
@@ -79,7 +79,8 @@ static void join_accepted(hub_member_t *member, hub_str_t ref, hub_str_t join_re
     member->state = HUB__MEMBER_JOINED;
     HUB__STAT(host->stats, joins_total);
     HUB__STAT(host->stats, members);
-    (void)host->io->hook(session, &event);
+    if (member->suspended)
+        hub__member_arm_suspension(member);
     if (response != NULL && response->kind == HUB_PAYLOAD_BINARY &&
         session->dialect->carries(HUB_PAYLOAD_BINARY)) {
         out.payload = *response;
@@ -90,6 +91,7 @@ static void join_accepted(hub_member_t *member, hub_str_t ref, hub_str_t join_re
     }
     (void)host->io->send(session, NULL, &out);
     host->io->release(session, member);
+    (void)host->io->hook(session, &event); /* behind the reply, for it may send */
 }
 
 static bool int_params_fit(hub_member_t *member, const hub_int_param_t **ret_wrong)
@@ -234,9 +236,19 @@ static void join_new(hub__session_t *session, const hub__envelope_t *envelope)
     join_run(member, envelope);
 }
 
-void hub__session_join(hub__session_t *session, const hub__envelope_t *envelope)
+void hub__member_joined_already(hub_member_t *member, const hub__envelope_t *envelope)
 {
-    hub_member_t *old = hub__session_find(session, envelope->topic);
+    hub__session_t *session = member->session;
+    hub__buffer_t *answer = &session->host->answer;
+
+    answer->len = 0;
+    session->dialect->join_response(answer, envelope->topic, true, NULL);
+    (void)hub__session_reply(session, member, envelope->ref, hub__member_join_ref(member),
+                             STATUS_OK, hub_json(hub__buffer_str(answer)));
+}
+
+void hub__session_join(hub__session_t *session, hub_member_t *old, const hub__envelope_t *envelope)
+{
     char old_join_ref[UINT8_MAX];
     hub_str_t join_ref;
 
@@ -245,14 +257,12 @@ void hub__session_join(hub__session_t *session, const hub__envelope_t *envelope)
         return;
     }
     if (session->dialect->on_duplicate_join == HUB__DUPLICATE_IS_OK) {
-        if (old->state != HUB__MEMBER_JOINED) {
+        if (old->state != HUB__MEMBER_JOINED)
             hub__session_refuse_frame(session, envelope, HUB__CODE_BUSY, true);
-            return;
-        }
-        session->host->answer.len = 0;
-        session->dialect->join_response(&session->host->answer, envelope->topic, true, NULL);
-        (void)hub__session_reply(session, old, envelope->ref, hub__member_join_ref(old), STATUS_OK,
-                                 hub_json(hub__buffer_str(&session->host->answer)));
+        else if (hub__member_must_wait(old)) /* a leave may be in the line */
+            hub__member_wait(old, envelope);
+        else
+            hub__member_joined_already(old, envelope);
         return;
     }
     join_ref = hub__member_join_ref(old);

@@ -148,6 +148,14 @@ static hub_str_t join_ref_for(const hub_member_t *member, const hub_message_t *m
     return msg->join_ref.len != 0 ? msg->join_ref : hub__member_join_ref(member);
 }
 
+/* A reply that could not be sent is none: the failure that the handler then returns is answered. */
+static hub_status_t replied(hub_member_t *member, const hub_message_t *msg, hub_status_t err)
+{
+    if (err == HUB_OK && msg == member->session->host->current)
+        member->session->host->replied = true;
+    return err;
+}
+
 static hub_status_t reply(hub_member_t *member, const hub_message_t *msg, hub_str_t status,
                           hub_payload_t response)
 {
@@ -157,10 +165,9 @@ static hub_status_t reply(hub_member_t *member, const hub_message_t *msg, hub_st
         return HUB_ECLOSED;
     if ((err = check_payload(member->session, response)) != HUB_OK)
         return err;
-    if (msg == member->session->host->current)
-        member->session->host->replied = true;
-    return hub__session_reply(member->session, member, msg->ref, join_ref_for(member, msg), status,
-                              response);
+    return replied(member, msg,
+                   hub__session_reply(member->session, member, msg->ref, join_ref_for(member, msg),
+                                      status, response));
 }
 
 hub_status_t hub_member_reply(hub_member_t *member, const hub_message_t *msg,
@@ -186,11 +193,10 @@ hub_status_t hub_member_reply_error(hub_member_t *member, const hub_message_t *m
         return HUB_ECLOSED;
     if ((err = check_payload(member->session, detail)) != HUB_OK)
         return err;
-    if (msg == member->session->host->current)
-        member->session->host->replied = true;
-    return hub__session_refuse(member->session, member, hub__member_name(member), msg->ref,
-                               join_ref_for(member, msg), hub__code_of_status(code), &detail,
-                               false);
+    return replied(member, msg,
+                   hub__session_refuse(member->session, member, hub__member_name(member), msg->ref,
+                                       join_ref_for(member, msg), hub__code_of_status(code),
+                                       &detail, false));
 }
 
 static hub_token_t make_token(hub_member_t *member, hub_str_t ref, uint8_t kind)
@@ -318,6 +324,8 @@ static void on_timer_due(hub__timer_t *due, uint64_t now_ms)
     hub_member_t *member = timer->member;
     hub__session_t *session = member->session;
 
+    if (hub__member_stopped(member))
+        return; /* and this timer with it */
     if (timer->period_ms != 0) {
         session->host->io->timer_arm(session, &timer->timer, now_ms + timer->period_ms);
     } else {
@@ -445,8 +453,12 @@ void hub__session_job_done(hub__job_t *job)
 {
     hub_member_t *member = job->member;
 
+    if (member != NULL && hub__member_stopped(member))
+        member = NULL;
     if (member != NULL)
         *find_job(member, job->name) = job->next;
+    if (atomic_load_explicit(&job->cancelled, memory_order_relaxed))
+        member = NULL; /* by its member, or by the pool's end */
     job->on_done(member, member != NULL ? HUB_OK : HUB_ECANCELLED, job->user);
     free(job);
 }

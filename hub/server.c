@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -29,8 +30,10 @@ typedef struct hub__station {
     hub__reception_t *reception;
     hub__seat_t *seats;
     hub__timer_t drain;
+    h2o_socket_t *stop_socket;
     pthread_t thread;
     bool joinable;
+    bool closed;
 } hub__station_t;
 
 struct hub_server {
@@ -45,7 +48,8 @@ struct hub_server {
     atomic_size_t conns;
     _Atomic bool stopping, cut;
     bool started, configured;
-    int done_fd; /* counts workers that have ended, and stops */
+    int stop_fd; /* readable once the server stops: wakes every worker */
+    int done_fd; /* counts workers that have ended */
 };
 
 typedef struct hub__entrance {
@@ -80,10 +84,14 @@ hub_status_t hub_server_create(const hub_server_options_t *options, hub_server_t
     if (err == HUB_OK && server->options.threads > HUB__WORKERS_MAX)
         err = hub_error_set(&error, HUB_EINVAL, 0, "threads = %u: at most %u are allowed",
                             server->options.threads, HUB__WORKERS_MAX);
-    if (err == HUB_OK && (server->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) == -1)
+    server->stop_fd = server->done_fd = -1;
+    if (err == HUB_OK && ((server->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) == -1 ||
+                          (server->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) == -1))
         err = hub_error_set(&error, HUB_ESYSTEM, 0, "eventfd: %s", strerror(errno));
     if (err != HUB_OK) {
         fail(server, "server.create", err, &error);
+        if (server->stop_fd != -1)
+            close(server->stop_fd);
         free(server);
         return err;
     }
@@ -267,6 +275,13 @@ static void configure(hub_server_t *server)
 
 static void *worker_main(void *arg);
 
+/* The end of the turn does the rest. */
+static void on_stop(h2o_socket_t *socket, const char *err)
+{
+    (void)err;
+    h2o_socket_read_stop(socket);
+}
+
 static hub_status_t open_station(hub_server_t *server, hub__station_t *station, unsigned index,
                                  hub_error_t *error)
 {
@@ -274,6 +289,7 @@ static hub_status_t open_station(hub_server_t *server, hub__station_t *station, 
     unsigned visitors = (unsigned)(limits->pre_upgrade / server->options.threads);
     h2o_loop_t *loop = h2o_evloop_create();
     hub_status_t err;
+    int stop_fd;
 
     station->worker =
         hub__worker_create(index, loop, limits->mailbox_messages, server->options.turn_us);
@@ -285,6 +301,10 @@ static hub_status_t open_station(hub_server_t *server, hub__station_t *station, 
     station->worker->listening = station;
     h2o_context_init(&station->context, loop, &server->config);
     station->worker->context = &station->context;
+    if ((stop_fd = fcntl(server->stop_fd, F_DUPFD_CLOEXEC, 0)) == -1)
+        return hub_error_set(error, HUB_ESYSTEM, 0, "worker %u: %s", index, strerror(errno));
+    station->stop_socket = h2o_evloop_socket_create(loop, stop_fd, H2O_SOCKET_FLAG_DONT_READ);
+    h2o_socket_read_start(station->stop_socket, on_stop);
     station->reception = hub__reception_create(station->worker, &server->config,
                                                visitors != 0 ? visitors : 1, limits->request_ms);
     for (hub__endpoint_t *endpoint = server->endpoints; endpoint != NULL;
@@ -314,15 +334,18 @@ static void close_station(hub_server_t *server, hub__station_t *station)
     h2o_multithread_queue_t *queue;
     h2o_loop_t *loop;
 
-    if (worker == NULL)
+    if (worker == NULL || station->closed)
         return;
+    station->closed = true;
     loop = worker->loop;
     hub__worker_settle_here(worker);
     for (hub__endpoint_t *endpoint = server->endpoints; endpoint != NULL; endpoint = endpoint->next)
         if (endpoint->hub != NULL && worker->hubs != NULL)
             hub__worker_detach(worker, endpoint->hub);
-    hub__reception_close(station->reception);
-    hub__reception_destroy(station->reception);
+    if (station->reception != NULL) {
+        hub__reception_close(station->reception);
+        hub__reception_destroy(station->reception);
+    }
     while (station->seats != NULL) {
         hub__seat_t *seat = station->seats;
 
@@ -330,13 +353,14 @@ static void close_station(hub_server_t *server, hub__station_t *station)
         hub__seat_destroy(seat);
     }
     hub__timer_disarm(worker->wheel, &station->drain);
-    hub__worker_destroy(worker);
+    if (station->stop_socket != NULL)
+        h2o_socket_close(station->stop_socket);
+    hub__worker_close(worker);
     h2o_evloop_run(loop, 0); /* lets closed sockets go */
     queue = station->context.queue;
     h2o_context_dispose(&station->context);
     free(queue); /* h2o 2.2.5 closes it and forgets the block */
     h2o_evloop_destroy(loop);
-    station->worker = NULL;
 }
 
 static size_t nofile_limit(void)
@@ -483,22 +507,15 @@ static void *worker_main(void *arg)
 
 /* ---- the stop ---- */
 
-static void wake_all(hub_server_t *server)
+void hub_server_stop(hub_server_t *server)
 {
     uint64_t one = 1;
 
-    /* write() alone: this may be a signal handler */
-    for (unsigned i = 0; server->stations != NULL && i != server->options.threads; ++i)
-        if (server->stations[i].worker != NULL &&
-            write(server->stations[i].worker->wake_fd, &one, sizeof(one)) == -1)
-            continue;
-}
-
-void hub_server_stop(hub_server_t *server)
-{
     if (atomic_exchange(&server->stopping, true))
         return;
-    wake_all(server);
+    /* write() alone: this may be a signal handler, and the workers may end meanwhile */
+    if (write(server->stop_fd, &one, sizeof(one)) == -1)
+        return; /* an eventfd that is full has woken them already */
 }
 
 void hub_server_wait(hub_server_t *server)
@@ -538,6 +555,9 @@ void hub_server_destroy(hub_server_t *server)
         hub__endpoint_destroy(endpoint);
     }
     hub__routes_destroy(server->routes);
+    for (unsigned i = 0; server->stations != NULL && i != server->options.threads; ++i)
+        hub__worker_release(server->stations[i].worker);
+    close(server->stop_fd);
     close(server->done_fd);
     free(server->stations);
     free(server);
@@ -570,8 +590,7 @@ static void on_signal(hub_server_t *server, int fd)
         return;
     if (hub__server_is_stopping(server)) {
         hub_log(HUB_LOG_WARN, "server.cut", "signal=%u", info.ssi_signo);
-        atomic_store(&server->cut, true);
-        wake_all(server);
+        atomic_store(&server->cut, true); /* workers that stop look at it every few milliseconds */
         return;
     }
     hub_log(HUB_LOG_INFO, "server.stopping", "signal=%u", info.ssi_signo);
@@ -632,7 +651,7 @@ void hub_server_stats(const hub_server_t *server, hub_stats_t *ret_stats)
         const hub__worker_t *worker = server->stations[i].worker;
 
         if (worker == NULL)
-            continue;
+            continue; /* its start failed */
 #define HUB_METRIC_SUM(name, kind, help)                                                           \
     ret_stats->name += __atomic_load_n(&worker->stats.name, __ATOMIC_RELAXED);
         HUB_METRIC_MAP(HUB_METRIC_SUM)

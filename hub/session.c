@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define TOKEN_REF_MAX sizeof(((hub_token_t *)0)->_ref)
-
 static const hub_str_t STATUS_OK = {"ok", 2};
 static const hub_str_t STATUS_ERROR = {"error", 5};
 
@@ -232,12 +230,13 @@ void hub__member_end(hub_member_t *member, hub_exit_t why)
             member->channel->options.on_exit(member, why);
         (void)session->host->io->hook(session, &event);
         hub__member_cancel_all(member);
+    } else {
+        HUB__STAT(session->host->stats, joins_refused_total);
     }
     hub__member_destroy(member);
 }
 
-/* What hub_member_stop() asked for. True: the member is gone. */
-static bool member_stopped(hub_member_t *member)
+bool hub__member_stopped(hub_member_t *member)
 {
     hub__session_t *session = member->session;
     hub_status_t why;
@@ -245,6 +244,12 @@ static bool member_stopped(hub_member_t *member)
     if (!member->stopping)
         return false;
     why = member->extra != NULL ? member->extra->stop_status : HUB_EINTERNAL;
+    if (member->state == HUB__MEMBER_PENDING) {
+        hub__member_refuse(member, member->extra->reply_ref, member->extra->reply_join_ref,
+                           why == HUB_OK ? HUB__CODE_JOIN_REJECTED : hub__code_of_status(why),
+                           NULL);
+        return true;
+    }
     hub__member_unsubscribe(member);
     hub__session_send_end(session, why == HUB_OK ? HUB__OUT_CLOSE : HUB__OUT_ERROR,
                           hub__member_name(member), hub__member_join_ref(member));
@@ -294,18 +299,23 @@ static void on_leave_frame(hub__session_t *session, hub_member_t *member,
 
 /* ---- events ---- */
 
+/* A reply carries the join_ref that the request brought. */
+static hub_str_t answered_join_ref(const hub_member_t *member, const hub__envelope_t *envelope)
+{
+    return envelope->join_ref.len != 0 ? envelope->join_ref : hub__member_join_ref(member);
+}
+
 /* A handler failed, or there is none. The member may be gone after it. */
 static void event_failed(hub_member_t *member, const hub__envelope_t *envelope,
                          hub__on_handler_error_t rule, hub_status_t status)
 {
     hub__session_t *session = member->session;
-    hub_str_t join_ref =
-        envelope->join_ref.len != 0 ? envelope->join_ref : hub__member_join_ref(member);
 
     if (rule == HUB__FAILURE_REPLIES) {
         if (!session->host->replied)
             (void)hub__session_refuse(session, member, hub__member_name(member), envelope->ref,
-                                      join_ref, hub__code_of_status(status), NULL, false);
+                                      answered_join_ref(member, envelope),
+                                      hub__code_of_status(status), NULL, false);
         return;
     }
     hub__member_unsubscribe(member);
@@ -322,6 +332,7 @@ static void dispatch(hub_member_t *member, const hub__envelope_t *envelope)
     hub_hook_event_t event = {.hook = HUB_HOOK_MESSAGE_IN, .member = member, .msg = &msg};
     hub_on_receive_cb on_receive = hub__channel_handler(member->channel, envelope->event);
     hub_status_t err;
+    bool failed;
 
     host->current = &msg;
     host->replied = false;
@@ -337,55 +348,67 @@ static void dispatch(hub_member_t *member, const hub__envelope_t *envelope)
         envelope->ref.len != 0)
         (void)hub_member_reply(member, &msg, HUB_JSON("{}"));
     host->current = NULL;
-    if (member_stopped(member))
-        return;
-    if (err == HUB_OK || err == HUB_PENDING)
-        return;
-    if (on_receive != NULL) {
+    failed = err != HUB_OK && err != HUB_PENDING;
+    if (failed && on_receive != NULL)
         hub__member_report_failure(member, &msg, err);
-    }
+    if (hub__member_stopped(member) || !failed)
+        return;
     event_failed(member, envelope,
                  on_receive == NULL ? session->dialect->on_unknown_event
                                     : session->dialect->on_handler_error,
                  err);
 }
 
-/* Copies a frame that has to wait. */
-static hub_status_t wait_in_line(hub_member_t *member, const hub__envelope_t *envelope)
+/* A frame that has to wait, with its own copy of everything. NULL: out of memory. */
+static hub__pending_t *pending_create(const hub__envelope_t *envelope, size_t size)
+{
+    hub__pending_t *frame = malloc(size);
+    char *at = (char *)(frame + 1);
+    hub_str_t *spans[5];
+
+    if (frame == NULL)
+        return NULL;
+    *frame = (hub__pending_t){.envelope = *envelope, .size = (uint32_t)size};
+    spans[0] = &frame->envelope.topic;
+    spans[1] = &frame->envelope.event;
+    spans[2] = &frame->envelope.ref;
+    spans[3] = &frame->envelope.join_ref;
+    spans[4] = &frame->envelope.payload.bytes;
+    for (size_t i = 0; i != sizeof(spans) / sizeof(*spans); ++i) {
+        if (spans[i]->len != 0)
+            memcpy(at, spans[i]->base, spans[i]->len);
+        spans[i]->base = at;
+        at += spans[i]->len;
+    }
+    return frame;
+}
+
+bool hub__member_must_wait(const hub_member_t *member)
+{
+    return member->state == HUB__MEMBER_PENDING || member->suspended ||
+           (member->extra != NULL && member->extra->pending != NULL);
+}
+
+void hub__member_wait(hub_member_t *member, const hub__envelope_t *envelope)
 {
     hub__session_t *session = member->session;
     hub__member_extra_t *extra = hub__member_extra(member);
-    const hub_str_t *spans[] = {&envelope->topic, &envelope->event, &envelope->ref,
-                                &envelope->join_ref, &envelope->payload.bytes};
-    hub__pending_t *frame;
-    size_t size = sizeof(*frame);
-    char *at;
+    size_t size = sizeof(hub__pending_t) + envelope->topic.len + envelope->event.len +
+                  envelope->ref.len + envelope->join_ref.len + envelope->payload.bytes.len;
+    hub__pending_t *frame = NULL;
 
-    for (size_t i = 0; i != sizeof(spans) / sizeof(*spans); ++i)
-        size += spans[i]->len;
-    if (extra == NULL || extra->pending_count >= member->channel->options.pending_limit ||
-        session->pending_bytes + size > session->host->limits->outbox_bytes)
-        return HUB_EBUSY;
-    if ((frame = malloc(size)) == NULL)
-        return HUB_EBUSY;
-    *frame = (hub__pending_t){.envelope = *envelope, .size = (uint32_t)size};
-    at = (char *)(frame + 1);
-    {
-        hub_str_t *copies[] = {&frame->envelope.topic, &frame->envelope.event, &frame->envelope.ref,
-                               &frame->envelope.join_ref, &frame->envelope.payload.bytes};
-
-        for (size_t i = 0; i != sizeof(spans) / sizeof(*spans); ++i) {
-            if (spans[i]->len != 0)
-                memcpy(at, spans[i]->base, spans[i]->len);
-            copies[i]->base = spans[i]->len == 0 && spans[i]->base == NULL ? NULL : at;
-            at += spans[i]->len;
-        }
+    if (extra != NULL && extra->pending_count < member->channel->options.pending_limit &&
+        session->pending_bytes + size <= session->host->limits->outbox_bytes)
+        frame = pending_create(envelope, size);
+    if (frame == NULL) {
+        (void)hub__session_refuse(session, NULL, envelope->topic, envelope->ref,
+                                  answered_join_ref(member, envelope), HUB__CODE_BUSY, NULL, false);
+        return;
     }
     *extra->pending_tail = frame;
     extra->pending_tail = &frame->next;
     ++extra->pending_count;
     session->pending_bytes += (uint32_t)size;
-    return HUB_OK;
 }
 
 static bool is_leave(const hub__session_t *session, hub_str_t event)
@@ -400,6 +423,10 @@ static void member_receive(hub_member_t *member, const hub__envelope_t *envelope
 {
     hub__session_t *session = member->session;
 
+    if (hub_str_equals(envelope->event, session->dialect->join)) { /* one that had to wait */
+        hub__member_joined_already(member, envelope);
+        return;
+    }
     if (is_leave(session, envelope->event)) {
         on_leave_frame(session, member, envelope);
         return;
@@ -415,9 +442,6 @@ static void member_receive(hub_member_t *member, const hub__envelope_t *envelope
 static void on_member_frame(hub__session_t *session, hub_member_t *member,
                             const hub__envelope_t *envelope)
 {
-    bool must_wait = member->state == HUB__MEMBER_PENDING || member->suspended ||
-                     (member->extra != NULL && member->extra->pending != NULL);
-
     if (session->dialect->check_join_ref && envelope->join_ref.len != 0 &&
         !hub_str_equals(envelope->join_ref, hub__member_join_ref(member)))
         return; /* of an earlier join: nobody waits for an answer */
@@ -425,13 +449,10 @@ static void on_member_frame(hub__session_t *session, hub_member_t *member,
         on_leave_frame(session, member, envelope);
         return;
     }
-    if (must_wait) {
-        if (wait_in_line(member, envelope) != HUB_OK)
-            (void)hub__session_refuse(session, NULL, envelope->topic, envelope->ref,
-                                      envelope->join_ref, HUB__CODE_BUSY, NULL, false);
-        return;
-    }
-    member_receive(member, envelope);
+    if (hub__member_must_wait(member))
+        hub__member_wait(member, envelope);
+    else
+        member_receive(member, envelope);
 }
 
 void hub__session_envelope(hub__session_t *session, const hub__envelope_t *envelope)
@@ -450,11 +471,13 @@ void hub__session_envelope(hub__session_t *session, const hub__envelope_t *envel
         (void)session->host->io->send(session, NULL, &out);
         return;
     }
+    member = hub__session_find(session, envelope->topic);
+    if (member != NULL && hub__member_stopped(member))
+        member = NULL;
     if (hub_str_equals(envelope->event, dialect->join)) {
-        hub__session_join(session, envelope);
+        hub__session_join(session, member, envelope);
         return;
     }
-    member = hub__session_find(session, envelope->topic);
     if (member != NULL) {
         on_member_frame(session, member, envelope);
         return;
@@ -520,12 +543,6 @@ void hub__session_receive(hub__session_t *session, hub_str_t bytes, bool binary,
         return;
     scratch->used = 0;
     err = session->dialect->decode(bytes, binary, &envelope_limits, scratch, &envelope, &error);
-    if (err == HUB_OK &&
-        (envelope.ref.len > TOKEN_REF_MAX || envelope.join_ref.len > TOKEN_REF_MAX)) {
-        err = hub_error_set(&error, HUB_ELIMIT, 0, "a ref takes more than %zu bytes as JSON",
-                            TOKEN_REF_MAX);
-        envelope.ref = envelope.join_ref = (hub_str_t){0};
-    }
     if (err != HUB_OK) {
         bad_envelope(session, &envelope, err, &error);
         return;
@@ -535,22 +552,53 @@ void hub__session_receive(hub__session_t *session, hub_str_t bytes, bool binary,
 
 /* ---- later ---- */
 
-/* Lets waiting frames through until one makes the others wait again. */
+static hub__pending_t *pending_pop(hub_member_t *member)
+{
+    hub__member_extra_t *extra = member->extra;
+    hub__pending_t *frame = extra->pending;
+
+    if ((extra->pending = frame->next) == NULL)
+        extra->pending_tail = &extra->pending;
+    --extra->pending_count;
+    member->session->pending_bytes -= frame->size;
+    return frame;
+}
+
+/* What waited behind a leave is no longer about this member: it is met as if it came now. */
+static void pending_leave(hub_member_t *member, const hub__envelope_t *envelope)
+{
+    hub__session_t *session = member->session;
+    hub__pending_t *first = NULL, **last = &first;
+
+    while (member->extra->pending != NULL) {
+        *last = pending_pop(member);
+        last = &(*last)->next;
+    }
+    *last = NULL;
+    on_leave_frame(session, member, envelope);
+    while (first != NULL) {
+        hub__pending_t *frame = first;
+
+        first = frame->next;
+        hub__session_envelope(session, &frame->envelope);
+        free(frame);
+    }
+}
+
 void hub__session_drain(hub__session_t *session, hub_str_t topic)
 {
     for (;;) {
         hub_member_t *member = hub__session_find(session, topic);
         hub__pending_t *frame;
 
-        if (session->ended || member == NULL || member->state != HUB__MEMBER_JOINED ||
+        if (member == NULL || hub__member_stopped(member) || member->state != HUB__MEMBER_JOINED ||
             member->suspended || member->extra == NULL || member->extra->pending == NULL)
             return;
-        frame = member->extra->pending;
-        if ((member->extra->pending = frame->next) == NULL)
-            member->extra->pending_tail = &member->extra->pending;
-        --member->extra->pending_count;
-        session->pending_bytes -= frame->size;
-        member_receive(member, &frame->envelope);
+        frame = pending_pop(member);
+        if (is_leave(session, frame->envelope.event))
+            pending_leave(member, &frame->envelope);
+        else
+            member_receive(member, &frame->envelope);
         free(frame);
     }
 }
@@ -560,7 +608,7 @@ static void proceed_member(hub__table_node_t *node, void *user)
     hub_member_t *member = HUB__CONTAINER(node, hub_member_t, node);
 
     (void)user;
-    (void)member_stopped(member);
+    (void)hub__member_stopped(member);
 }
 
 void hub__session_proceed(hub__session_t *session)
@@ -575,35 +623,46 @@ void hub__session_reply_later(hub__session_t *session, const hub_token_t *token,
 {
     hub_member_t *member = hub__session_find_serial(session, token->_member);
     hub_str_t ref = hub_str_n(token->_ref_len == 0 ? NULL : token->_ref, token->_ref_len);
+    const hub_payload_t *detail = &payload;
 
     if (member == NULL || member->state != HUB__MEMBER_JOINED)
         return;
-    if (code != HUB_OK)
-        (void)hub__session_refuse(session, member, hub__member_name(member), ref,
-                                  hub__member_join_ref(member), hub__code_of_status(code), &payload,
-                                  false);
-    else
+    if (code == HUB_OK && !session->dialect->carries(payload.kind)) {
+        /* who made the token could not know; the client must not wait for ever */
+        hub_log_peer(HUB_LOG_WARN, "member.reply", "error=\"%s cannot carry a binary payload\"",
+                     session->dialect->name);
+        code = HUB_EINTERNAL;
+        detail = NULL;
+    }
+    if (code == HUB_OK)
         (void)hub__session_reply(session, member, ref, hub__member_join_ref(member), status,
                                  payload);
+    else
+        (void)hub__session_refuse(session, member, hub__member_name(member), ref,
+                                  hub__member_join_ref(member), hub__code_of_status(code), detail,
+                                  false);
 }
 
 static void resume_member(hub_member_t *member)
 {
+    hub__session_t *session = member->session;
     char topic[HUB__TOPIC_BYTES_MAX];
     hub_str_t name = hub__member_name(member);
 
     member->suspended = false;
-    member->session->host->io->timer_disarm(member->session, &member->extra->deadline);
+    if (member->state != HUB__MEMBER_JOINED)
+        return; /* the deadline is its join's, and everything waits for that */
+    session->host->io->timer_disarm(session, &member->extra->deadline);
     memcpy(topic, name.base, name.len);
     name.base = topic;
-    hub__session_drain(member->session, name);
+    hub__session_drain(session, name);
 }
 
 void hub__session_resume(hub__session_t *session, const hub_token_t *token)
 {
     hub_member_t *member = hub__session_find_serial(session, token->_member);
 
-    if (member != NULL && member->state == HUB__MEMBER_JOINED && member->suspended)
+    if (member != NULL && member->suspended)
         resume_member(member);
 }
 
@@ -618,22 +677,30 @@ static void on_suspend_deadline(hub__timer_t *timer, uint64_t now_ms)
     resume_member(extra->member);
 }
 
+void hub__member_arm_suspension(hub_member_t *member)
+{
+    hub__session_host_t *host = member->session->host;
+    hub__timer_t *deadline = &member->extra->deadline;
+
+    deadline->on_due = on_suspend_deadline;
+    host->io->timer_arm(member->session, deadline,
+                        *host->now_ms + member->channel->options.suspend_timeout_ms);
+}
+
 hub_token_t hub_member_suspend(hub_member_t *member)
 {
     hub__session_t *session = member->session;
-    hub__member_extra_t *extra = hub__member_extra(member);
     hub_token_t token = {._conn = session->host->io->conn_id(session),
                          ._member = member->node.hash << 32 | member->serial,
                          ._kind = HUB__TOKEN_RESUME};
 
-    if (extra == NULL || member->suspended || member->state != HUB__MEMBER_JOINED)
-        return token; /* without memory its messages go on: late is worse than unordered only for
-                         the program */
+    /* without memory its messages go on: late is worse than unordered only for the program */
+    if (member->state == HUB__MEMBER_ENDED || member->suspended ||
+        hub__member_extra(member) == NULL)
+        return token;
     member->suspended = true;
-    extra->deadline.on_due = on_suspend_deadline;
-    session->host->io->timer_arm(session, &extra->deadline,
-                                 *session->host->now_ms +
-                                     member->channel->options.suspend_timeout_ms);
+    if (member->state == HUB__MEMBER_JOINED)
+        hub__member_arm_suspension(member);
     return token;
 }
 

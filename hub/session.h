@@ -69,11 +69,11 @@ typedef struct hub__session_host {
 struct hub__session {
     hub__session_host_t *host;
     const hub__dialect_t *dialect;
-    hub__table_t members;   /* by topic */
-    uint32_t pending_bytes; /* of frames that wait */
-    uint16_t bad_envelopes;
-    bool ended;
-    bool scheduled;
+    hub__table_t members;        /* by topic */
+    uint32_t pending_bytes;      /* of frames that wait */
+    uint32_t bad_envelopes : 30; /* its limit may be 1,000,000 */
+    bool ended : 1;
+    bool scheduled : 1;
 };
 
 typedef enum hub__member_state {
@@ -211,8 +211,8 @@ void hub__session_refuse_frame(hub__session_t *session, const hub__envelope_t *e
 /* A close or an error event. */
 void hub__session_send_end(hub__session_t *session, hub__out_kind_t kind, hub_str_t topic,
                            hub_str_t join_ref);
-/* A join frame, from first to last. */
-void hub__session_join(hub__session_t *session, const hub__envelope_t *envelope);
+/* A join frame, from first to last. `old` is the member that its topic has already; NULL: none. */
+void hub__session_join(hub__session_t *session, hub_member_t *old, const hub__envelope_t *envelope);
 /* Lets the frames that wait for the member of this topic through, until one makes the others wait
  * again. */
 void hub__session_drain(hub__session_t *session, hub_str_t topic);
@@ -230,6 +230,15 @@ hub_status_t hub__member_subscribe_early(hub_member_t *member);
 void hub__member_report_failure(hub_member_t *member, const hub_message_t *msg,
                                 hub_status_t status);
 void hub__member_cancel_all(hub_member_t *member); /* timers and jobs */
+/* Whether its frames must wait; and a frame that does, or is refused as one too many. */
+bool hub__member_must_wait(const hub_member_t *member);
+void hub__member_wait(hub_member_t *member, const hub__envelope_t *envelope);
+/* A join of a member that is there. */
+void hub__member_joined_already(hub_member_t *member, const hub__envelope_t *envelope);
+/* A suspension begins with the member; one asked for earlier, when its join is accepted. */
+void hub__member_arm_suspension(hub_member_t *member);
+/* Does what hub_member_stop() asked for. True: the member is gone. */
+bool hub__member_stopped(hub_member_t *member);
 /* A join that is not answered yet: refuses it, and the member is gone. */
 void hub__member_refuse(hub_member_t *member, hub_str_t ref, hub_str_t join_ref, hub__code_t code,
                         const hub_payload_t *detail);

@@ -39,15 +39,18 @@ static void wait_writable(hub_conn_t *conn)
     h2o_socket_notify_write(conn->socket, on_writable);
 }
 
+/* One range, the usual case, is a plain send(): the kernel copies no list of iovecs. */
 static ssize_t write_some(hub_conn_t *conn)
 {
+    int fd = h2o_socket_get_fd(conn->socket), flags = MSG_NOSIGNAL | MSG_DONTWAIT;
     struct iovec iovecs[IOVECS];
     struct msghdr msg = {.msg_iov = iovecs};
     ssize_t wrote;
 
     msg.msg_iovlen = hub__outbox_iovecs(&conn->outbox, iovecs, IOVECS);
     do
-        wrote = sendmsg(h2o_socket_get_fd(conn->socket), &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+        wrote = msg.msg_iovlen == 1 ? send(fd, iovecs[0].iov_base, iovecs[0].iov_len, flags)
+                                    : sendmsg(fd, &msg, flags);
     while (wrote == -1 && errno == EINTR);
     return wrote;
 }

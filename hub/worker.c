@@ -55,30 +55,28 @@ static void signal_wake(hub__worker_t *worker)
     while (wrote == -1 && errno == EINTR);
 }
 
+/* The descriptor is written under the lock: it is closed under it as well. */
 static hub_status_t post(hub_executor_t *executor, hub_task_t *task, bool urgent)
 {
     hub__worker_t *worker = (hub__worker_t *)executor;
     hub_status_t err = HUB_OK;
-    bool signal = false;
 
     pthread_mutex_lock(&worker->lock);
     if (worker->mail_closed) {
         err = HUB_ECLOSED;
     } else if (!urgent && worker->mail_count >= worker->mail_limit) {
         err = HUB_ELIMIT;
+        __atomic_fetch_add(&worker->stats.mailbox_full_total, 1, __ATOMIC_RELAXED);
     } else {
         task->_next = NULL;
         *worker->mail_last = task;
         worker->mail_last = &task->_next;
         ++worker->mail_count;
-        signal = !worker->mail_signalled;
+        if (!worker->mail_signalled)
+            signal_wake(worker);
         worker->mail_signalled = true;
     }
     pthread_mutex_unlock(&worker->lock);
-    if (signal)
-        signal_wake(worker);
-    if (err == HUB_ELIMIT)
-        __atomic_fetch_add(&worker->stats.mailbox_full_total, 1, __ATOMIC_RELAXED);
     return err;
 }
 
@@ -200,6 +198,7 @@ hub__worker_t *hub__worker_create(unsigned index, h2o_loop_t *loop, size_t mail_
         return NULL;
     }
     pthread_mutex_init(&worker->lock, NULL);
+    atomic_init(&worker->refs, 1);
     worker->mail_last = &worker->mail_first;
     worker->dirty_last = &worker->dirty_first;
     worker->flush_last = &worker->flush_first;
@@ -235,7 +234,7 @@ static void close_mailbox(hub__worker_t *worker)
     }
 }
 
-void hub__worker_destroy(hub__worker_t *worker)
+void hub__worker_close(hub__worker_t *worker)
 {
     assert(worker->conn_count == 0);
     close_mailbox(worker);
@@ -247,9 +246,24 @@ void hub__worker_destroy(hub__worker_t *worker)
     hub__table_dispose(&worker->topics);
     hub__table_dispose(&worker->identities);
     hub__table_dispose(&worker->requests);
-    pthread_mutex_destroy(&worker->lock);
     free(worker->slots);
+    worker->slots = NULL;
     free(worker->read_buffer);
+    worker->read_buffer = NULL;
+    atomic_store_explicit(&worker->home, NULL, memory_order_relaxed);
+}
+
+hub__worker_t *hub__worker_retain(hub__worker_t *worker)
+{
+    atomic_fetch_add_explicit(&worker->refs, 1, memory_order_relaxed);
+    return worker;
+}
+
+void hub__worker_release(hub__worker_t *worker)
+{
+    if (worker == NULL || atomic_fetch_sub_explicit(&worker->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    pthread_mutex_destroy(&worker->lock);
     free(worker);
 }
 
@@ -391,16 +405,14 @@ void hub__worker_leave(hub__worker_t *worker)
 
 void hub__worker_touch(hub__worker_t *worker)
 {
-    bool signal = false;
-
     if (!worker->mounted || worker->depth != 0)
         return;
     pthread_mutex_lock(&worker->lock);
-    signal = !worker->mail_signalled && !worker->mail_closed;
-    worker->mail_signalled = worker->mail_signalled || signal;
-    pthread_mutex_unlock(&worker->lock);
-    if (signal)
+    if (!worker->mail_signalled && !worker->mail_closed) {
         signal_wake(worker);
+        worker->mail_signalled = true;
+    }
+    pthread_mutex_unlock(&worker->lock);
 }
 
 static void proceed_due(hub__worker_t *worker)

@@ -102,8 +102,8 @@ static hub_status_t io_send(hub__session_t *session, hub_member_t *member,
                             const hub__outgoing_t *out)
 {
     talk_t *talk = talk_of(session);
-    bool holds = member != NULL && (member->state == HUB__MEMBER_JOINING ||
-                                    member->state == HUB__MEMBER_PENDING);
+    bool holds = member != NULL &&
+                 (member->state == HUB__MEMBER_JOINING || member->state == HUB__MEMBER_PENDING);
     hub__run_t *run;
 
     if (!session->dialect->carries(out->payload.kind))
@@ -227,15 +227,15 @@ static hub_status_t io_offload(hub__session_t *session, hub__job_t *job)
 
 static hub_status_t io_hook(hub__session_t *session, hub_hook_event_t *event)
 {
-    static const char *const names[HUB_HOOK_COUNT] = {
-        "message_in", "open", "join", "leave", "disconnecting", "disconnect", "sent", "failed",
-        "error"};
+    static const char *const names[HUB_HOOK_COUNT] = {"message_in", "open",          "join",
+                                                      "leave",      "disconnecting", "disconnect",
+                                                      "sent",       "failed",        "error"};
     talk_t *talk = talk_of(session);
 
     if ((talk->tells_hooks & 1u << event->hook) != 0)
-        talk_tell(talk, "hook %s %.*s", names[event->hook],
-                  HUB_STR_ARG(event->member != NULL ? hub__member_name(event->member)
-                                                    : HUB_STR("-")));
+        talk_tell(
+            talk, "hook %s %.*s", names[event->hook],
+            HUB_STR_ARG(event->member != NULL ? hub__member_name(event->member) : HUB_STR("-")));
     return talk->on_hook != NULL ? talk->on_hook(talk, event) : HUB_OK;
 }
 
@@ -298,8 +298,8 @@ void talk_begin(talk_t *talk)
 {
     hub_error_t error;
 
-    assert_int_equal(
-        hub__router_create(talk->sources, talk->channel_count, &talk->router, &error), HUB_OK);
+    assert_int_equal(hub__router_create(talk->sources, talk->channel_count, &talk->router, &error),
+                     HUB_OK);
     talk->host.router = talk->router;
 }
 

@@ -147,6 +147,30 @@ static void after_a_stop_nobody_can_connect_or_publish(void **state)
     assert_int_equal(hub_publish(s->hub, HUB_STR("t1"), HUB_STR("x"), HUB_JSON("1")), HUB_ECLOSED);
 }
 
+static void *publish_until_closed(void *arg)
+{
+    hub_t *hub = arg;
+
+    while (hub_publish(hub, HUB_STR("t1"), HUB_STR("x"), HUB_JSON("1")) == HUB_OK)
+        server_note("published");
+    return NULL;
+}
+
+static void a_thread_may_publish_while_the_server_stops(void **state)
+{
+    server_t *s = living_pair();
+    client_t *c = member_of(s, "/socket", "t1");
+    pthread_t thread;
+
+    (void)state;
+    assert_int_equal(pthread_create(&thread, NULL, publish_until_closed, s->hub), 0);
+    server_expect_note("published");
+    server_drop_client(s, c, client_abort);
+    server_stop(s);
+    pthread_join(thread, NULL);
+    assert_int_equal(hub_publish(s->hub, HUB_STR("t1"), HUB_STR("x"), HUB_JSON("1")), HUB_ECLOSED);
+}
+
 static void before_the_start_a_publish_is_closed_and_afterwards_channels_are_busy(void **state)
 {
     server_t *s = server_create();
@@ -221,7 +245,8 @@ static void clients_that_do_not_answer_the_close_do_not_hold_up_the_stop(void **
 static void a_client_that_does_not_read_is_cut_when_the_drain_is_over(void **state)
 {
     server_t *s = living(&(hub_server_options_t){.limits = {.drain_ms = 50}},
-                         &(hub_limits_t){.outbox_bytes = 64 << 20});
+                         &(hub_limits_t){.outbox_bytes = 64 << 20, .close_ms = 10000});
+    time_t began;
     client_t *slow = server_keep_client(s, client_connect(s->address, 4096));
 
     (void)state;
@@ -230,7 +255,9 @@ static void a_client_that_does_not_read_is_cut_when_the_drain_is_over(void **sta
     client_join(slow, "t1", "1");
     client_say(slow, "t1", "flood", "{}", NULL);
     server_expect_note("flooded");
+    began = time(NULL);
     server_stop(s);
+    assert_true(time(NULL) - began < 5);
     SERVER_EXPECT_NOTES("exit t1 shutdown", "disconnect shutdown");
 }
 
@@ -735,6 +762,7 @@ int main(void)
     const struct CMUnitTest cases[] = {
         SERVER_CASE(a_stop_ends_every_member_and_connection_once),
         SERVER_CASE(after_a_stop_nobody_can_connect_or_publish),
+        SERVER_CASE(a_thread_may_publish_while_the_server_stops),
         SERVER_CASE(before_the_start_a_publish_is_closed_and_afterwards_channels_are_busy),
         SERVER_CASE(what_waits_to_be_accepted_at_the_stop_is_not_left_hanging),
         SERVER_CASE(a_callback_may_stop_its_own_server),
