@@ -10,6 +10,7 @@
 #include "hub/internal.h"
 
 #define REFUSED_CODE 4403
+#define REQUEST_MS 10000 /* within the program's own h2o server, which has limits of its own */
 
 /* A request on its way. Owned by the worker; outlives h2o's, whose memory goes with the 101. */
 struct hub_request {
@@ -19,7 +20,10 @@ struct hub_request {
     h2o_req_t *req;        /* NULL: the client is gone */
     hub_request_t **guard; /* h2o clears it together with its request */
     hub__timer_t timer;
-    bool deferred;
+    bool deferred;  /* it is in the worker's table */
+    bool deferring; /* by the one who is being asked */
+    bool asked_all;
+    const hub__check_row_t *next_check;
     bool refused;
     hub__request_head_t head; /* spans into `bytes` */
     hub__handshake_t handshake;
@@ -486,6 +490,32 @@ static void refuse_authorization(hub_request_t *request, hub_status_t err)
     request_destroy(request);
 }
 
+/* Asks those who have not been asked yet: the hub's in their order, then the endpoint's. One that
+ * defers is where it goes on. */
+static void authorize(hub_request_t *request)
+{
+    const hub_endpoint_options_t *options = &request->seat->endpoint->options;
+
+    while (!request->asked_all) {
+        const hub__check_row_t *row = request->next_check;
+        hub_on_authorize_cb ask = row != NULL ? row->on_authorize : options->on_authorize;
+        void *user = row != NULL ? row->user : options->user;
+        hub_status_t err;
+
+        request->asked_all = row == NULL;
+        request->next_check = row != NULL ? row->next : NULL;
+        request->deferring = false;
+        err = ask == NULL ? HUB_OK : ask(request, user);
+        if (err == HUB_PENDING && request->deferring)
+            return;
+        if (err != HUB_OK) {
+            refuse_authorization(request, err == HUB_PENDING ? HUB_EINTERNAL : err);
+            return;
+        }
+    }
+    upgrade(request);
+}
+
 /* ---- authorizing later ---- */
 
 static void on_request_deadline(hub__timer_t *timer, uint64_t now_ms)
@@ -497,21 +527,27 @@ static void on_request_deadline(hub__timer_t *timer, uint64_t now_ms)
     refuse_authorization(request, HUB_ETIMEOUT);
 }
 
+/* Each who defers gets a number of his own: an answer that comes late or twice is nobody else's. */
 hub_status_t hub_request_defer(hub_request_t *request, hub_request_token_t *ret_token)
 {
     hub__worker_t *worker = request->seat->worker;
 
-    if (!request->deferred) {
-        size_t wait_ms =
-            worker->server != NULL ? hub__server_limits(worker->server)->request_ms : 10000;
-
+    if (!request->deferring) {
+        if (request->deferred)
+            hub__table_remove(&worker->requests, &request->node);
         request->serial = ++worker->next_request;
         request->node.hash = hub__hash_mix(request->serial, worker->index);
         hub__table_insert(&worker->requests, &request->node);
+    }
+    if (!request->deferred) {
+        size_t wait_ms =
+            worker->server != NULL ? hub__server_limits(worker->server)->request_ms : REQUEST_MS;
+
         request->timer.on_due = on_request_deadline;
         hub__timer_arm(worker->wheel, &request->timer, worker->now_ms + wait_ms);
-        request->deferred = true;
     }
+    request->deferred = true;
+    request->deferring = true;
     *ret_token = (hub_request_token_t){._worker = worker->index, ._serial = request->serial};
     return HUB_PENDING;
 }
@@ -520,7 +556,7 @@ typedef struct hub__verdict {
     hub_task_t task;
     hub__worker_t *worker;
     uint64_t serial;
-    bool accepted;
+    bool accepted, granted;
     hub_grant_t grant;
     int http_status;
     unsigned close_code;
@@ -545,7 +581,7 @@ static void discard_verdict(hub_task_t *task)
 {
     hub__verdict_t *verdict = HUB__CONTAINER(task, hub__verdict_t, task);
 
-    if (verdict->accepted) {
+    if (verdict->granted) {
         if (verdict->grant.on_free != NULL)
             verdict->grant.on_free(verdict->grant.user);
         free_grant(&verdict->grant);
@@ -560,11 +596,13 @@ static void run_verdict(hub_task_t *task)
     hub_request_t *request = find_request(verdict->worker, verdict->serial);
 
     if (request != NULL && verdict->accepted) {
-        drop_grant(request);
-        request->grant = verdict->grant;
-        request->granted = true;
-        verdict->accepted = false; /* taken */
-        upgrade(request);
+        if (verdict->granted) {
+            drop_grant(request);
+            request->grant = verdict->grant;
+            request->granted = true;
+            verdict->granted = false; /* taken */
+        }
+        authorize(request);
     } else if (request != NULL) {
         (void)hub_request_refuse(request, verdict->http_status, verdict->close_code, NULL,
                                  hub__buffer_str(&verdict->body));
@@ -594,10 +632,12 @@ static hub_status_t post_verdict(hub_t *hub, hub_request_token_t token, hub__ver
 hub_status_t hub_authorize_accept(hub_t *hub, hub_request_token_t token, const hub_grant_t *grant)
 {
     hub__verdict_t *verdict = hub__alloc_zeroed(sizeof(*verdict));
-    hub_grant_t none = {0};
 
     verdict->accepted = true;
-    copy_grant(grant != NULL ? grant : &none, &verdict->grant);
+    if (grant != NULL) {
+        verdict->granted = true;
+        copy_grant(grant, &verdict->grant);
+    }
     return post_verdict(hub, token, verdict);
 }
 
@@ -731,20 +771,6 @@ static int parse_head(hub_request_t *request, size_t size, const char **ret_why)
     return err == HUB_OK ? 0 : 400;
 }
 
-static void authorize(hub_request_t *request)
-{
-    const hub_endpoint_options_t *options = &request->seat->endpoint->options;
-    hub_status_t err =
-        options->on_authorize == NULL ? HUB_OK : options->on_authorize(request, options->user);
-
-    if (err == HUB_PENDING && request->deferred)
-        return;
-    if (err == HUB_OK)
-        upgrade(request);
-    else
-        refuse_authorization(request, err == HUB_PENDING ? HUB_EINTERNAL : err);
-}
-
 void hub__endpoint_request(hub__seat_t *seat, h2o_req_t *req)
 {
     h2o_socket_t *socket = req->conn->callbacks->get_socket(req->conn);
@@ -779,5 +805,6 @@ void hub__endpoint_request(hub__seat_t *seat, h2o_req_t *req)
         request_destroy(request);
         return;
     }
+    request->next_check = seat->endpoint->hub != NULL ? seat->endpoint->hub->checks : NULL;
     authorize(request);
 }

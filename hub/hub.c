@@ -119,6 +119,12 @@ void hub_destroy(hub_t *hub)
             hub->hooks[i] = row->next;
             free(row);
         }
+    while (hub->checks != NULL) {
+        hub__check_row_t *row = hub->checks;
+
+        hub->checks = row->next;
+        free(row);
+    }
     pthread_mutex_destroy(&hub->lock);
     free((void *)(uintptr_t)hub->bus_prefix.base);
     free(hub->prefix);
@@ -229,6 +235,23 @@ hub_status_t hub_hook_add(hub_t *hub, hub_hook_t hook, hub_hook_cb on_hook, void
         last = &(*last)->next;
     row = hub__alloc_zeroed(sizeof(*row));
     row->on_hook = on_hook;
+    row->user = user;
+    *last = row;
+    return HUB_OK;
+}
+
+hub_status_t hub_authorize_add(hub_t *hub, hub_on_authorize_cb on_authorize, void *user)
+{
+    hub__check_row_t *row, **last = &hub->checks;
+
+    if (on_authorize == NULL)
+        return HUB_EINVAL;
+    if (atomic_load(&hub__root(hub)->started))
+        return HUB_EBUSY;
+    while (*last != NULL)
+        last = &(*last)->next;
+    row = hub__alloc_zeroed(sizeof(*row));
+    row->on_authorize = on_authorize;
     row->user = user;
     *last = row;
     return HUB_OK;

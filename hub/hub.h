@@ -111,9 +111,16 @@ typedef hub_status_t (*hub_hook_cb)(const hub_hook_event_t *event, void *user);
 
 /* Appends; several of each, called in the order added, on the loop of the connection. Hooks of an
  * included hub see its members only; of the root, everything. Until the start: HUB_EBUSY.
- * (on_authorize is the endpoint's.) */
+ * */
 HUB_API HUB_MUST_USE hub_status_t hub_hook_add(hub_t *hub, hub_hook_t hook, hub_hook_cb on_hook,
                                                void *user);
+
+/* Appends one more to be asked who may connect, in the order added, on every endpoint of this hub
+ * and before the endpoint's own on_authorize: the first that refuses ends it, and the rest are not
+ * asked. Each may grant (the last grant counts), refuse or defer. Of a root: those of an included
+ * hub are never asked. Until the start: HUB_EBUSY. */
+HUB_API HUB_MUST_USE hub_status_t hub_authorize_add(hub_t *hub, hub_on_authorize_cb on_authorize,
+                                                    void *user);
 
 #ifdef __cplusplus
 }

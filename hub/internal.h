@@ -30,6 +30,12 @@ typedef struct hub__hook_row {
     void *user;
 } hub__hook_row_t;
 
+typedef struct hub__check_row {
+    struct hub__check_row *next;
+    hub_on_authorize_cb on_authorize;
+    void *user;
+} hub__check_row_t;
+
 /* A worker that serves a hub, or did. */
 typedef struct hub__held {
     struct hub__held *next;
@@ -50,6 +56,7 @@ struct hub {
     hub__channel_t *channels;
     hub__include_t *includes;
     hub__hook_row_t *hooks[HUB_HOOK_COUNT];
+    hub__check_row_t *checks; /* asked before the endpoint's own */
     size_t offload_threads, offload_queue;
     /* of a root: */
     uint64_t node;

@@ -739,9 +739,77 @@ static void a_request_with_a_body_gets_one_answer_whatever_hides_behind_it(void 
     }
 }
 
+/* ---- several who are asked ---- */
+
+static hub_status_t check_by_name(hub_request_t *request, void *user)
+{
+    server_note("asked %s", (const char *)user);
+    return hub_str_equals(hub_request_query(request, "no"), hub_str(user)) ? HUB_EREJECTED : HUB_OK;
+}
+
+static hub_status_t grant_or_ask_later(hub_request_t *request, void *user)
+{
+    if (hub_request_query(request, "later").base != NULL)
+        return on_authorize_later(request, user);
+    return check_by_name(request, user);
+}
+
+static server_t *three_checks(void)
+{
+    static char first[] = "first", second[] = "second", own[] = "own";
+    server_t *s = server_create();
+
+    assert_int_equal(hub_authorize_add(s->hub, check_by_name, first), HUB_OK);
+    assert_int_equal(hub_authorize_add(s->hub, grant_or_ask_later, second), HUB_OK);
+    server_mount(s, &(hub_endpoint_options_t){.on_authorize = check_by_name, .user = own});
+    server_start(s);
+    return s;
+}
+
+static void all_are_asked_in_order_the_endpoint_last(void **state)
+{
+    (void)state;
+    expect_status(three_checks(), "/socket", "", 101);
+    server_expect_note("asked first");
+    server_expect_note("asked second");
+    server_expect_note("asked own");
+}
+
+static void the_first_that_refuses_ends_it(void **state)
+{
+    (void)state;
+    expect_status(three_checks(), "/socket?no=second", "", 403);
+    server_expect_note("asked first");
+    server_expect_note("asked second");
+    server_expect_no_note();
+}
+
+static void after_one_that_answers_later_the_rest_are_asked(void **state)
+{
+    server_t *s = three_checks();
+    client_t *c = ask(s, client_upgrade_text("/socket?later=1", ""));
+
+    (void)state;
+    server_expect_note("asked first");
+    server_expect_note("asked");
+    assert_int_equal(hub_authorize_accept(s->hub, request_token, NULL), HUB_OK);
+    client_expect_upgraded(c);
+    server_expect_note("asked own");
+}
+
+static void who_is_asked_is_settled_at_the_start(void **state)
+{
+    (void)state;
+    assert_int_equal(hub_authorize_add(three_checks()->hub, check_by_name, NULL), HUB_EBUSY);
+}
+
 int main(void)
 {
     const struct CMUnitTest cases[] = {
+        SERVER_CASE(all_are_asked_in_order_the_endpoint_last),
+        SERVER_CASE(the_first_that_refuses_ends_it),
+        SERVER_CASE(after_one_that_answers_later_the_rest_are_asked),
+        SERVER_CASE(who_is_asked_is_settled_at_the_start),
         SERVER_CASE(a_handshake_that_is_not_right_is_refused),
         SERVER_CASE(a_426_names_the_version_and_the_protocol),
         SERVER_CASE(a_405_names_what_is_allowed),
