@@ -13,6 +13,7 @@ static void drop_ref(hub_bus_ack_t *ack)
 
     if (atomic_fetch_sub_explicit(&ack->refs, 1, memory_order_acq_rel) != 1)
         return;
+    hub__executor_release(ack->options.executor);
     free(ack);
     hub__bus_release(bus);
 }
@@ -76,6 +77,7 @@ hub_bus_ack_t *hub__ack_create(hub_bus_t *bus, const hub_bus_publish_options_t *
     atomic_init(&ack->level, HUB_LEVEL_LOCAL);
     ack->bus = bus;
     ack->options = *options;
+    hub__executor_retain(options->executor);
     ack->task = (hub_task_t){.run = run_completion, .discard = discard_completion};
     hub__bus_retain(bus);
     pthread_mutex_lock(&bus->acks_lock);

@@ -75,6 +75,7 @@ void hub__branch_release(hub__branch_t *branch)
 
     if (atomic_fetch_sub_explicit(&branch->refs, 1, memory_order_acq_rel) != 1)
         return;
+    hub__executor_release(branch->executor);
     free(branch);
     hub__topic_release(topic);
 }
@@ -163,6 +164,7 @@ static hub__branch_t *branch_create(hub__topic_t *topic, hub_executor_t *executo
         return NULL;
     branch->topic = topic;
     branch->executor = executor;
+    hub__executor_retain(executor);
     branch->last = &branch->first;
     atomic_init(&branch->refs, 1);
     atomic_init(&branch->open_gap, NULL);

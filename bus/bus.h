@@ -40,6 +40,11 @@ struct hub_executor {
     bool (*is_current)(const hub_executor_t *self);
     /* Asks for a hub_bus_flush(NULL, self) at the end of the turn. On the executor's thread. */
     void (*flush_later)(hub_executor_t *self);
+    /* Keep its memory: a message or a completion may still be on its way to it when it has ended,
+     * and post() then answers HUB_ECLOSED. Both may be NULL where it outlives the bus. Any thread.
+     */
+    void (*retain)(hub_executor_t *self);
+    void (*release)(hub_executor_t *self);
     void *_emits; /* belongs to the bus; zero before hub_bus_attach() */
 };
 

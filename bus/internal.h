@@ -97,6 +97,19 @@ struct hub_bus_sub {
     hub_task_t close_task;
 };
 
+/* Held by a branch and by a completion. NULL is allowed. */
+static inline void hub__executor_retain(hub_executor_t *executor)
+{
+    if (executor != NULL && executor->retain != NULL)
+        executor->retain(executor);
+}
+
+static inline void hub__executor_release(hub_executor_t *executor)
+{
+    if (executor != NULL && executor->release != NULL)
+        executor->release(executor);
+}
+
 struct hub_bus_ack {
     atomic_uint holds; /* the result is known when the last is gone */
     atomic_uint refs;  /* one for all holds, one for the completion */

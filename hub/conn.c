@@ -56,7 +56,7 @@ void hub__conn_want_flush(hub_conn_t *conn)
 {
     hub__worker_t *worker = hub__conn_worker(conn);
 
-    if (conn->flushing || conn->blocked || conn->destroyed)
+    if (conn->flushing || conn->destroyed)
         return;
     conn->flushing = true;
     conn->flush_next = NULL;
@@ -71,6 +71,7 @@ void hub__conn_want_close(hub_conn_t *conn, hub_disconnect_reason_t why, unsigne
     if (conn->close_wanted || conn->state != HUB__CONN_OPEN)
         return;
     conn->close_wanted = true;
+    conn->session.closing = true;
     conn->close_why = (uint8_t)why;
     conn->close_code = (uint16_t)code;
     if (reason.len != 0) {
@@ -82,6 +83,13 @@ void hub__conn_want_close(hub_conn_t *conn, hub_disconnect_reason_t why, unsigne
 }
 
 /* ---- outbox ---- */
+
+/* Whether hooks follow each frame until it has left. */
+static bool wants_notes(const hub_t *root)
+{
+    return root != NULL &&
+           (root->hooks_any[HUB_HOOK_MESSAGE_SENT] || root->hooks_any[HUB_HOOK_MESSAGE_FAILED]);
+}
 
 /* The root's first, then those of each included hub down to the member's own. */
 static hub_status_t run_hooks_down(hub_t *hub, hub_hook_event_t *event)
@@ -103,10 +111,15 @@ static hub_status_t run_hooks(const hub_conn_t *conn, hub_hook_event_t *event)
 static void note_hook(hub_conn_t *conn, const hub_message_t *note, hub_hook_t hook,
                       hub_status_t status)
 {
+    hub__worker_t *worker = hub__conn_worker(conn);
     hub_hook_event_t event = {.hook = hook, .msg = note, .status = status, .conn = conn};
 
+    if (worker->noting)
+        return; /* what a hook sends and cannot is not told to hooks again */
+    worker->noting = true;
     event.member = conn->session.ended ? NULL : hub__session_find(&conn->session, note->topic);
     (void)run_hooks(conn, &event);
+    worker->noting = false;
 }
 
 void hub__conn_on_sent(const hub_message_t *note, void *conn)
@@ -128,21 +141,38 @@ static hub_status_t drop(hub_conn_t *conn, const hub__run_t *run, uint32_t messa
     return status;
 }
 
+static bool is_full(const hub_conn_t *conn, size_t bytes, size_t messages)
+{
+    const hub_limits_t *limits = limits_of(conn);
+    const hub__outbox_t *outbox = &conn->outbox;
+
+    return outbox->len != 0 && (outbox->bytes + bytes > limits->outbox_bytes ||
+                                outbox->messages + messages > limits->outbox_messages ||
+                                outbox->len > limits->outbox_messages);
+}
+
+/* A burst of one turn is no sign of a slow reader: that the socket takes no more is. */
+static bool has_room(hub_conn_t *conn, size_t bytes, size_t messages)
+{
+    if (!is_full(conn, bytes, messages))
+        return true;
+    if (!wants_notes(root_of(conn)))
+        conn->transport->relieve(conn);
+    return hub__conn_is_open(conn) && !is_full(conn, bytes, messages);
+}
+
 hub_status_t hub__conn_enqueue(hub_conn_t *conn, hub__run_t *run, uint32_t start, uint32_t end,
                                uint32_t messages, uint32_t tag)
 {
-    const hub_limits_t *limits = limits_of(conn);
-    hub__outbox_t *outbox = &conn->outbox;
     hub_stats_t *stats = &hub__conn_worker(conn)->stats;
 
     if (!hub__conn_is_open(conn))
         return drop(conn, run, messages, HUB_ECLOSED);
-    if (outbox->len != 0 && (outbox->bytes + (end - start) > limits->outbox_bytes ||
-                             outbox->messages + messages > limits->outbox_messages)) {
+    if (!has_room(conn, end - start, messages)) {
         hub__conn_want_close(conn, HUB_DISCONNECT_SLOW, 4008, HUB_STR("slow"));
         return drop(conn, run, messages, HUB_ESLOW);
     }
-    if (hub__outbox_append(outbox, run, start, end, messages, tag) != HUB_OK) {
+    if (hub__outbox_append(&conn->outbox, run, start, end, messages, tag) != HUB_OK) {
         hub__conn_want_close(conn, HUB_DISCONNECT_ERROR, 1011, HUB_STR("out of memory"));
         return drop(conn, run, messages, HUB_ENOMEM);
     }
@@ -160,7 +190,7 @@ void hub__conn_control(hub_conn_t *conn, hub__opcode_t opcode, hub_str_t payload
 
     if (run == NULL || conn->lost)
         return;
-    if (hub__conn_is_open(conn) && conn->outbox.bytes > limits_of(conn)->outbox_bytes) {
+    if (hub__conn_is_open(conn) && !has_room(conn, 0, 0)) {
         /* pongs that nobody reads are no way around the bound */
         hub__conn_want_close(conn, HUB_DISCONNECT_SLOW, 4008, HUB_STR("slow"));
         return;
@@ -194,11 +224,6 @@ static hub_conn_id_t io_conn_id(hub__session_t *session)
     return id_of(conn_of(session));
 }
 
-static bool wants_notes(const hub_t *root)
-{
-    return root->hooks_any[HUB_HOOK_MESSAGE_SENT] || root->hooks_any[HUB_HOOK_MESSAGE_FAILED];
-}
-
 /* A frame that hooks want to follow stands alone in its run, with what it is about. */
 static hub__run_t *noted_run(const hub_conn_t *conn, const hub__outgoing_t *out)
 {
@@ -221,25 +246,28 @@ static hub_status_t io_send(hub__session_t *session, hub_member_t *member,
     bool noted = wants_notes(root_of(conn));
     hub__run_t *run = noted ? noted_run(conn, out) : hub__worker_run(worker);
     hub__outbox_t *held = NULL;
+    bool waits = false;
     hub_status_t err;
     uint32_t start;
 
     if (run == NULL)
         return HUB_ENOMEM;
-    if (member != NULL) {
+    if (member != NULL && (waits = hub__fanout_must_wait(member)) == false)
         hub__fanout_settle_member(member);
-        if (member->state == HUB__MEMBER_JOINING || member->state == HUB__MEMBER_PENDING) {
-            if (hub__member_extra(member) == NULL) {
-                err = HUB_ENOMEM;
-                goto out;
-            }
-            held = &member->extra->held;
+    if (member != NULL && !waits &&
+        (member->state == HUB__MEMBER_JOINING || member->state == HUB__MEMBER_PENDING)) {
+        if (hub__member_extra(member) == NULL) {
+            err = HUB_ENOMEM;
+            goto out;
         }
+        held = &member->extra->held;
     }
     start = run->len;
     if ((err = hub__run_encode(run, session->dialect, out)) == HUB_OK) {
         HUB__STAT(&worker->stats, encodes_total);
-        if (held == NULL)
+        if (waits)
+            hub__fanout_wait(member, run, start, run->len);
+        else if (held == NULL)
             err = hub__conn_enqueue(conn, run, start, run->len, 1, 0);
         else if (held->bytes + (run->len - start) > limits_of(conn)->outbox_bytes)
             err = HUB_ESLOW;
@@ -740,7 +768,7 @@ void hub__conn_destroy(hub_conn_t *conn)
         if (worker->server != NULL)
             hub__server_conn_closed(worker->server);
     }
-    if (!conn->due && !conn->flushing && worker->filling != conn)
+    if (!conn->due && !conn->flushing)
         free(conn);
 }
 

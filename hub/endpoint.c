@@ -36,8 +36,6 @@ struct hub_request {
     char *refusal_type;
     hub__buffer_t refusal_body;
     char peer[80];
-    char query[4096]; /* decoded parameters, one behind the other: a query is shorter */
-    size_t query_used;
     char bytes[];
 };
 
@@ -357,15 +355,17 @@ hub_str_t hub_request_query_string(const hub_request_t *request)
     return request->head.query;
 }
 
+/* Decoded into memory of h2o's request: as much as the query can need, for as long as the callback
+ * runs. */
 hub_str_t hub_request_query(hub_request_t *request, const char *name)
 {
-    size_t room = sizeof(request->query) - request->query_used;
+    size_t room = request->head.query.len;
     hub_str_t value;
 
-    if (hub__query_param(request->head.query, hub_str(name), request->query + request->query_used,
-                         room, &value) != HUB_OK)
+    if (room == 0 ||
+        hub__query_param(request->head.query, hub_str(name),
+                         h2o_mem_alloc_pool(&request->req->pool, room), room, &value) != HUB_OK)
         return (hub_str_t){0};
-    request->query_used += value.len;
     return value;
 }
 
@@ -412,6 +412,7 @@ static void on_upgraded(void *data, h2o_socket_t *socket, size_t reqsize)
     hub_conn_t *conn = NULL;
 
     hub__worker_enter(worker);
+    --worker->upgrades_out;
     if (socket == NULL) {
         if (worker->server != NULL)
             hub__server_conn_closed(worker->server);
@@ -470,6 +471,7 @@ static void upgrade(hub_request_t *request)
     }
     *request->guard = NULL;
     request->guard = NULL;
+    ++request->seat->worker->upgrades_out;
     h2o_http1_upgrade(req, NULL, 0, on_upgraded, request);
 }
 

@@ -114,52 +114,58 @@ static void topic_destroy(hub__topic_t *topic)
 
 /* ---- settling ---- */
 
-/* A member takes what its group's open run holds and it has not taken yet. */
-static void take(hub_member_t *member, hub__topic_t *topic, hub__run_t *run)
+/* To the outbox; behind the join reply, within the bounds of the outbox it will go to, while there
+ * is none yet. */
+static void deliver(hub_member_t *member, const hub__topic_t *topic, hub__run_t *run,
+                    uint32_t start, uint32_t end, uint32_t messages)
 {
     hub_conn_t *conn = (hub_conn_t *)member->session;
+
+    if (member->state != HUB__MEMBER_JOINING && member->state != HUB__MEMBER_PENDING) {
+        (void)hub__conn_enqueue(conn, run, start, end, messages, topic->tag);
+        return;
+    }
+    if (hub__member_extra(member) == NULL ||
+        member->extra->held.bytes + (end - start) > member->session->host->limits->outbox_bytes ||
+        hub__outbox_append(&member->extra->held, run, start, end, messages, topic->tag) != HUB_OK)
+        hub__conn_want_close(conn, HUB_DISCONNECT_SLOW, 4008, HUB_STR("slow"));
+}
+
+/* A member takes what its group's open run holds and it has not taken yet. */
+static void take(hub_member_t *member, const hub__topic_t *topic, hub__run_t *run)
+{
     uint32_t start = member->taken, messages = run->messages - member->taken_messages;
 
     if (run->len == start)
         return;
     member->taken = run->len;
     member->taken_messages = run->messages;
-    if (member->state != HUB__MEMBER_JOINING && member->state != HUB__MEMBER_PENDING) {
-        (void)hub__conn_enqueue(conn, run, start, run->len, messages, topic->tag);
-        return;
-    }
-    /* behind the join reply, within the bounds of the outbox it will go to */
-    if (hub__member_extra(member) == NULL ||
-        member->extra->held.bytes + (run->len - start) >
-            member->session->host->limits->outbox_bytes ||
-        hub__outbox_append(&member->extra->held, run, start, run->len, messages, topic->tag) !=
-            HUB_OK)
-        hub__conn_want_close(conn, HUB_DISCONNECT_SLOW, 4008, HUB_STR("slow"));
+    deliver(member, topic, run, start, run->len, messages);
 }
 
 /* The frames of one message for a member with a filter. */
 static void filter_message(hub_member_t *member, hub__topic_t *topic, hub__run_t *run,
                            hub__filtered_t *filtered, unsigned dialect)
 {
-    hub__session_t *session = member->session;
-    hub_conn_t *conn = (hub_conn_t *)session;
     uint32_t start = filtered->frames[dialect].start, end = filtered->frames[dialect].end;
     hub_update_t verdict = HUB_UPDATE_KEEP;
     hub_payload_t replacement = {0};
 
-    if (end <= start || start < member->taken)
-        return; /* it had left before, joined later, or is left out */
+    if (filtered->run != NULL) {
+        if (filtered->only == member)
+            deliver(member, topic, filtered->run, filtered->start, filtered->end, 1);
+        return;
+    }
+    if (end <= start || start < member->taken || filtered->only == member)
+        return; /* it joined later, or is left out */
     if (hub__channel_intercepts(member->channel, filtered->msg->event)) {
         hub_message_t msg = *filtered->msg;
 
         msg.topic = hub_member_local_topic(member);
-        msg._counted = filtered->msg->_counted;
-        member->filtering = true;
         verdict = member->channel->options.on_update(member, &msg, &replacement);
-        member->filtering = false;
     }
     if (verdict == HUB_UPDATE_KEEP) {
-        (void)hub__conn_enqueue(conn, run, start, end, 1, topic->tag);
+        deliver(member, topic, run, start, end, 1);
     } else if (verdict == HUB_UPDATE_REPLACE) {
         (void)hub_member_push(member, filtered->msg->event, replacement);
     } else {
@@ -197,8 +203,6 @@ static void acks_settle(const hub__topic_t *topic, hub__counted_t *acks, uint32_
     free(acks);
 }
 
-static void publish_later(hub__topic_t *topic);
-
 /* Gives every member what the turn brought and closes the turn's runs. */
 static void topic_settle(hub__topic_t *topic)
 {
@@ -217,13 +221,12 @@ static void topic_settle(hub__topic_t *topic)
     }
     topic->settling = true;
     for (unsigned i = 0; i != HUB__DIALECT_COUNT; ++i) {
-        if (runs[i] == NULL)
+        if (runs[i] == NULL && messages == NULL)
             continue;
         for (hub_member_t *member = topic->groups[i].first; member != NULL; member = member->next) {
-            bool filtered = member->channel->options.on_update != NULL && messages != NULL &&
-                            member->state == HUB__MEMBER_JOINED;
+            bool filtered = member->channel->options.on_update != NULL && messages != NULL;
 
-            if (!filtered)
+            if (!filtered && runs[i] != NULL)
                 take(member, topic, runs[i]);
             for (uint32_t m = 0; filtered && m != message_count; ++m)
                 filter_message(member, topic, runs[i], &messages[m], i);
@@ -234,10 +237,35 @@ static void topic_settle(hub__topic_t *topic)
     }
     topic->settling = false;
     acks_settle(topic, acks, ack_count, messages);
-    for (uint32_t m = 0; m != message_count; ++m)
+    for (uint32_t m = 0; m != message_count; ++m) {
         hub_message_release(messages[m].msg);
+        hub__run_release(messages[m].run);
+    }
     free(messages);
+}
+
+static void publish_later(hub__topic_t *topic);
+
+/* A member with a filter that leaves before the turn is over: it sees what was published before. */
+static void settle_filtered(hub_member_t *member, hub__run_t *run)
+{
+    hub__topic_t *topic = member->topic;
+
+    topic->settling = true; /* what the filter publishes or sends follows behind */
+    for (uint32_t m = 0; m != topic->message_count; ++m) {
+        filter_message(member, topic, run, &topic->messages[m], member->session->dialect->index);
+        if (topic->messages[m].only == member)
+            topic->messages[m].only = NULL; /* another one may get its address */
+    }
+    topic->settling = false;
+    member->taken = run != NULL ? run->len : 0;
+    member->taken_messages = run != NULL ? run->messages : 0;
     publish_later(topic);
+}
+
+static bool has_filter(const hub_member_t *member)
+{
+    return member->channel->options.on_update != NULL && member->topic->message_count != 0;
 }
 
 void hub__fanout_settle_member(hub_member_t *member)
@@ -248,33 +276,12 @@ void hub__fanout_settle_member(hub_member_t *member)
     /* a filter's own frames stand where the message stood */
     if (topic == NULL || topic->settling)
         return;
-    if ((run = topic->groups[member->session->dialect->index].run) == NULL)
-        return;
-    if (member->channel->options.on_update != NULL && topic->message_count != 0) {
-        uint32_t taken_to = run->len, taken_messages = run->messages;
-
-        for (uint32_t m = 0; m != topic->message_count; ++m)
-            filter_message(member, topic, run, &topic->messages[m],
-                           member->session->dialect->index);
-        member->taken = taken_to;
-        member->taken_messages = taken_messages;
-        return;
-    }
-    take(member, topic, run);
-}
-
-void hub__fanout_settle(hub__worker_t *worker)
-{
-    hub__topic_t *topic;
-
-    while ((topic = worker->dirty_first) != NULL) {
-        if ((worker->dirty_first = topic->dirty_next) == NULL)
-            worker->dirty_last = &worker->dirty_first;
-        topic->dirty = false;
-        topic_settle(topic);
-        if (topic_is_empty(topic) && topic->sub == NULL)
-            topic_destroy(topic);
-    }
+    publish_later(topic);
+    run = topic->groups[member->session->dialect->index].run;
+    if (has_filter(member))
+        settle_filtered(member, run);
+    else if (run != NULL)
+        take(member, topic, run);
 }
 
 /* ---- publishing ---- */
@@ -295,21 +302,45 @@ static hub_member_t *origin_member(hub__topic_t *topic, const hub_message_t *msg
     return member != NULL && member->topic == topic ? member : NULL;
 }
 
-static hub__filtered_t *remember_for_filters(hub__topic_t *topic, const hub_message_t *msg)
+static hub__filtered_t *filtered_push(hub__topic_t *topic)
 {
-    hub__filtered_t *filtered;
-
-    if (topic->filters == 0)
-        return NULL;
     if (topic->message_count == topic->message_capacity) {
         uint32_t capacity = topic->message_capacity == 0 ? 4 : topic->message_capacity * 2;
 
         topic->messages = hub__realloc(topic->messages, capacity * sizeof(*topic->messages));
         topic->message_capacity = capacity;
     }
-    filtered = &topic->messages[topic->message_count++];
-    *filtered = (hub__filtered_t){.msg = hub_message_retain(msg)};
+    topic->messages[topic->message_count] = (hub__filtered_t){0};
+    return &topic->messages[topic->message_count++];
+}
+
+static hub__filtered_t *remember_for_filters(hub__topic_t *topic, const hub_message_t *msg,
+                                             hub_member_t *left_out)
+{
+    hub__filtered_t *filtered;
+
+    if (topic->filters == 0)
+        return NULL;
+    filtered = filtered_push(topic);
+    filtered->msg = hub_message_retain(msg);
+    filtered->only = left_out;
     return filtered;
+}
+
+bool hub__fanout_must_wait(const hub_member_t *member)
+{
+    return member->topic != NULL && !member->topic->settling && has_filter(member);
+}
+
+void hub__fanout_wait(hub_member_t *member, hub__run_t *run, uint32_t start, uint32_t end)
+{
+    hub__filtered_t *own = filtered_push(member->topic);
+
+    ++run->refs;
+    own->run = run;
+    own->start = start;
+    own->end = end;
+    own->only = member;
 }
 
 /* Completions wait for the settling: only then is it known whose outbox was full. */
@@ -357,15 +388,34 @@ static void skip_newest(hub_member_t *member, const hub__run_t *run)
     member->taken_messages = run->messages;
 }
 
+/* What hooks are told a frame is about: the topic as members know it, not as a shared bus does. */
+static hub_message_t *make_note(const hub__topic_t *topic, const hub_message_t *msg)
+{
+    hub_message_options_t options = {
+        .origin = msg->origin, .flags = msg->flags, .payload_is_valid = true};
+    hub_message_t *note = NULL;
+
+    if (!wants_notes(topic->hub))
+        return NULL;
+    if (topic->hub->bus_prefix.len == 0)
+        return hub_message_retain(msg);
+    if (hub_message_create(hub_str_n(topic->name, topic->name_len), msg->event, msg->payload,
+                           &options, &note, NULL) != HUB_OK)
+        return NULL;
+    return note;
+}
+
 static void publish_to_groups(hub__topic_t *topic, const hub_message_t *msg,
                               const hub__outgoing_t *out, hub_publish_counts_t *counts)
 {
+    hub_message_t *note = make_note(topic, msg);
     hub_member_t *origin = origin_member(topic, msg);
     hub__filtered_t *filtered;
 
-    if (origin != NULL)
+    /* who has a filter is left out when it is its turn, the others now */
+    if (origin != NULL && origin->channel->options.on_update == NULL)
         hub__fanout_settle_member(origin);
-    filtered = remember_for_filters(topic, msg);
+    filtered = remember_for_filters(topic, msg, origin);
     for (unsigned i = 0; i != HUB__DIALECT_COUNT; ++i) {
         hub__group_t *group = &topic->groups[i];
         uint32_t start = group->run != NULL ? group->run->len : 0, count = group->count;
@@ -374,7 +424,7 @@ static void publish_to_groups(hub__topic_t *topic, const hub_message_t *msg,
         if (count == 0)
             continue;
         counts->members += count;
-        if (!encode_for_group(topic, i, out, wants_notes(topic->hub) ? msg : NULL)) {
+        if (!encode_for_group(topic, i, out, note)) {
             counts->skipped += count;
             continue;
         }
@@ -382,11 +432,12 @@ static void publish_to_groups(hub__topic_t *topic, const hub_message_t *msg,
             filtered->frames[i].start = start;
             filtered->frames[i].end = group->run->len;
         }
-        if (skips_origin)
+        if (skips_origin && origin->channel->options.on_update == NULL)
             skip_newest(origin, group->run);
         counts->skipped += skips_origin;
         counts->queued += count - skips_origin;
     }
+    hub_message_release(note);
 }
 
 /* A frame that hooks follow stands alone in its run; and a turn that brings very much is settled in
@@ -422,19 +473,37 @@ static void publish(hub__topic_t *topic, const hub_message_t *msg, hub_bus_ack_t
         topic_settle(topic);
 }
 
-/* What filters published on their own topic while it was settled. */
+/* What filters published on their own topic while it was settled. What that makes them publish
+ * again has the next round. */
 static void publish_later(hub__topic_t *topic)
 {
-    while (topic->later_first != NULL) {
-        hub__later_t *later = topic->later_first;
+    hub__later_t *later = topic->later_first, *next;
 
-        if ((topic->later_first = later->next) == NULL)
-            topic->later_last = NULL;
+    topic->later_first = topic->later_last = NULL;
+    for (; later != NULL; later = next) {
+        next = later->next;
         publish(topic, later->msg, later->ack);
         hub_message_release(later->msg);
         if (later->ack != NULL)
             hub_bus_ack_release(later->ack);
         free(later);
+    }
+}
+
+void hub__fanout_settle(hub__worker_t *worker)
+{
+    hub__topic_t *topic = worker->dirty_first, *next;
+
+    /* those that filters make dirty meanwhile have the next round */
+    worker->dirty_first = NULL;
+    worker->dirty_last = &worker->dirty_first;
+    for (; topic != NULL; topic = next) {
+        next = topic->dirty_next;
+        topic->dirty = false;
+        topic_settle(topic);
+        publish_later(topic);
+        if (topic_is_empty(topic) && topic->sub == NULL && !topic->dirty)
+            topic_destroy(topic);
     }
 }
 
@@ -445,7 +514,8 @@ static hub_status_t on_message(hub_bus_sub_t *sub, const hub_message_t *msg, hub
     hub__later_t *later;
 
     (void)sub;
-    if (!topic->settling) {
+    /* nothing overtakes what filters published */
+    if (!topic->settling && topic->later_first == NULL) {
         publish(topic, msg, ack);
         return HUB_OK;
     }
@@ -457,6 +527,7 @@ static hub_status_t on_message(hub_bus_sub_t *sub, const hub_message_t *msg, hub
     else
         topic->later_first = later;
     topic->later_last = later;
+    mark_dirty(topic);
     return HUB_OK;
 }
 

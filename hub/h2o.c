@@ -44,18 +44,6 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
     return 0;
 }
 
-/* Indexes of mounted workers only have to differ within one hub. */
-static unsigned free_index(hub_t *hub)
-{
-    unsigned index = 0;
-
-    pthread_mutex_lock(&hub->lock);
-    while (index != HUB__WORKERS_MAX && hub->workers[index] != NULL)
-        ++index;
-    pthread_mutex_unlock(&hub->lock);
-    return index;
-}
-
 hub_status_t hub_h2o_attach(hub_t *hub, h2o_context_t *context, h2o_pathconf_t *pathconf,
                             const hub_endpoint_options_t *options, hub_h2o_mount_t **ret_mount)
 {
@@ -71,8 +59,8 @@ hub_status_t hub_h2o_attach(hub_t *hub, h2o_context_t *context, h2o_pathconf_t *
     mount = hub__alloc_zeroed(sizeof(*mount));
     mount->hub = hub;
     err = hub__endpoint_create(hub, options, NULL, NULL, &mount->endpoint, &error);
-    if (err == HUB_OK && (mount->worker = hub__worker_create(free_index(hub), context->loop,
-                                                             MAILBOX, TURN_US)) == NULL)
+    if (err == HUB_OK &&
+        (mount->worker = hub__worker_create(0, context->loop, MAILBOX, TURN_US)) == NULL)
         err = HUB_ESYSTEM;
     if (err == HUB_OK) {
         mount->worker->mounted = true;
@@ -108,7 +96,7 @@ static void on_poll(hub__timer_t *timer, uint64_t now_ms)
         for (uint32_t i = 0; i != worker->slot_count; ++i)
             if (worker->slots[i].conn != NULL)
                 hub__conn_lost(worker->slots[i].conn, HUB_DISCONNECT_SHUTDOWN);
-    if (worker->conn_count != 0 || worker->jobs_out != 0) {
+    if (worker->conn_count != 0 || worker->jobs_out != 0 || worker->upgrades_out != 0) {
         hub__timer_arm(worker->wheel, &mount->poll, now_ms + 5);
         return;
     }

@@ -360,7 +360,7 @@ static hub_status_t compile(hub_t *root, hub_error_t *error)
     return err;
 }
 
-hub_status_t hub__start(hub_t *root, hub_error_t *error)
+static hub_status_t start(hub_t *root, hub_error_t *error)
 {
     hub_bus_options_t bus_options = {.name = root->name};
     hub_status_t err;
@@ -388,6 +388,27 @@ hub_status_t hub__start(hub_t *root, hub_error_t *error)
     return HUB_OK;
 }
 
+hub_status_t hub__start(hub_t *root, hub_error_t *error)
+{
+    hub_status_t err;
+
+    /* several loops may mount one hub at the same time */
+    pthread_mutex_lock(&root->lock);
+    err = start(root, error);
+    pthread_mutex_unlock(&root->lock);
+    return err;
+}
+
+/* A place for a worker of somebody else's loop. Under the lock. */
+static unsigned free_index(const hub_t *root)
+{
+    unsigned index = 0;
+
+    while (index != HUB__WORKERS_MAX && root->workers[index] != NULL)
+        ++index;
+    return index;
+}
+
 hub_status_t hub__worker_join(hub_t *root, hub__worker_t *worker)
 {
     hub_status_t err = hub_bus_attach(root->bus, &worker->executor);
@@ -397,7 +418,17 @@ hub_status_t hub__worker_join(hub_t *root, hub__worker_t *worker)
         return err;
     held = hub__alloc_zeroed(sizeof(*held));
     pthread_mutex_lock(&root->lock);
+    if (worker->mounted)
+        worker->index = free_index(root);
+    if (worker->index == HUB__WORKERS_MAX) {
+        pthread_mutex_unlock(&root->lock);
+        hub_bus_detach(root->bus, &worker->executor);
+        free(held);
+        return HUB_ELIMIT;
+    }
     assert(root->workers[worker->index] == NULL);
+    if (worker->generation < root->generations[worker->index])
+        worker->generation = root->generations[worker->index];
     held->worker = hub__worker_retain(worker);
     held->next = root->held;
     root->held = held;
@@ -412,6 +443,7 @@ void hub__worker_leave_hub(hub_t *root, hub__worker_t *worker)
 {
     pthread_mutex_lock(&root->lock);
     root->workers[worker->index] = NULL;
+    root->generations[worker->index] = worker->generation;
     if (--root->worker_count == 0)
         atomic_store(&root->serving, false);
     pthread_mutex_unlock(&root->lock);
@@ -477,7 +509,7 @@ static hub_status_t full_topic(hub_t *hub, hub_str_t topic, hub__buffer_t *buffe
     while (depth != 0)
         hub__buffer_append(buffer, hub_str(chain[--depth]->prefix));
     hub__buffer_append(buffer, topic);
-    return HUB_OK;
+    return buffer->len == root->bus_prefix.len ? HUB_ETOPIC : HUB_OK;
 }
 
 static hub_status_t make_message(hub_t *hub, hub_str_t topic, hub_str_t event,
@@ -680,7 +712,8 @@ static hub_status_t send_errand(hub__worker_t *worker, const hub__errand_t *give
     if (errand == NULL)
         return HUB_ENOMEM;
     errand->worker = worker;
-    err = worker->executor.post(&worker->executor, &errand->task, errand->kind != HUB__ERRAND_PUSH);
+    err =
+        worker->executor.post(&worker->executor, &errand->task, errand->kind == HUB__ERRAND_CLOSE);
     if (err != HUB_OK)
         free(errand);
     return err;
@@ -843,12 +876,22 @@ hub_status_t hub_resume(hub_t *hub, const hub_token_t *token)
 
 /* ---- the short form ---- */
 
+void hub__set_server(hub_t *root, hub_server_t *server)
+{
+    pthread_mutex_lock(&root->lock);
+    root->server = server;
+    pthread_mutex_unlock(&root->lock);
+}
+
 void hub_stop(hub_t *hub)
 {
-    hub_server_t *server = hub__root(hub)->server;
+    hub_t *root = hub__root(hub);
 
-    if (server != NULL)
-        hub_server_stop(server);
+    /* under the lock, so that the server can't be destroyed meanwhile */
+    pthread_mutex_lock(&root->lock);
+    if (root->server != NULL)
+        hub_server_stop(root->server);
+    pthread_mutex_unlock(&root->lock);
 }
 
 hub_status_t hub_run(hub_t *hub, const char *address)

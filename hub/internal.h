@@ -73,9 +73,12 @@ struct hub {
     hub__worker_t *workers[HUB__WORKERS_MAX];
     unsigned worker_count;
     hub__held_t *held;
+    uint32_t
+        generations[HUB__WORKERS_MAX]; /* of connections, by index of worker: ids never come back */
 };
 
 hub_t *hub__root(hub_t *hub);
+void hub__set_server(hub_t *root, hub_server_t *server);
 /* Logs what a call of the program's failed with. */
 void hub__log_failure(const char *event, hub_status_t status, const hub_error_t *error);
 /* Compiles the router; a second call does nothing. */
@@ -130,6 +133,7 @@ struct hub__worker {
     hub_task_t *mail_first, **mail_last;
     size_t mail_count, mail_limit;
     bool mail_closed, mail_signalled;
+    hub_task_t *mail_batch; /* taken out, not run yet. Loop thread */
 
     hub__wheel_t *wheel;
     uint64_t armed_for; /* what the timerfd is set to */
@@ -138,6 +142,8 @@ struct hub__worker {
 
     hub__slot_t *slots;
     uint32_t slot_count, slot_free, conn_count;
+    uint32_t
+        generation; /* of the newest connection; goes on where the last worker of this index was */
     uint32_t next_serial;
     hub__table_t topics, identities, requests;
     hub__topic_t *dirty_first, **dirty_last;
@@ -150,11 +156,12 @@ struct hub__worker {
     hub__match_scratch_t *match_scratch;
     hub__envelope_scratch_t scratch;
     char *read_buffer;
-    char text[2048];         /* for accessors that return borrowed text */
+    char text[16384];        /* for accessors that return borrowed text */
     hub_str_t opening_query; /* of the connection whose on_open runs */
     hub_member_t *joining;   /* whose on_join runs */
-    hub_conn_t *filling;     /* the connection whose read buffer is being walked */
+    bool noting;             /* hooks of a frame run */
     size_t jobs_out;
+    size_t upgrades_out; /* a 101 is being written */
     hub__attached_t *hubs;
     hub_stats_t stats;
 
@@ -180,7 +187,8 @@ void hub__worker_end_turn(hub__worker_t *worker);
 void hub__worker_touch(hub__worker_t *worker);
 static inline bool hub__worker_has_more(const hub__worker_t *worker)
 {
-    return worker->flush_first != NULL || worker->due_first != NULL || worker->dirty_first != NULL;
+    return worker->flush_first != NULL || worker->due_first != NULL ||
+           worker->dirty_first != NULL || worker->emits_waiting;
 }
 uint64_t hub__monotonic_ms(void);
 uint64_t hub__monotonic_us(void);
@@ -188,8 +196,10 @@ uint64_t hub__monotonic_us(void);
 hub__run_t *hub__worker_run(hub__worker_t *worker);
 /* The calling thread is the worker's from now on. */
 void hub__worker_settle_here(hub__worker_t *worker);
+/* Its thread ends: another one may get the same address for its own. */
+void hub__worker_settle_nowhere(hub__worker_t *worker);
 bool hub__worker_is_here(const hub__worker_t *worker); /* Any thread. */
-void hub__worker_run_mail(hub__worker_t *worker);
+void hub__worker_run_all_mail(hub__worker_t *worker);  /* what has been posted so far */
 void hub__worker_flush_emits(hub__worker_t *worker);
 /* A mounted worker that has stopped, outside its callbacks: frees it. */
 void hub__h2o_worker_gone(hub__worker_t *worker);
@@ -209,13 +219,17 @@ typedef struct hub__group {
     hub__run_t *run; /* of this turn */
 } hub__group_t;
 
-/* A message of this turn that filters have to see. */
+/* What members with a filter get in this turn, in order: messages for all of them, and between
+ * those a frame of one member's own, which must not overtake what is still to be filtered. */
 typedef struct hub__filtered {
-    hub_message_t *msg;
+    hub_message_t *msg; /* NULL: a frame of `only` alone */
+    hub_member_t *only; /* of a message: who is left out of it */
+    hub__run_t *run;    /* of a frame */
+    uint32_t start, end;
     uint32_t skipped; /* by how many filters so far */
     struct {
         uint32_t start, end;
-    } frames[HUB__DIALECT_COUNT]; /* empty where it was not encoded */
+    } frames[HUB__DIALECT_COUNT]; /* of a message; empty where it was not encoded */
 } hub__filtered_t;
 
 /* A publish that wants to know what became of it. */
@@ -257,6 +271,10 @@ hub_status_t hub__fanout_subscribe(hub__worker_t *worker, hub_t *root, hub_membe
 void hub__fanout_unsubscribe(hub_member_t *member);
 /* What was published in this turn goes to the member's outbox now, before a frame of its own. */
 void hub__fanout_settle_member(hub_member_t *member);
+/* Whether a frame of the member's own has to stand behind messages that its filter has not seen;
+ * then it is handed over here. */
+bool hub__fanout_must_wait(const hub_member_t *member);
+void hub__fanout_wait(hub_member_t *member, hub__run_t *run, uint32_t start, uint32_t end);
 /* At the end of the turn. */
 void hub__fanout_settle(hub__worker_t *worker);
 
@@ -266,6 +284,8 @@ typedef struct hub__transport {
     const char *name;
     /* Writes what the outbox holds as far as it goes now. The connection may be gone after it. */
     void (*flush)(hub_conn_t *conn);
+    /* Writes what it can in the middle of a turn; ends nothing. */
+    void (*relieve)(hub_conn_t *conn);
     void (*pause)(hub_conn_t *conn, bool paused);
     /* Queues the goodbye; when everything has left, ends the transport and then the connection.
      * `code` 0: without one. */
@@ -320,7 +340,6 @@ struct hub_conn {
     bool lost : 1; /* nothing can be written any more */
     bool pinged : 1;
     bool unfinished : 1;
-    bool client_closed : 1;
     bool destroyed : 1; /* freed when the lists let go of it */
     bool opened : 1;
     char *close_reason; /* allocated; NULL: none */

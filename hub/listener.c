@@ -19,13 +19,15 @@
 #define REARM_MS 100
 #define SEND_BUFFER (128 * 1024)
 #define NOTSENT_LOWAT (64 * 1024)
-#define GRACE_MS 1000 /* h2o's own timeout goes first, with an answer */
+#define ANSWER_MS 30000 /* from a request to the end of its answer */
+#define GRACE_MS 1000   /* h2o's own timeout goes first, with an answer */
 
 struct hub__visitor {
     hub__visitor_t *next, **prev;
     hub__reception_t *reception;
     h2o_socket_t *socket;
     hub__timer_t timer;
+    bool leaving; /* shown out, counts no more; h2o has yet to notice */
 };
 
 /* ---- addresses ---- */
@@ -163,6 +165,16 @@ static hub_status_t listen_tcp(hub__listener_t *listener, const char *address, h
     return err;
 }
 
+/* Every worker from `first` on accepts from the same socket. */
+static hub_status_t share(hub__listener_t *listener, const char *address, int fd, unsigned first,
+                          hub_error_t *error)
+{
+    for (unsigned i = first; i != listener->count; ++i)
+        if ((listener->fds[i] = fcntl(fd, F_DUPFD_CLOEXEC, 0)) == -1)
+            return fail(error, address, strerror(errno));
+    return HUB_OK;
+}
+
 static hub_status_t listen_unix(hub__listener_t *listener, const char *address, hub_error_t *error)
 {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
@@ -183,11 +195,10 @@ static hub_status_t listen_unix(hub__listener_t *listener, const char *address, 
         close(fd);
         return fail(error, address, strerror(saved));
     }
-    for (unsigned i = 0; i != listener->count; ++i)
-        listener->fds[i] = i == 0 ? fd : fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    listener->address = hub__str_copy(hub_str(address));
     listener->unix_path = hub__str_copy(hub_str(path));
-    return HUB_OK;
+    listener->address = hub__str_copy(hub_str(address));
+    listener->fds[0] = fd;
+    return share(listener, address, fd, 1, error);
 }
 
 static hub_status_t listen_inherited(hub__listener_t *listener, const char *address,
@@ -205,11 +216,9 @@ static hub_status_t listen_inherited(hub__listener_t *listener, const char *addr
         return fail(error, address, strerror(errno));
     if (listening == 0)
         return fail(error, address, "the descriptor is no listening socket");
-    for (unsigned i = 0; i != listener->count; ++i)
-        listener->fds[i] = fcntl((int)number, F_DUPFD_CLOEXEC, 0);
     if ((listener->address = describe((int)number)) == NULL)
         listener->address = hub__str_copy(hub_str(address));
-    return HUB_OK;
+    return share(listener, address, (int)number, 0, error);
 }
 
 hub_status_t hub__listener_open(const char *address, unsigned workers,
@@ -251,28 +260,38 @@ void hub__listener_destroy(hub__listener_t *listener)
 
 /* ---- visitors ---- */
 
-static void visitor_unlink(hub__visitor_t *visitor)
+static void visitor_uncount(hub__visitor_t *visitor)
 {
     hub__reception_t *reception = visitor->reception;
 
+    if (visitor->leaving)
+        return;
     if ((*visitor->prev = visitor->next) != NULL)
         visitor->next->prev = visitor->prev;
     else
         reception->last = visitor->prev;
     --reception->count;
     HUB__STAT_SUB(&reception->worker->stats, pre_upgrade, 1);
-    hub__timer_disarm(reception->worker->wheel, &visitor->timer);
+}
+
+static void visitor_destroy(hub__visitor_t *visitor)
+{
+    visitor_uncount(visitor);
+    --visitor->reception->present;
+    hub__timer_disarm(visitor->reception->worker->wheel, &visitor->timer);
     free(visitor);
 }
 
 static void on_visitor_closed(void *data)
 {
-    visitor_unlink(data);
+    visitor_destroy(data);
 }
 
 /* h2o owns the socket: it sees the end and closes it. */
 static void show_out(hub__visitor_t *visitor)
 {
+    visitor_uncount(visitor);
+    visitor->leaving = true;
     (void)shutdown(h2o_socket_get_fd(visitor->socket), SHUT_RDWR);
 }
 
@@ -301,6 +320,7 @@ static void welcome(hub__reception_t *reception, h2o_socket_t *socket)
     *reception->last = visitor;
     reception->last = &visitor->next;
     ++reception->count;
+    ++reception->present;
     HUB__STAT(&worker->stats, pre_upgrade);
     visitor->timer.on_due = on_visitor_due;
     hub__timer_arm(worker->wheel, &visitor->timer,
@@ -310,19 +330,25 @@ static void welcome(hub__reception_t *reception, h2o_socket_t *socket)
     h2o_accept(&reception->accept, socket);
 }
 
-void hub__reception_busy(h2o_socket_t *socket, uint64_t until_ms)
+void hub__reception_busy(h2o_socket_t *socket)
 {
     hub__visitor_t *visitor = socket->on_close.data;
+    hub__reception_t *reception;
+    uint64_t wait_ms = ANSWER_MS;
 
-    if (socket->on_close.cb == on_visitor_closed)
-        hub__timer_arm(visitor->reception->worker->wheel, &visitor->timer, until_ms);
+    if (socket->on_close.cb != on_visitor_closed)
+        return;
+    reception = visitor->reception;
+    if (reception->request_ms + GRACE_MS > wait_ms)
+        wait_ms = reception->request_ms + GRACE_MS;
+    hub__timer_arm(reception->worker->wheel, &visitor->timer, reception->worker->now_ms + wait_ms);
 }
 
 void hub__reception_release(h2o_socket_t *socket)
 {
     if (socket->on_close.cb != on_visitor_closed)
         return;
-    visitor_unlink(socket->on_close.data);
+    visitor_destroy(socket->on_close.data);
     socket->on_close.cb = NULL;
     socket->on_close.data = NULL;
 }
@@ -404,8 +430,8 @@ void hub__reception_close(hub__reception_t *reception)
     for (unsigned i = 0; i != reception->socket_count; ++i)
         h2o_socket_close(reception->sockets[i]);
     reception->socket_count = 0;
-    for (hub__visitor_t *visitor = reception->first; visitor != NULL; visitor = visitor->next)
-        show_out(visitor);
+    while (reception->first != NULL)
+        show_out(reception->first);
 }
 
 void hub__reception_destroy(hub__reception_t *reception)

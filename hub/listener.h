@@ -31,6 +31,7 @@ typedef struct hub__reception {
     hub__timer_t rearm;            /* after a pause for want of descriptors */
     hub__visitor_t *first, **last; /* oldest first */
     unsigned count, limit;
+    unsigned present; /* and those who were shown out, until h2o has noticed */
     uint64_t request_ms;
 } hub__reception_t;
 
@@ -43,7 +44,7 @@ void hub__reception_add(hub__reception_t *reception, int fd);
 void hub__reception_close(hub__reception_t *reception);
 /* Nobody may be left. */
 void hub__reception_destroy(hub__reception_t *reception);
-/* A request of this socket is being handled: it has until then to take its answer. */
-void hub__reception_busy(h2o_socket_t *socket, uint64_t until_ms);
+/* A request of this socket is being handled: it has a while to take its answer. */
+void hub__reception_busy(h2o_socket_t *socket);
 /* It is no visitor any more. */
 void hub__reception_release(h2o_socket_t *socket);

@@ -425,7 +425,6 @@ hub_status_t hub_member_offload(hub_member_t *member, const char *name, hub_work
     if ((job = calloc(1, sizeof(*job) + name_size)) == NULL)
         return HUB_ENOMEM;
     job->member = member;
-    job->session = session;
     job->work = work;
     job->on_done = on_done;
     job->user = user;

@@ -147,26 +147,6 @@ static void range_pop(hub__outbox_t *outbox)
     }
 }
 
-void hub__outbox_consume(hub__outbox_t *outbox, size_t bytes,
-                         void (*on_sent)(const hub_message_t *note, void *user), void *user)
-{
-    assert(bytes <= outbox->bytes);
-    outbox->bytes -= bytes;
-    while (outbox->len != 0) {
-        hub__range_t *range = range_at(outbox, 0);
-        size_t size = range->end - range->start;
-
-        if (bytes < size) {
-            range->start += (uint32_t)bytes;
-            return;
-        }
-        bytes -= size;
-        if (on_sent != NULL && range->run->note != NULL)
-            on_sent(range->run->note, user);
-        range_pop(outbox);
-    }
-}
-
 /* Where the frame that holds the byte at `offset` begins. Runs always begin with a frame. */
 static uint32_t frame_start(const hub__run_t *run, uint32_t offset)
 {
@@ -179,6 +159,50 @@ static uint32_t frame_start(const hub__run_t *run, uint32_t offset)
         if (offset < next)
             return at;
         at = next;
+    }
+}
+
+/* Control frames are no messages, though they lie between them. */
+static bool is_message(const char *frame)
+{
+    return ((unsigned)*frame & HUB__OP_CLOSE) == 0;
+}
+
+/* Those that have not left whole. */
+static uint32_t messages_left(const hub__range_t *range)
+{
+    const char *base = range->run->base;
+    uint32_t at = frame_start(range->run, range->start), count = 0;
+
+    while (at != range->end) {
+        size_t payload, header = hub__frame_split(base + at, &payload);
+
+        count += is_message(base + at);
+        at += (uint32_t)(header + payload);
+    }
+    return count;
+}
+
+void hub__outbox_consume(hub__outbox_t *outbox, size_t bytes,
+                         void (*on_sent)(const hub_message_t *note, void *user), void *user)
+{
+    assert(bytes <= outbox->bytes);
+    outbox->bytes -= bytes;
+    while (outbox->len != 0) {
+        hub__range_t *range = range_at(outbox, 0);
+        size_t size = range->end - range->start;
+
+        if (bytes < size) {
+            range->start += (uint32_t)bytes;
+            outbox->messages -= range->messages;
+            range->messages = messages_left(range);
+            outbox->messages += range->messages;
+            return;
+        }
+        bytes -= size;
+        if (on_sent != NULL && range->run->note != NULL)
+            on_sent(range->run->note, user);
+        range_pop(outbox);
     }
 }
 
@@ -228,28 +252,15 @@ uint32_t hub__outbox_trim(hub__outbox_t *outbox,
     header = hub__frame_split(front->run->base + begin, &payload);
     kept = *front;
     kept.end = begin + (uint32_t)(header + payload);
-    kept.messages = 1;
+    kept.messages = is_message(front->run->base + begin);
     ++kept.run->refs;
-    hub__outbox_dispose(outbox, NULL, NULL);
+    range_pop(outbox);
+    hub__outbox_dispose(outbox, on_lost, user);
     outbox->one = kept;
     outbox->len = 1;
-    outbox->messages = 1;
+    outbox->messages = kept.messages;
     outbox->bytes = kept.end - kept.start;
-    return lost - 1;
-}
-
-hub_status_t hub__outbox_move(hub__outbox_t *to, hub__outbox_t *from)
-{
-    for (uint32_t i = 0; i != from->len; ++i) {
-        const hub__range_t *range = range_at(from, i);
-        hub_status_t err = hub__outbox_append(to, range->run, range->start, range->end,
-                                              range->messages, range->tag);
-
-        if (err != HUB_OK)
-            return err;
-    }
-    hub__outbox_dispose(from, NULL, NULL);
-    return HUB_OK;
+    return lost - kept.messages;
 }
 
 void hub__outbox_dispose(hub__outbox_t *outbox,

@@ -61,8 +61,6 @@ void hub__outbox_compact(hub__outbox_t *outbox);
  * one that was partly written stays, so that another frame can follow. */
 uint32_t hub__outbox_trim(hub__outbox_t *outbox,
                           void (*on_lost)(const hub_message_t *note, void *user), void *user);
-/* Moves everything from `from` to the end of `to`. */
-hub_status_t hub__outbox_move(hub__outbox_t *to, hub__outbox_t *from);
 /* Forgets everything. `on_lost` (may be NULL) is called with the note of each run that never left.
  */
 void hub__outbox_dispose(hub__outbox_t *outbox,

@@ -30,7 +30,8 @@ struct hub_http {
     h2o_req_t *req;
     hub_str_t path, query;
     bool responded;
-    char buffer[2048];
+    char buffer[2048]; /* decoded parameters, one behind the other: all are borrowed to the end */
+    size_t buffer_used;
 };
 
 /* ---- declaring ---- */
@@ -149,10 +150,12 @@ hub_str_t hub_http_path(const hub_http_t *http)
 
 hub_str_t hub_http_query(hub_http_t *http, const char *name)
 {
+    size_t room = http->query.len;
     hub_str_t value;
 
-    if (hub__query_param(http->query, hub_str(name), http->buffer, sizeof(http->buffer), &value) !=
-        HUB_OK)
+    if (room == 0 ||
+        hub__query_param(http->query, hub_str(name), h2o_mem_alloc_pool(&http->req->pool, room),
+                         room, &value) != HUB_OK)
         return (hub_str_t){0};
     return value;
 }

@@ -148,7 +148,7 @@ hub_status_t hub_server_mount(hub_server_t *server, hub_t *hub,
         hub__endpoint_destroy(endpoint);
         return fail(server, "server.mount", err, &error);
     }
-    hub->server = server;
+    hub__set_server(hub, server);
     return HUB_OK;
 }
 
@@ -241,7 +241,7 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
     h2o_socket_t *socket = req->conn->callbacks->get_socket(req->conn);
 
     hub__worker_enter(station->worker);
-    hub__reception_busy(socket, station->worker->now_ms + 30000);
+    hub__reception_busy(socket);
     hub__route_request(server, station->worker, req);
     hub__worker_leave(station->worker);
     return 0;
@@ -386,6 +386,37 @@ static hub_status_t start_hubs(hub_server_t *server, hub_error_t *error)
     return HUB_OK;
 }
 
+/* Signals are for the program's own threads: also SIGPIPE, which h2o's writes would raise. What a
+ * fault in the code itself raises stays open. */
+static void block_signals(sigset_t *ret_before)
+{
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
+    sigset_t signals;
+
+    sigfillset(&signals);
+    for (size_t i = 0; i != sizeof(faults) / sizeof(*faults); ++i)
+        sigdelset(&signals, faults[i]);
+    pthread_sigmask(SIG_BLOCK, &signals, ret_before);
+}
+
+static hub_status_t start_threads(hub_server_t *server, hub_error_t *error)
+{
+    hub_status_t err = HUB_OK;
+    sigset_t before;
+
+    block_signals(&before); /* the threads inherit it, and those of the pool from them */
+    for (unsigned i = 0; i != server->options.threads && err == HUB_OK; ++i) {
+        hub__station_t *station = &server->stations[i];
+        int failed = pthread_create(&station->thread, NULL, worker_main, station);
+
+        station->joinable = failed == 0;
+        if (failed != 0)
+            err = hub_error_set(error, HUB_ESYSTEM, 0, "thread %u: %s", i, strerror(failed));
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return err;
+}
+
 hub_status_t hub_server_start(hub_server_t *server)
 {
     unsigned threads = server->options.threads;
@@ -406,14 +437,8 @@ hub_status_t hub_server_start(hub_server_t *server)
     server->stations = hub__alloc_zeroed(threads * sizeof(*server->stations));
     for (unsigned i = 0; i != threads && err == HUB_OK; ++i)
         err = open_station(server, &server->stations[i], i, &error);
-    for (unsigned i = 0; i != threads && err == HUB_OK; ++i) {
-        hub__station_t *station = &server->stations[i];
-
-        if (pthread_create(&station->thread, NULL, worker_main, station) != 0)
-            err = hub_error_set(&error, HUB_ESYSTEM, 0, "thread %u: %s", i, strerror(errno));
-        else
-            station->joinable = true;
-    }
+    if (err == HUB_OK)
+        err = start_threads(server, &error);
     if (err != HUB_OK) {
         hub_server_stop(server);
         hub_server_wait(server);
@@ -459,10 +484,10 @@ static void begin_stop(hub__worker_t *worker)
     hub__station_t *station = station_of(worker);
 
     worker->stopping = true;
-    hub__reception_close(station->reception);
     hub__endpoint_forget_requests(worker);
+    hub__reception_close(station->reception);
     /* what was published before the stop goes out before the close frames */
-    hub__worker_run_mail(worker);
+    hub__worker_run_all_mail(worker);
     hub__worker_flush_emits(worker);
     hub__fanout_settle(worker);
     close_conns(worker);
@@ -482,8 +507,9 @@ void hub__worker_check_stopped(hub__worker_t *worker)
         begin_stop(worker);
     if (atomic_load_explicit(&server->cut, memory_order_relaxed))
         cut_conns(worker);
-    worker->stopped = worker->conn_count == 0 && station_of(worker)->reception->count == 0 &&
-                      worker->jobs_out == 0 && !hub__worker_has_more(worker);
+    worker->stopped = worker->conn_count == 0 && station_of(worker)->reception->present == 0 &&
+                      worker->jobs_out == 0 && worker->upgrades_out == 0 &&
+                      !hub__worker_has_more(worker);
 }
 
 static void *worker_main(void *arg)
@@ -500,6 +526,7 @@ static void *worker_main(void *arg)
         h2o_evloop_run(worker->loop, hub__worker_has_more(worker) ? 0 : wait_ms);
         hub__worker_end_turn(worker);
     }
+    hub__worker_settle_nowhere(worker);
     if (write(worker->server->done_fd, &one, sizeof(one)) == -1)
         hub_log(HUB_LOG_ERROR, "worker.done", "error=\"%s\"", strerror(errno));
     return NULL;
@@ -551,7 +578,7 @@ void hub_server_destroy(hub_server_t *server)
 
         server->endpoints = endpoint->next;
         if (endpoint->hub != NULL)
-            endpoint->hub->server = NULL;
+            hub__set_server(endpoint->hub, NULL);
         hub__endpoint_destroy(endpoint);
     }
     hub__routes_destroy(server->routes);

@@ -54,7 +54,7 @@ hub_status_t hub__session_reply(hub__session_t *session, hub_member_t *member, h
 {
     hub__outgoing_t out = {
         .kind = HUB__OUT_REPLY,
-        .topic = member != NULL ? hub__member_name(member) : (hub_str_t){0},
+        .topic = hub__member_name(member),
         .status = status,
         .ref = ref,
         .join_ref = join_ref,
@@ -90,14 +90,24 @@ hub_status_t hub__session_refuse(hub__session_t *session, hub_member_t *member, 
 void hub__session_refuse_frame(hub__session_t *session, const hub__envelope_t *envelope,
                                hub__code_t code, bool of_join)
 {
+    hub__buffer_t *answer = &session->host->answer;
     hub_str_t join_ref = envelope->join_ref;
+    hub__outgoing_t out;
     bool unmatched = code == HUB__CODE_TOPIC_NOT_FOUND || code == HUB__CODE_NOT_JOINED ||
                      code == HUB__CODE_BAD_TOPIC;
 
     if (unmatched && !session->dialect->refusal_echoes_join_ref)
         join_ref = (hub_str_t){0};
-    (void)hub__session_refuse(session, NULL, envelope->topic, envelope->ref, join_ref, code, NULL,
-                              of_join);
+    answer->len = 0;
+    session->dialect->error_response(answer, code, NULL, of_join);
+    out = (hub__outgoing_t){.kind = HUB__OUT_REPLY,
+                            .topic = envelope->topic,
+                            .topic_token = envelope->topic_token,
+                            .status = STATUS_ERROR,
+                            .ref = envelope->ref,
+                            .join_ref = join_ref,
+                            .payload = hub_json(hub__buffer_str(answer))};
+    (void)session->host->io->send(session, NULL, &out);
 }
 
 void hub__session_send_end(hub__session_t *session, hub__out_kind_t kind, hub_str_t topic,
@@ -229,7 +239,6 @@ void hub__member_end(hub_member_t *member, hub_exit_t why)
         if (member->channel->options.on_exit != NULL)
             member->channel->options.on_exit(member, why);
         (void)session->host->io->hook(session, &event);
-        hub__member_cancel_all(member);
     } else {
         HUB__STAT(session->host->stats, joins_refused_total);
     }
@@ -515,13 +524,25 @@ static void bad_envelope(hub__session_t *session, const hub__envelope_t *envelop
         host->io->close(session, HUB_DISCONNECT_LIMIT, 1008, HUB_STR("too many bad envelopes"));
         return;
     }
+    if (session->dialect->bad_frame_ends_conn && counts &&
+        (envelope->topic.len == 0 || envelope->ref.len == 0)) {
+        if (status == HUB_ESYNTAX)
+            host->io->close(session, HUB_DISCONNECT_PROTOCOL, 1007, HUB_STR("not JSON"));
+        else
+            host->io->close(session, HUB_DISCONNECT_LIMIT, 1008, HUB_STR("no envelope"));
+        return;
+    }
+    if (session->dialect->bad_frame_ends_conn) {
+        hub__session_refuse_frame(session, envelope, code, false);
+        return;
+    }
     buffer->len = 0;
     HUB__APPEND_LITERAL(buffer, "{\"error\":");
     hub__buffer_json_string(buffer, hub_str(error->text));
     HUB__APPEND_LITERAL(buffer, "}");
     detail = hub_json(hub__buffer_str(buffer));
-    (void)hub__session_refuse(session, NULL, topic, envelope->ref, envelope->join_ref, code,
-                              session->dialect->reserved_events_refused ? &detail : NULL, false);
+    (void)hub__session_refuse(session, NULL, topic, envelope->ref, envelope->join_ref, code, &detail,
+                              false);
 }
 
 void hub__session_receive(hub__session_t *session, hub_str_t bytes, bool binary,

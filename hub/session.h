@@ -73,6 +73,7 @@ struct hub__session {
     uint32_t pending_bytes;      /* of frames that wait */
     uint32_t bad_envelopes : 30; /* its limit may be 1,000,000 */
     bool ended : 1;
+    bool closing : 1; /* its connection is about to end: nothing more is dispatched */
     bool scheduled : 1;
 };
 
@@ -107,13 +108,11 @@ struct hub__job {
     hub__job_t *next; /* in the member's list, or the pool's queue */
     hub__job_t *queue_next;
     hub_member_t *member; /* NULL: cancelled. Loop thread */
-    hub__session_t *session;
     hub_executor_t *executor;
     _Atomic bool cancelled;
     hub_work_cb work;
     hub_on_done_cb on_done;
     void *user;
-    void *owner; /* of the pool */
     char name[];
 };
 
@@ -152,7 +151,6 @@ struct hub_member {
     uint8_t state;
     bool suspended : 1;
     bool stopping : 1;
-    bool filtering : 1; /* its on_update runs */
     bool subscribed : 1;
     char tail[]; /* hub__span_t spans[param_count], name, join_ref */
 };

@@ -55,30 +55,50 @@ static ssize_t write_some(hub_conn_t *conn)
     return wrote;
 }
 
-static void flush(hub_conn_t *conn)
+/* Writes until everything has left or the socket takes no more. False: the connection is lost. */
+static bool write_all(hub_conn_t *conn)
 {
     hub_stats_t *stats = &hub__conn_worker(conn)->stats;
 
-    if (conn->blocked || conn->state == HUB__CONN_LINGERING)
-        return;
     while (conn->outbox.len != 0) {
         ssize_t wrote = write_some(conn);
 
         HUB__STAT(stats, writes_total);
         if (wrote == -1 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
             wait_writable(conn);
-            return;
+            return true;
         }
-        if (wrote == -1) {
-            hub__conn_lost(conn, HUB_DISCONNECT_LOST);
-            return;
-        }
+        if (wrote == -1)
+            return false;
         HUB__STAT_ADD(stats, bytes_out_total, wrote);
         HUB__STAT_SUB(stats, outbox_bytes, wrote);
         hub__outbox_consume(&conn->outbox, (size_t)wrote, hub__conn_on_sent, conn);
     }
-    if (conn->state == HUB__CONN_CLOSING)
+    return true;
+}
+
+static void flush(hub_conn_t *conn)
+{
+    if (conn->blocked) {
+        hub__outbox_compact(&conn->outbox);
+        return;
+    }
+    if (conn->state == HUB__CONN_LINGERING)
+        return;
+    if (!write_all(conn))
+        hub__conn_lost(conn, HUB_DISCONNECT_LOST);
+    else if (conn->state == HUB__CONN_CLOSING && conn->outbox.len == 0)
         shut_write_side(conn);
+}
+
+/* In the middle of a turn, where nothing may end: a connection that turns out to be lost is only
+ * marked. */
+static void relieve(hub_conn_t *conn)
+{
+    if (conn->blocked || write_all(conn))
+        return;
+    conn->lost = true;
+    hub__conn_want_close(conn, HUB_DISCONNECT_LOST, 0, (hub_str_t){0});
 }
 
 /* ---- reading ---- */
@@ -93,7 +113,6 @@ static void on_frame(hub_conn_t *conn, const hub__frame_event_t *event)
         hub__conn_control(conn, HUB__OP_PONG, event->payload);
         break;
     case HUB__FRAME_CLOSE:
-        conn->client_closed = true;
         hub__conn_want_close(conn, HUB_DISCONNECT_CLIENT, event->code, (hub_str_t){0});
         break;
     case HUB__FRAME_ERROR:
@@ -134,7 +153,7 @@ static void feed(hub_conn_t *conn, char *bytes, size_t len)
     do {
         hub__frame_read(&conn->reader, limits, &bytes, &len, &event);
         /* the age is that of one message, not of a stream of them */
-        if (event.kind == HUB__FRAME_MESSAGE)
+        if (event.kind != HUB__FRAME_NEED_MORE && !hub__frame_reader_unfinished(&conn->reader))
             conn->unfinished = false;
         on_frame(conn, &event);
     } while (event.kind != HUB__FRAME_NEED_MORE && hub__conn_is_open(conn));
@@ -197,6 +216,7 @@ static void dispose(hub_conn_t *conn)
 const hub__transport_t hub__websocket = {
     .name = "websocket",
     .flush = flush,
+    .relieve = relieve,
     .pause = pause_reading,
     .close = say_goodbye,
     .ping = ping,

@@ -12,8 +12,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TURN_ROUNDS 64 /* filters and proceeding sessions may bring about more of the same */
-#define FLUSH_CHECK 16 /* connections written between two looks at the clock */
+#define TURN_ROUNDS 64  /* filters and proceeding sessions may bring about more of the same */
+#define FLUSH_CHECK 16  /* connections written between two looks at the clock */
+#define MAIL_BATCH 4096 /* tasks in one turn */
 #define SLOT_NONE UINT32_MAX
 #define SLOT_BITS 22
 
@@ -23,6 +24,11 @@ static _Thread_local char self;
 void hub__worker_settle_here(hub__worker_t *worker)
 {
     atomic_store_explicit(&worker->home, &self, memory_order_relaxed);
+}
+
+void hub__worker_settle_nowhere(hub__worker_t *worker)
+{
+    atomic_store_explicit(&worker->home, NULL, memory_order_relaxed);
 }
 
 bool hub__worker_is_here(const hub__worker_t *worker)
@@ -85,6 +91,16 @@ static bool is_current(const hub_executor_t *executor)
     return hub__worker_is_here((const hub__worker_t *)executor);
 }
 
+static void retain_executor(hub_executor_t *executor)
+{
+    (void)hub__worker_retain((hub__worker_t *)executor);
+}
+
+static void release_executor(hub_executor_t *executor)
+{
+    hub__worker_release((hub__worker_t *)executor);
+}
+
 static void flush_later(hub_executor_t *executor)
 {
     hub__worker_t *worker = (hub__worker_t *)executor;
@@ -93,23 +109,44 @@ static void flush_later(hub_executor_t *executor)
     hub__worker_touch(worker);
 }
 
-void hub__worker_run_mail(hub__worker_t *worker)
+/* A batch at a time, so that a flood from other threads does not keep connections from being
+ * written. What is left stays first in line. */
+static void run_mail(hub__worker_t *worker)
 {
-    hub_task_t *task;
+    hub_task_t *task = worker->mail_batch;
+    size_t run = 0;
 
-    pthread_mutex_lock(&worker->lock);
-    task = worker->mail_first;
-    worker->mail_first = NULL;
-    worker->mail_last = &worker->mail_first;
-    worker->mail_count = 0;
-    worker->mail_signalled = false;
-    pthread_mutex_unlock(&worker->lock);
-    while (task != NULL) {
+    if (task == NULL) {
+        pthread_mutex_lock(&worker->lock);
+        task = worker->mail_first;
+        worker->mail_first = NULL;
+        worker->mail_last = &worker->mail_first;
+        worker->mail_count = 0;
+        worker->mail_signalled = false;
+        pthread_mutex_unlock(&worker->lock);
+    }
+    for (; task != NULL && run != MAIL_BATCH; ++run) {
         hub_task_t *next = task->_next;
 
         task->run(task);
         task = next;
     }
+    if ((worker->mail_batch = task) == NULL)
+        return;
+    pthread_mutex_lock(&worker->lock);
+    signal_wake(worker);
+    pthread_mutex_unlock(&worker->lock);
+}
+
+void hub__worker_run_all_mail(hub__worker_t *worker)
+{
+    bool more = worker->mail_batch != NULL; /* older than what the mailbox holds */
+
+    do
+        run_mail(worker);
+    while (worker->mail_batch != NULL);
+    if (more)
+        hub__worker_run_all_mail(worker);
 }
 
 static void drain_fd(int fd)
@@ -130,7 +167,7 @@ static void on_wake(h2o_socket_t *socket, const char *err)
     hub__worker_enter(worker);
     drain_fd(worker->wake_fd);
     HUB__STAT(&worker->stats, wakeups_total);
-    hub__worker_run_mail(worker);
+    run_mail(worker);
     hub__worker_leave(worker);
 }
 
@@ -180,8 +217,11 @@ hub__worker_t *hub__worker_create(unsigned index, h2o_loop_t *loop, size_t mail_
 {
     hub__worker_t *worker = hub__alloc_zeroed(sizeof(*worker));
 
-    worker->executor =
-        (hub_executor_t){.post = post, .is_current = is_current, .flush_later = flush_later};
+    worker->executor = (hub_executor_t){.post = post,
+                                        .is_current = is_current,
+                                        .flush_later = flush_later,
+                                        .retain = retain_executor,
+                                        .release = release_executor};
     worker->index = index;
     worker->loop = loop;
     worker->mail_limit = mail_limit;
@@ -209,11 +249,21 @@ hub__worker_t *hub__worker_create(unsigned index, h2o_loop_t *loop, size_t mail_
     worker->wheel = hub__wheel_create(worker->now_ms);
     worker->match_scratch = hub__match_scratch_create();
     worker->read_buffer = hub__alloc(HUB__READ_BUFFER);
-    worker->next_request = 1;
+    randombytes_buf(&worker->next_request, sizeof(worker->next_request));
     hub__worker_settle_here(worker);
     worker->wake_socket = watch(worker, worker->wake_fd, on_wake);
     worker->timer_socket = watch(worker, worker->timer_fd, on_timer);
     return worker;
+}
+
+static void discard_mail(hub_task_t *task)
+{
+    while (task != NULL) {
+        hub_task_t *next = task->_next;
+
+        task->discard(task);
+        task = next;
+    }
 }
 
 static void close_mailbox(hub__worker_t *worker)
@@ -226,14 +276,10 @@ static void close_mailbox(hub__worker_t *worker)
     worker->mail_first = NULL;
     worker->mail_last = &worker->mail_first;
     pthread_mutex_unlock(&worker->lock);
-    while (task != NULL) {
-        hub_task_t *next = task->_next;
-
-        task->discard(task);
-        task = next;
-    }
+    discard_mail(worker->mail_batch);
+    worker->mail_batch = NULL;
+    discard_mail(task);
 }
-
 void hub__worker_close(hub__worker_t *worker)
 {
     assert(worker->conn_count == 0);
@@ -250,7 +296,7 @@ void hub__worker_close(hub__worker_t *worker)
     worker->slots = NULL;
     free(worker->read_buffer);
     worker->read_buffer = NULL;
-    atomic_store_explicit(&worker->home, NULL, memory_order_relaxed);
+    hub__worker_settle_nowhere(worker);
 }
 
 hub__worker_t *hub__worker_retain(hub__worker_t *worker)
@@ -331,7 +377,7 @@ hub_status_t hub__worker_slot_take(hub__worker_t *worker, hub_conn_t *conn, uint
     }
     worker->slot_free = worker->slots[slot].next_free;
     worker->slots[slot].conn = conn;
-    ++worker->slots[slot].generation;
+    worker->slots[slot].generation = ++worker->generation;
     ++worker->conn_count;
     *ret_local = local_of(worker, slot);
     return HUB_OK;

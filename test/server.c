@@ -271,6 +271,15 @@ void server_expect_note(const char *text)
         fail_msg("expected note \"%s\", got %s", text, note == NULL ? "none in time" : note);
 }
 
+void server_copy_note(char *buffer, size_t size)
+{
+    const char *note = next_note();
+
+    if (note == NULL)
+        fail_msg("expected a note, none came in time");
+    snprintf(buffer, size, "%s", note);
+}
+
 void server_skip_to_note(const char *text)
 {
     const char *note = next_note();

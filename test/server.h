@@ -57,6 +57,8 @@ void server_expect_notes(const char *const *texts, size_t count);
                         sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
 /* Nothing is left that was not expected. */
 void server_expect_no_note(void);
+/* The next note, whatever it is. */
+void server_copy_note(char *buffer, size_t size);
 /* One more note of this text will come; skips others. */
 void server_skip_to_note(const char *text);
 

@@ -71,6 +71,17 @@ static hub_status_t on_authorize_briefly(hub_request_t *request, void *user)
     return HUB_OK;
 }
 
+static hub_status_t follow_frames(const hub_hook_event_t *event, void *user)
+{
+    (void)event;
+    (void)user;
+    return HUB_OK;
+}
+
+/* Where hooks follow each frame, nothing is written before the end of a turn: then a burst meets
+ * the bound of the outbox at an exact place. */
+static bool frames_are_followed;
+
 static server_t *limited_server(const hub_server_options_t *options, const hub_limits_t *limits)
 {
     server_t *server = server_create_with(options, NULL);
@@ -79,6 +90,8 @@ static server_t *limited_server(const hub_server_options_t *options, const hub_l
     server_channel(server, &(hub_channel_options_t){
                                .pattern = "t{id}", .events = events, .on_receive = on_event});
     server_hook(server, HUB_HOOK_DISCONNECT, note_disconnect);
+    if (frames_are_followed)
+        server_hook(server, HUB_HOOK_MESSAGE_SENT, follow_frames);
     server_mount(server, &(hub_endpoint_options_t){.limits = *limits});
     server_mount(server, &brief);
     server_start(server);
@@ -100,6 +113,16 @@ static client_t *limited_member(const hub_limits_t *limits)
     client_t *client = limited_client(limits);
 
     client_join(client, "t1", "'j'");
+    return client;
+}
+
+static client_t *exact_member(const hub_limits_t *limits)
+{
+    client_t *client;
+
+    frames_are_followed = true;
+    client = limited_member(limits);
+    frames_are_followed = false;
     return client;
 }
 
@@ -356,7 +379,7 @@ static void expect_pushes(client_t *client, size_t count)
 
 static void one_message_too_many_in_the_outbox_is_closed_4008(void **state)
 {
-    client_t *c = limited_member(&(hub_limits_t){.outbox_messages = 10});
+    client_t *c = exact_member(&(hub_limits_t){.outbox_messages = 10});
 
     (void)state;
     client_say(c, "t1", "burst", "[9,1]", NULL);
@@ -383,7 +406,7 @@ static void say_burst(client_t *client, size_t count, size_t size)
 
 static void one_byte_too_many_in_the_outbox_is_closed_4008(void **state)
 {
-    client_t *c = limited_member(&(hub_limits_t){.outbox_bytes = 3000});
+    client_t *c = exact_member(&(hub_limits_t){.outbox_bytes = 3000});
 
     (void)state;
     say_burst(c, 3, 999 - PUSH_BYTES);
@@ -393,6 +416,31 @@ static void one_byte_too_many_in_the_outbox_is_closed_4008(void **state)
     say_burst(c, 3, 1001 - PUSH_BYTES);
     server_expect_note("push refused at 3");
     (void)client_drain_to_close(c, 4008);
+    server_expect_note("closed slow");
+}
+
+static void a_burst_of_one_turn_does_not_close_who_reads(void **state)
+{
+    client_t *c = limited_member(&(hub_limits_t){.outbox_messages = 10});
+
+    (void)state;
+    say_burst(c, 1000, 1);
+    expect_pushes(c, 1000);
+    client_expect_quiet(c);
+}
+
+static void pings_of_one_who_does_not_read_are_bounded(void **state)
+{
+    server_t *s = limited(&(hub_limits_t){.outbox_bytes = 2000});
+    client_t *c = server_client(s, "/socket");
+    char pings[1000 * 131];
+    size_t size = 0;
+
+    (void)state;
+    while (size + 131 <= sizeof(pings))
+        size += client_frame_write(pings + size, 0x89, hub_str(times('p', 125)));
+    while (SERVER_STAT(s, closed_slow_total) == 0)
+        client_send(c, hub_str_n(pings, size));
     server_expect_note("closed slow");
 }
 
@@ -631,6 +679,8 @@ int main(void)
         SERVER_CASE(one_topic_too_many_is_refused),
         SERVER_CASE(one_message_too_many_in_the_outbox_is_closed_4008),
         SERVER_CASE(one_byte_too_many_in_the_outbox_is_closed_4008),
+        SERVER_CASE(a_burst_of_one_turn_does_not_close_who_reads),
+        SERVER_CASE(pings_of_one_who_does_not_read_are_bounded),
         SERVER_CASE(an_empty_outbox_takes_any_message),
         SERVER_CASE(a_client_that_stops_reading_is_closed_and_the_others_are_served),
         SERVER_CASE(what_finds_a_full_outbox_is_told_to_the_hook),
