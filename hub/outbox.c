@@ -9,6 +9,8 @@
 #include "hub/frame.h"
 
 #define FIRST_CAPACITY 8u
+#define SMALL_RUN 512u          /* not worth another copy */
+#define JOINED_RUN (64u * 1024) /* small pieces gather in runs of about this size */
 
 hub__run_t *hub__run_create(size_t capacity)
 {
@@ -223,14 +225,51 @@ static void range_detach(hub__range_t *range)
     range->end = size;
 }
 
+/* Whether a range keeps much more memory than it needs. What is ours alone and small may stay. */
+static bool is_wasteful(const hub__range_t *range)
+{
+    const hub__run_t *run = range->run;
+
+    if (run->note != NULL || (run->refs == 1 && run->capacity <= SMALL_RUN))
+        return false;
+    return range->end - range->start < run->capacity / 2;
+}
+
+/* Copies a range behind one that ends a run of its own. False: it can't be done. */
+static bool range_join(hub__range_t *tail, const hub__range_t *range)
+{
+    uint32_t size = range->end - range->start;
+    hub__run_t *run = tail->run;
+    char *at;
+
+    if (run->refs != 1 || run->note != NULL || tail->end != run->len || run->len > JOINED_RUN ||
+        (at = hub__run_reserve(run, size)) == NULL)
+        return false;
+    memcpy(at, range->run->base + range->start, size);
+    run->len += size;
+    run->messages += range->messages;
+    tail->end = run->len;
+    tail->messages += range->messages;
+    return true;
+}
+
 void hub__outbox_compact(hub__outbox_t *outbox)
 {
-    for (uint32_t i = 0; i != outbox->len; ++i) {
-        hub__range_t *range = range_at(outbox, i);
+    uint32_t kept = 0;
 
-        if (range->end - range->start < range->run->capacity / 2 && range->run->note == NULL)
-            range_detach(range);
+    for (uint32_t i = 0; i != outbox->len; ++i) {
+        hub__range_t range = *range_at(outbox, i);
+
+        if (is_wasteful(&range)) {
+            if (kept != 0 && range_join(range_at(outbox, kept - 1), &range)) {
+                hub__run_release(range.run);
+                continue;
+            }
+            range_detach(&range);
+        }
+        *range_at(outbox, kept++) = range;
     }
+    outbox->len = kept;
 }
 
 uint32_t hub__outbox_trim(hub__outbox_t *outbox,
