@@ -72,6 +72,8 @@ static hub_status_t on_join(hub_member_t *me, const hub_message_t *msg)
         return program->join_status;
     if (is(id, "accept"))
         return hub_member_accept(me, HUB_JSON("[1,2]"));
+    if (is(id, "acceptcrash"))
+        return hub_member_accept(me, HUB_JSON("[1,2]")) == HUB_OK ? HUB_EINTERNAL : HUB_OK;
     if (is(id, "bytes"))
         return hub_member_accept(me, hub_binary("\x01\xff", 2));
     if (is(id, "badbytes"))
@@ -155,6 +157,12 @@ static hub_status_t answer_badly(hub_member_t *me, const hub_message_t *msg)
     return hub_member_reply(me, msg, HUB_JSON("{"));
 }
 
+static hub_status_t try_bytes(hub_member_t *me, const hub_message_t *msg)
+{
+    (void)hub_member_reply(me, msg, hub_binary("\x01", 1));
+    return HUB_OK;
+}
+
 static hub_status_t push(hub_member_t *me, const hub_message_t *msg)
 {
     return hub_member_push(me, HUB_STR("pushed"), msg->payload);
@@ -228,6 +236,7 @@ static const hub_event_handler_t events[] = {
     {"fail", refuse},
     {"answer_and_fail", answer_and_fail},
     {"answer_badly", answer_badly},
+    {"try_bytes", try_bytes},
     {"push", push},
     {"cast", cast},
     {"cast_others", cast_others},
