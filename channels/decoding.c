@@ -313,10 +313,23 @@ static bool read_name(hub__decoding_t *decoding, hub__field_t field, size_t max,
     return false;
 }
 
-void hub__decoding_topic(hub__decoding_t *decoding)
+static bool is_other_than_string(const hub_json_value_t *value)
 {
+    return value->kind != 0 && value->kind != HUB_JSON_STRING;
+}
+
+void hub__decoding_topic(hub__decoding_t *decoding, bool any_value)
+{
+    const hub_json_value_t *value = &decoding->fields[HUB__FIELD_TOPIC];
     hub_str_t *topic = &decoding->envelope->topic;
 
+    if (any_value && is_other_than_string(value)) {
+        if (!is_container(value) && value->raw.len <= decoding->limits->ref_bytes)
+            decoding->envelope->topic_token = value->raw;
+        hub__decoding_fail(decoding, HUB_ETOPIC, offset_of(decoding, value),
+                           "\"topic\" must be a string");
+        return;
+    }
     if (read_name(decoding, HUB__FIELD_TOPIC, decoding->limits->topic_bytes, HUB_ETOPIC, topic) &&
         hub__topic_forbidden(*topic) < topic->len)
         hub__decoding_fail(decoding, HUB_ETOPIC,
@@ -324,10 +337,18 @@ void hub__decoding_topic(hub__decoding_t *decoding)
                            "\"topic\" has a space or control character");
 }
 
-void hub__decoding_event(hub__decoding_t *decoding)
+void hub__decoding_event(hub__decoding_t *decoding, bool any_value)
 {
-    (void)read_name(decoding, HUB__FIELD_EVENT, decoding->limits->event_bytes, HUB_EEVENT,
-                    &decoding->envelope->event);
+    const hub_json_value_t *value = &decoding->fields[HUB__FIELD_EVENT];
+    hub_str_t *event = &decoding->envelope->event;
+    size_t max = decoding->limits->event_bytes;
+
+    if (any_value && is_other_than_string(value) && value->raw.len <= max)
+        *event = value->raw;
+    else if (any_value && value->kind == HUB_JSON_STRING && value->raw.len == 2)
+        *event = hub_str_n(value->raw.base + 1, 0);
+    else
+        (void)read_name(decoding, HUB__FIELD_EVENT, max, HUB_EEVENT, event);
 }
 
 /* Writes a string token into the scratch. False where it would be longer than the limit. */
@@ -469,7 +490,8 @@ void hub__decoding_event_bytes(hub__decoding_t *decoding, size_t offset, size_t 
     if (!check_text(decoding, HUB__FIELD_EVENT, event, HUB_EEVENT))
         return;
     decoding->envelope->event = event;
-    check_length(decoding, HUB__FIELD_EVENT, event, decoding->limits->event_bytes, HUB_EEVENT);
+    if (len > 0)
+        check_length(decoding, HUB__FIELD_EVENT, event, decoding->limits->event_bytes, HUB_EEVENT);
 }
 
 void hub__decoding_ref_bytes(hub__decoding_t *decoding, hub__field_t field, size_t offset,

@@ -45,9 +45,11 @@ void hub__decoding_read_object(hub__decoding_t *decoding);
 void hub__decoding_read_array(hub__decoding_t *decoding);
 
 /* Look at one collected field and put it into the envelope. `required`: its absence is wrong;
- * `any_value`: a ref may be any JSON value, else a string, an integer or null. */
-void hub__decoding_topic(hub__decoding_t *decoding);
-void hub__decoding_event(hub__decoding_t *decoding);
+ * `any_value`: a ref may be any JSON value, else a string, an integer or null; a topic that is no
+ * string is one that does not exist, and an event that is none, or empty, one that nobody handles,
+ * its name the JSON. */
+void hub__decoding_topic(hub__decoding_t *decoding, bool any_value);
+void hub__decoding_event(hub__decoding_t *decoding, bool any_value);
 void hub__decoding_refs(hub__decoding_t *decoding, bool required, bool any_value);
 void hub__decoding_payload(hub__decoding_t *decoding, bool required);
 

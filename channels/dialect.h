@@ -46,6 +46,8 @@ typedef struct hub__dialect {
                                       carries its join_ref; every other refusal does */
     bool reserved_events_refused;  /* a client's reply, error, close, gap, presence_state,
                                       presence_diff reach no handler */
+    bool bad_frame_ends_conn;      /* one that is no envelope and does not tell its topic and ref
+                                      ends the connection; else it is answered */
     bool broadcast_must_be_object; /* a broadcast or push of any other JSON value is an error to the
                                       caller */
 

@@ -14,7 +14,7 @@ size_t hub__encoding_bound(const hub__outgoing_t *out)
 {
     /* a close of 2.0.0 writes its join_ref twice */
     return FIXED_BYTES + HUB__ESCAPED_MAX * (out->topic.len + out->event.len + out->status.len) +
-           out->payload.bytes.len + out->ref.len + 2 * out->join_ref.len;
+           out->topic_token.len + out->payload.bytes.len + out->ref.len + 2 * out->join_ref.len;
 }
 
 static char *put_escaped(char *at, unsigned byte)

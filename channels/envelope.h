@@ -11,6 +11,8 @@
 
 typedef struct hub__envelope {
     hub_str_t topic;
+    hub_str_t
+        topic_token; /* of a frame that is refused: its topic where that is no text, as JSON */
     hub_str_t event;
     hub_str_t ref;
     hub_str_t join_ref;
@@ -43,9 +45,10 @@ typedef enum hub__out_kind {
 
 typedef struct hub__outgoing {
     hub__out_kind_t kind;
-    hub_str_t topic;  /* absent: null, for an answer to an envelope whose topic could not be read */
-    hub_str_t event;  /* of a push or broadcast */
-    hub_str_t status; /* of a reply */
+    hub_str_t topic; /* absent: null, for an answer to an envelope whose topic could not be read */
+    hub_str_t topic_token; /* JSON that stands in place of the topic; mostly absent */
+    hub_str_t event;       /* of a push or broadcast */
+    hub_str_t status;      /* of a reply */
     hub_str_t ref;
     hub_str_t join_ref;
     hub_payload_t payload;

@@ -14,8 +14,8 @@ static hub_status_t decode(hub_str_t frame, bool binary, const hub__envelope_lim
     (void)binary; /* the same JSON either way */
     hub__decoding_init(&decoding, frame, limits, scratch, ret_envelope, error);
     hub__decoding_read_object(&decoding);
-    hub__decoding_topic(&decoding);
-    hub__decoding_event(&decoding);
+    hub__decoding_topic(&decoding, false);
+    hub__decoding_event(&decoding, false);
     hub__decoding_refs(&decoding, false, false);
     hub__decoding_payload(&decoding, false);
     return decoding.status;

@@ -55,8 +55,8 @@ static hub_status_t decode1(hub_str_t frame, bool binary, const hub__envelope_li
     (void)binary; /* the same JSON either way */
     hub__decoding_init(&decoding, frame, limits, scratch, ret_envelope, error);
     hub__decoding_read_object(&decoding);
-    hub__decoding_topic(&decoding);
-    hub__decoding_event(&decoding);
+    hub__decoding_topic(&decoding, true);
+    hub__decoding_event(&decoding, true);
     hub__decoding_refs(&decoding, true, true);
     hub__decoding_payload(&decoding, true);
     return decoding.status;
@@ -84,11 +84,17 @@ static hub_str_t ref_of(const hub__outgoing_t *out)
     return (hub_str_t){0};
 }
 
+static char *put_topic(char *at, const hub__outgoing_t *out)
+{
+    return out->topic_token.len > 0 ? hub__put(at, out->topic_token)
+                                    : hub__put_string(at, out->topic);
+}
+
 static size_t encode1(const hub__outgoing_t *out, char *bytes, bool *ret_binary)
 {
     char *at = HUB__PUT_LITERAL(bytes, "{\"topic\":");
 
-    at = hub__put_string(at, out->topic);
+    at = put_topic(at, out);
     at = HUB__PUT_LITERAL(at, ",\"event\":");
     at = hub__put_string(at, hub__encoding_event(&hub__dialect_phoenix1, out));
     at = HUB__PUT_LITERAL(at, ",\"payload\":");
@@ -112,8 +118,8 @@ static hub_status_t decode2(hub_str_t frame, bool binary, const hub__envelope_li
         return decoding.status;
     }
     hub__decoding_read_array(&decoding);
-    hub__decoding_topic(&decoding);
-    hub__decoding_event(&decoding);
+    hub__decoding_topic(&decoding, true);
+    hub__decoding_event(&decoding, true);
     hub__decoding_refs(&decoding, true, true);
     hub__decoding_payload(&decoding, true);
     return decoding.status;
@@ -137,7 +143,7 @@ static size_t encode2(const hub__outgoing_t *out, char *bytes, bool *ret_binary)
     *at++ = ',';
     at = hub__put_ref(at, ref_of(out));
     *at++ = ',';
-    at = hub__put_string(at, out->topic);
+    at = put_topic(at, out);
     *at++ = ',';
     at = hub__put_string(at, hub__encoding_event(&hub__dialect_phoenix2, out));
     *at++ = ',';
@@ -159,9 +165,9 @@ static size_t encode2(const hub__outgoing_t *out, char *bytes, bool *ret_binary)
     .on_handler_error = HUB__FAILURE_ENDS_MEMBER, .on_unknown_event = HUB__FAILURE_ENDS_MEMBER,    \
     .leave_unjoined_is_ok = true, .check_join_ref = true, .close_after_leave = true,               \
     .join_ref_from_ref = false, .refusal_echoes_join_ref = false,                                  \
-    .reserved_events_refused = false, .encode_bound = hub__encoding_bound,                         \
-    .error_response = error_response, .join_response = join_response,                              \
-    .leave_response = leave_response
+    .reserved_events_refused = false, .bad_frame_ends_conn = true,                                 \
+    .encode_bound = hub__encoding_bound, .error_response = error_response,                         \
+    .join_response = join_response, .leave_response = leave_response
 
 const hub__dialect_t hub__dialect_phoenix1 = {
     .index = HUB__DIALECT_PHOENIX1,

@@ -27,6 +27,8 @@ struct hub_request {
     bool refused;
     hub__request_head_t head; /* spans into `bytes` */
     hub__handshake_t handshake;
+    int handshake_status; /* 0, or that of a refusal that is still to come, and why */
+    const char *handshake_why;
     const hub__dialect_t *dialect;
     hub_str_t protocol;
     hub_grant_t grant; /* strings are copies */
@@ -449,6 +451,11 @@ static void upgrade(hub_request_t *request)
     h2o_req_t *req = request->req;
     char accept[29];
 
+    if (request->handshake_status != 0) {
+        refuse_handshake(request->seat, req, request->handshake_status, request->handshake_why);
+        request_destroy(request);
+        return;
+    }
     if (request->seat->worker->server != NULL &&
         !hub__server_conn_opened(request->seat->worker->server)) {
         refuse_handshake(request->seat, req, 503, "too many connections");
@@ -480,7 +487,7 @@ static void refuse_authorization(hub_request_t *request, hub_status_t err)
     if (!request->refused)
         (void)hub_request_refuse(request, err == HUB_EREJECTED ? 403 : 500, 0, NULL,
                                  (hub_str_t){0});
-    if (request->seat->endpoint->options.refuse_by_close) {
+    if (request->seat->endpoint->options.refuse_by_close && request->handshake_status == 0) {
         HUB__STAT(&request->seat->worker->stats, upgrades_refused_total);
         drop_grant(request);
         upgrade(request);
@@ -755,7 +762,10 @@ static int settle(hub_request_t *request, const char **ret_why)
         *ret_why = "";
         return 403;
     }
-    return hub__handshake_check(&request->head, &request->handshake, ret_why);
+    request->handshake_status =
+        hub__handshake_check(&request->head, &request->handshake, &request->handshake_why);
+    *ret_why = request->handshake_why;
+    return endpoint->options.authorize_early ? 0 : request->handshake_status;
 }
 
 static int parse_head(hub_request_t *request, size_t size, const char **ret_why)

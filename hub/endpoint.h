@@ -63,8 +63,9 @@ HUB_API HUB_MUST_USE hub_status_t hub_authorize_refuse(hub_t *hub, hub_request_t
                                                        int http_status, unsigned close_code,
                                                        hub_str_t body);
 
-/* Runs once the handshake is proven valid, before the 101. HUB_OK: let in. hub_request_refuse();
- * HUB_EREJECTED: 403; HUB_PENDING after hub_request_defer(); anything else: 500. */
+/* Runs once the handshake is proven valid (but see authorize_early), before the 101. HUB_OK: let
+ * in. hub_request_refuse(); HUB_EREJECTED: 403; HUB_PENDING after hub_request_defer(); anything
+ * else: 500. */
 typedef hub_status_t (*hub_on_authorize_cb)(hub_request_t *request, void *user);
 /* HUB_OK lets the origin pass; anything else is 403. */
 typedef hub_status_t (*hub_on_origin_cb)(hub_str_t origin, hub_str_t host, void *user);
@@ -106,7 +107,9 @@ typedef struct hub_endpoint_options {
     bool keep_query; /* hub_conn_query() works for the life of the connection, at the cost of the
                         memory */
     hub_limits_t limits;
-    void *user; /* of on_authorize and on_origin */
+    void *user;           /* of on_authorize and on_origin */
+    bool authorize_early; /* a refusal goes before what is wrong with the upgrade, as with Phoenix:
+                             on_authorize is asked about requests that are no handshake, too */
 } hub_endpoint_options_t;
 
 #ifdef __cplusplus

@@ -55,6 +55,17 @@ void hub__member_refuse(hub_member_t *member, hub_str_t ref, hub_str_t join_ref,
     hub__member_destroy(member);
 }
 
+/* The member whose place a join took hears of its end behind the reply to that join, before
+ * anything of the new one. */
+static void close_replaced(hub__session_t *session, hub_str_t topic)
+{
+    const hub_str_t *join_ref = session->host->replaced;
+
+    session->host->replaced = NULL;
+    if (join_ref != NULL)
+        hub__session_send_end(session, HUB__OUT_CLOSE, topic, *join_ref);
+}
+
 /* The join stands: subscribes, answers, lets out what was held, then what waited. */
 static void join_accepted(hub_member_t *member, hub_str_t ref, hub_str_t join_ref,
                           const hub_payload_t *response)
@@ -90,6 +101,7 @@ static void join_accepted(hub_member_t *member, hub_str_t ref, hub_str_t join_re
         out.payload = hub_json(hub__buffer_str(&host->answer));
     }
     (void)host->io->send(session, NULL, &out);
+    close_replaced(session, out.topic);
     host->io->release(session, member);
     (void)host->io->hook(session, &event); /* behind the reply, for it may send */
 }
@@ -270,8 +282,9 @@ void hub__session_join(hub__session_t *session, hub_member_t *old, const hub__en
         memcpy(old_join_ref, join_ref.base, join_ref.len);
     join_ref = hub_str_n(join_ref.len == 0 ? NULL : old_join_ref, join_ref.len);
     hub__member_end(old, HUB_EXIT_REPLACED);
+    session->host->replaced = &join_ref;
     join_new(session, envelope);
-    hub__session_send_end(session, HUB__OUT_CLOSE, envelope->topic, join_ref);
+    close_replaced(session, envelope->topic); /* refused, or answered later */
 }
 
 /* ---- later ---- */

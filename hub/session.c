@@ -541,8 +541,8 @@ static void bad_envelope(hub__session_t *session, const hub__envelope_t *envelop
     hub__buffer_json_string(buffer, hub_str(error->text));
     HUB__APPEND_LITERAL(buffer, "}");
     detail = hub_json(hub__buffer_str(buffer));
-    (void)hub__session_refuse(session, NULL, topic, envelope->ref, envelope->join_ref, code, &detail,
-                              false);
+    (void)hub__session_refuse(session, NULL, topic, envelope->ref, envelope->join_ref, code,
+                              &detail, false);
 }
 
 void hub__session_receive(hub__session_t *session, hub_str_t bytes, bool binary,

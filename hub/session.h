@@ -63,7 +63,9 @@ typedef struct hub__session_host {
         *current;    /* the message being dispatched: relaying its payload needs no second check */
     bool replied;    /* to the current one */
     bool will_reply; /* a token was taken for it: no answer on the program's behalf */
-    hub_member_t **joining; /* where the world looks up whose on_join runs; NULL: nobody does */
+    const hub_str_t *replaced; /* join_ref of the member whose place the join at hand takes, until
+                                  its end was told; NULL: none */
+    hub_member_t **joining;    /* where the world looks up whose on_join runs; NULL: nobody does */
 } hub__session_host_t;
 
 struct hub__session {

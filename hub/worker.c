@@ -114,9 +114,10 @@ static void flush_later(hub_executor_t *executor)
 static void run_mail(hub__worker_t *worker)
 {
     hub_task_t *task = worker->mail_batch;
+    bool was_left = task != NULL;
     size_t run = 0;
 
-    if (task == NULL) {
+    if (!was_left) {
         pthread_mutex_lock(&worker->lock);
         task = worker->mail_first;
         worker->mail_first = NULL;
@@ -131,10 +132,13 @@ static void run_mail(hub__worker_t *worker)
         task->run(task);
         task = next;
     }
-    if ((worker->mail_batch = task) == NULL)
+    worker->mail_batch = task;
+    if (task == NULL && !was_left)
         return;
+    /* this wake-up may have stood for what was posted behind the batch as well */
     pthread_mutex_lock(&worker->lock);
-    signal_wake(worker);
+    if (task != NULL || worker->mail_first != NULL)
+        signal_wake(worker);
     pthread_mutex_unlock(&worker->lock);
 }
 

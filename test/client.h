@@ -110,6 +110,8 @@ typedef struct client_response {
     hub_str_t body;
 } client_response_t;
 
+/* The next answer, whatever its status. */
+client_response_t client_next_response(client_t *client);
 /* The next answer has this status. */
 client_response_t client_expect_response(client_t *client, int status);
 /* That of the 101; what follows are frames. */

@@ -140,6 +140,13 @@ static const struct encode_case text_cases[] = {
     {V2,
      {.kind = HUB__OUT_REPLY, .topic = S("phoenix"), .status = S("ok"), .ref = S("{\"a\": 1}")},
      S("[null,{\"a\": 1},\"phoenix\",\"phx_reply\",{\"status\":\"ok\",\"response\":{}}]")},
+    {V1,
+     {.kind = HUB__OUT_REPLY, .topic_token = S("5"), .status = S("error"), .ref = S("\"2\"")},
+     S("{\"topic\":5,\"event\":\"phx_reply\",\"payload\":{\"status\":\"error\",\"response\":{}},"
+       "\"ref\":\"2\"}")},
+    {V2,
+     {.kind = HUB__OUT_REPLY, .topic_token = S("5"), .status = S("error"), .ref = S("\"2\"")},
+     S("[null,\"2\",5,\"phx_reply\",{\"status\":\"error\",\"response\":{}}]")},
     {V2, {PUSH, .payload = JSON("{\"a\":1}")}, S("[\"1\",null,\"room:1\",\"pushed\",{\"a\":1}]")},
     {V2, {BROADCAST, .payload = JSON("{}")}, S("[null,null,\"room:1\",\"new_msg\",{}]")},
     {V2, {CLOSE}, S("[\"1\",\"1\",\"room:1\",\"phx_close\",{}]")},

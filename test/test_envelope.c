@@ -136,6 +136,13 @@ static const struct good good_frames[] = {
      "\"JR\"", S("{}")},
     {V2, false, S("[\"1\",\"2\",\"room:1\",\"echo\",{\"n\":12345678901234567000}]"), "room:1",
      "echo", "\"2\"", "\"1\"", S("{\"n\":12345678901234567000}")},
+    /* an event that is no name is still one that nobody handles */
+    {V1, false, S("{\"topic\":\"a\",\"event\":5,\"payload\":{},\"ref\":\"2\"}"), "a", "5", "\"2\"",
+     NULL, S("{}")},
+    {V2, false, S("[\"1\",\"2\",\"a\",null,{}]"), "a", "null", "\"2\"", "\"1\"", S("{}")},
+    {V2, false, S("[\"1\",\"2\",\"a\",{\"b\":[]},{}]"), "a", "{\"b\":[]}", "\"2\"", "\"1\"",
+     S("{}")},
+    {V2, false, S("[\"1\",\"2\",\"a\",\"\",{}]"), "a", "", "\"2\"", "\"1\"", S("{}")},
     /* 2.0.0 in binary */
     {V2, true, S("\0\2\2\6\7JRRFroom:1binecho\1\2\3\xff"), "room:1", "binecho", "\"RF\"", "\"JR\"",
      S("\1\2\3\xff")},
@@ -144,6 +151,7 @@ static const struct good good_frames[] = {
     {V2, true, S("\0\2\0\6\7JRroom:1binecho\10"), "room:1", "binecho", "\"\"", "\"JR\"", S("\10")},
     {V2, true, S("\0\2\2\6\10JRRFroom:1phx_join{}"), "room:1", "phx_join", "\"RF\"", "\"JR\"",
      S("{}")},
+    {V2, true, S("\0\1\1\1\0JRt"), "t", "", "\"R\"", "\"J\"", S("")},
     {V2, true,
      S("\0\3\2\1\1\"\\\n\xc3\xa4"
        "ab"),
@@ -301,11 +309,11 @@ static const struct bad bad_frames[] = {
      "\"topic\" must be a string (at byte 9)", NULL, "\"1\""},
     {NATIVE, false, S("{\"topic\":\"room\",\"event\":5,\"ref\":\"1\"}"), HUB_EPROTOCOL,
      "\"event\" must be a string (at byte 24)", "room", "\"1\""},
-    {V1, false, S("{\"topic\":null,\"event\":\"b\",\"payload\":1,\"ref\":\"1\"}"), HUB_EPROTOCOL,
+    {V1, false, S("{\"topic\":null,\"event\":\"b\",\"payload\":1,\"ref\":\"1\"}"), HUB_ETOPIC,
      "\"topic\" must be a string (at byte 9)", NULL, "\"1\""},
-    {V2, false, S("[\"1\",\"2\",5,\"phx_join\",{}]"), HUB_EPROTOCOL,
+    {V2, false, S("[\"1\",\"2\",5,\"phx_join\",{}]"), HUB_ETOPIC,
      "\"topic\" must be a string (at byte 9)", NULL, "\"2\""},
-    {V2, false, S("[\"1\",\"2\",\"a\",null,{}]"), HUB_EPROTOCOL,
+    {V2, false, S("[\"1\",\"2\",\"a\",[\"" X65 "\"],{}]"), HUB_EPROTOCOL,
      "\"event\" must be a string (at byte 13)", "a", "\"2\""},
     {NATIVE, false, S("{\"topic\":\"a\",\"event\":\"b\",\"ref\":1.0}"), HUB_EPAYLOAD,
      "\"ref\" must be a string, an integer or null (at byte 31)", "a", NULL},
@@ -376,7 +384,6 @@ static const struct bad bad_frames[] = {
     {V2, true, S("\0\1\1\0\1JRe"), HUB_ETOPIC, "\"topic\" is empty (at byte 7)", "", "\"R\""},
     {V2, true, S("\0\1\1\1\1JRt\xf0"), HUB_EEVENT, "\"event\" is not valid UTF-8 (at byte 8)", "t",
      "\"R\""},
-    {V2, true, S("\0\1\1\1\0JRt"), HUB_EEVENT, "\"event\" is empty (at byte 8)", "t", "\"R\""},
     {V2, true, S("\0\1\1\1\x41JRt" X65), HUB_EEVENT,
      "\"event\" is longer than 64 bytes (at byte 8)", "t", "\"R\""},
     {V2, true, S("\0\1\x21\1\1J" X33 "te"), HUB_ELIMIT,
@@ -407,6 +414,29 @@ static void what_is_wrong_is_named_with_its_place_and_the_rest_is_kept(void **st
     (void)state;
     for (size_t i = 0; i < COUNT(bad_frames); i++)
         check_bad(&bad_frames[i]);
+}
+
+/* So that it can be refused by its own name. */
+static void a_short_topic_that_is_no_text_is_kept_as_it_came(void **state)
+{
+    static const struct {
+        hub_str_t topic;
+        const char *token;
+    } rows[] = {{S("5"), "5"},       {S("-1.50"), "-1.50"}, {S("true"), "true"},
+                {S("null"), "null"}, {S("{}"), NULL},       {S(X33), NULL}};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct decoded decoded;
+        char frame[128];
+        int len = snprintf(frame, sizeof(frame), "[null,\"1\",%.*s,\"e\",{}]",
+                           HUB_STR_ARG(rows[i].topic));
+
+        decode(&decoded, V2, false, hub_str_n(frame, (size_t)len), &limits);
+        assert_int_equal(decoded.status, HUB_ETOPIC);
+        assert_str("topic", decoded.envelope.topic_token, hub_str(rows[i].token));
+        free(decoded.copy);
+    }
 }
 
 static void an_error_may_be_nobodys(void **state)
@@ -675,6 +705,7 @@ int main(void)
         cmocka_unit_test(a_frame_cut_anywhere_is_refused_and_nothing_of_it_kept),
         cmocka_unit_test(bytes_behind_the_json_are_refused),
         cmocka_unit_test(what_is_wrong_is_named_with_its_place_and_the_rest_is_kept),
+        cmocka_unit_test(a_short_topic_that_is_no_text_is_kept_as_it_came),
         cmocka_unit_test(an_error_may_be_nobodys),
         cmocka_unit_test(depth_is_limited_apart_for_payload_and_envelope),
         cmocka_unit_test(an_envelope_depth_of_one_allows_no_nested_value_but_the_payload),
