@@ -30,8 +30,6 @@ struct hub_http {
     h2o_req_t *req;
     hub_str_t path, query;
     bool responded;
-    char buffer[2048]; /* decoded parameters, one behind the other: all are borrowed to the end */
-    size_t buffer_used;
 };
 
 /* ---- declaring ---- */
