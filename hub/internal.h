@@ -78,6 +78,9 @@ struct hub {
 };
 
 hub_t *hub__root(hub_t *hub);
+/* Appends the topic as the bus knows it. HUB_EINVAL: the hub is included under a prefix with
+ * parameters. */
+hub_status_t hub__full_topic(hub_t *hub, hub_str_t topic, hub__buffer_t *buffer);
 void hub__set_server(hub_t *root, hub_server_t *server);
 /* Logs what a call of the program's failed with. */
 void hub__log_failure(const char *event, hub_status_t status, const hub_error_t *error);
@@ -393,7 +396,7 @@ extern const hub__transport_t hub__websocket;
 /* Takes over a socket after its 101; `early` came behind the request. */
 void hub__websocket_start(hub_conn_t *conn, hub_str_t early);
 
-/* ---- endpoint.c ---- */
+/* ---- endpoint.c, request.c ---- */
 
 /* What is mounted at a path of a server: a hub, or a raw route. Immutable after the start. */
 struct hub__endpoint {
