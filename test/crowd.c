@@ -1,113 +1,25 @@
 /* SPDX-License-Identifier: MIT */
-/* The clients of the stress test: a step is something that a client of the world might do, drawn
- * at random; what comes back is checked against what the client has asked for and against the
- * ledger. Requests are pipelined, so that the server meets them in one read: a client knows what it
- * is only from the replies. */
+/* The clients of the stress test together: a step is something that a client of the world might do,
+ * drawn at random. What comes back is judged in guest.c. */
 #define _GNU_SOURCE 1
 #include "test/crowd.h"
 
-#include <errno.h>
-#include <inttypes.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-#include <jansson.h>
+#include "test/guest.h"
 
-#define TOPICS_MAX 16
 #define WANTED_MAX 5  /* topics of one client */
 #define ASKED_MAX 300 /* requests under way, of all clients */
 #define STEPS_OF_TURN 8
-#define READ_BYTES 65536
 #define SETTLE_MS 30000
 #define CHECK_MS 20
-#define SLOW_RECEIVE_BYTES 4096
 #define FLOOD_BYTES 4000
 
-const char *const crowd_events[LEDGER_KINDS] = {"shout", "others", "publish", "emit"};
-
-typedef enum what {
-    JOIN,
-    LEAVE,
-    SAY,
-    LATER, /* is answered from another thread */
-    QUIT,  /* the server ends the membership */
-    HEARTBEAT,
-} what_t;
-
 static const char *const what_events[] = {"join", "leave", NULL, "later", "quit", "heartbeat"};
-
-typedef struct request {
-    uint32_t ref;
-    uint8_t what;
-    uint8_t topic;
-    bool optional;       /* whatever it was about may be over by now */
-    uint32_t own_newest; /* what the client itself had said there by then */
-} request_t;
-
-/* One client and one topic. */
-typedef struct place {
-    hearing_t hearing;
-    uint32_t join_ref; /* of the last join asked for */
-    bool wanted;       /* so it will be when everything asked for is answered */
-    bool in;
-    unsigned may_close; /* close events that may come */
-    bool quits;         /* one must come, and ends the membership */
-} place_t;
-
-typedef enum stage {
-    GONE,
-    CONNECTING,
-    OPEN,
-    LEAVING,  /* a close frame was sent, by either side */
-    FINISHED, /* a FIN was sent without one */
-} stage_t;
-
-typedef struct client {
-    uint32_t slot;
-    stage_t stage;
-    int fd;
-    bool phoenix;
-    bool slow;
-    bool doomed; /* was kicked: will be closed */
-    bool got_close;
-    uint64_t resume_ms; /* does not read until then; 0: reads */
-    uint32_t self;
-    uint32_t next_ref;
-    char *in, *out;
-    size_t in_len, in_capacity, out_len, out_capacity;
-    bool wants_out;
-    request_t *requests; /* oldest first */
-    size_t request_count, request_capacity;
-    place_t places[TOPICS_MAX];
-} client_t;
-
-struct crowd {
-    crowd_options_t options;
-    struct sockaddr_in address;
-    uint64_t random;
-    int epoll_fd;
-    client_t *clients;
-    bool stopping;
-    bool *kicked; /* by identity */
-    size_t asked; /* requests under way that are not optional */
-    crowd_counts_t counts;
-    char chunk[READ_BYTES];
-};
-
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 static void *must(void *memory)
 {
@@ -116,625 +28,28 @@ static void *must(void *memory)
     return memory;
 }
 
-/* splitmix64 */
-static uint32_t draw(crowd_t *crowd, uint32_t bound)
-{
-    uint64_t z = crowd->random += 0x9e3779b97f4a7c15U;
-
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
-    return (uint32_t)((z ^ (z >> 31)) >> 32) % bound;
-}
-
-#define REFUTE(crowd, client, ...) refute((crowd), (client), __FILE__, __LINE__, __VA_ARGS__)
-
-_Noreturn static void refute(const crowd_t *crowd, const client_t *client, const char *file,
-                             int line, const char *format, ...) HUB_PRINTF(5, 6);
-
-_Noreturn static void refute(const crowd_t *crowd, const client_t *client, const char *file,
-                             int line, const char *format, ...)
-{
-    char text[400];
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
-    va_end(args);
-    ledger_fail(crowd->options.ledger, "client %u (%s, publisher %u): %s (%s:%d)", client->slot,
-                client->phoenix ? "2.0.0" : "native", client->self, text, file, line);
-}
-
-/* ---- bytes out ---- */
-
-static void watch(crowd_t *crowd, client_t *client, int how)
-{
-    struct epoll_event event = {.data.ptr = client};
-
-    event.events = (client->resume_ms == 0 ? (uint32_t)EPOLLIN : 0) |
-                   (client->wants_out ? (uint32_t)EPOLLOUT : 0);
-    if (epoll_ctl(crowd->epoll_fd, how, client->fd, &event) != 0)
-        REFUTE(crowd, client, "epoll: %s", strerror(errno));
-}
-
-static char *reserve(char **bytes, size_t len, size_t *capacity, size_t more)
-{
-    if (len + more > *capacity) {
-        *capacity = (len + more) * 2;
-        *bytes = must(realloc(*bytes, *capacity));
-    }
-    return *bytes + len;
-}
-
-static void append(client_t *client, const void *bytes, size_t len)
-{
-    memcpy(reserve(&client->out, client->out_len, &client->out_capacity, len), bytes, len);
-    client->out_len += len;
-}
-
-static void append_frame(crowd_t *crowd, client_t *client, unsigned first, const char *payload,
-                         size_t len)
-{
-    uint32_t mask = draw(crowd, UINT32_MAX);
-    unsigned char head[8] = {(unsigned char)first};
-    size_t head_len = 2;
-    char *at;
-
-    head[1] = (unsigned char)(0x80U | (len < 126 ? len : 126));
-    if (len >= 126) {
-        head[2] = (unsigned char)(len >> 8);
-        head[3] = (unsigned char)len;
-        head_len = 4;
-    }
-    memcpy(head + head_len, &mask, 4);
-    append(client, head, head_len + 4);
-    at = reserve(&client->out, client->out_len, &client->out_capacity, len);
-    for (size_t i = 0; i != len; i++)
-        at[i] = (char)(payload[i] ^ ((const char *)&mask)[i % 4]);
-    client->out_len += len;
-}
-
-/* What does not go out now goes out later; an error shows when reading. */
-static void flush(crowd_t *crowd, client_t *client)
-{
-    size_t sent = 0;
-    bool wanted = client->wants_out;
-
-    while (sent != client->out_len) {
-        ssize_t wrote = send(client->fd, client->out + sent, client->out_len - sent, MSG_NOSIGNAL);
-
-        if (wrote <= 0)
-            break;
-        sent += (size_t)wrote;
-    }
-    client->out_len -= sent;
-    if (client->out_len != 0)
-        memmove(client->out, client->out + sent, client->out_len);
-    client->wants_out = client->out_len != 0;
-    if (client->wants_out != wanted)
-        watch(crowd, client, EPOLL_CTL_MOD);
-}
-
-/* ---- coming and going ---- */
-
-static void make_optional(crowd_t *crowd, request_t *request)
-{
-    crowd->asked -= !request->optional;
-    request->optional = true;
-}
-
-/* The connection ends: they may still be answered. */
-static void expect_no_replies(crowd_t *crowd, client_t *client)
-{
-    for (size_t i = 0; i != client->request_count; i++)
-        make_optional(crowd, &client->requests[i]);
-}
-
-static void gone(crowd_t *crowd, client_t *client)
-{
-    expect_no_replies(crowd, client);
-    client->request_count = 0;
-    close(client->fd);
-    client->stage = GONE;
-    client->resume_ms = 0;
-    for (size_t i = 0; i != TOPICS_MAX; i++) {
-        hearing_dispose(&client->places[i].hearing);
-        client->places[i] = (place_t){0};
-    }
-}
-
-static void reset(crowd_t *crowd, client_t *client)
-{
-    struct linger at_once = {.l_onoff = 1, .l_linger = 0};
-
-    crowd->counts.died++;
-    setsockopt(client->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-    gone(crowd, client);
-}
-
-static void begin(crowd_t *crowd, client_t *client)
-{
-    const crowd_options_t *options = &crowd->options;
-
-    client->stage = CONNECTING;
-    client->phoenix = draw(crowd, 3) == 0;
-    client->slow = client->slot < options->slow_clients;
-    client->doomed = client->got_close = client->wants_out = false;
-    client->resume_ms = 0;
-    client->self = ledger_publisher(options->ledger);
-    client->next_ref = 1;
-    client->in_len = client->out_len = 0;
-    for (uint32_t i = 0; i != options->topic_count; i++) {
-        hearing_t *hearing = &client->places[i].hearing;
-
-        hearing->self = client->self;
-        hearing->topic = i;
-        snprintf(hearing->who, sizeof(hearing->who), "client %u (%s, publisher %u) on %s",
-                 client->slot, client->phoenix ? "2.0.0" : "native", client->self,
-                 options->topics[i].name);
-    }
-}
-
-static void connect_client(crowd_t *crowd, client_t *client)
-{
-    int one = 1, small = SLOW_RECEIVE_BYTES;
-    char request[512];
-    int len;
-
-    begin(crowd, client);
-    crowd->counts.connects++;
-    client->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    if (client->slow)
-        setsockopt(client->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
-    if (connect(client->fd, (struct sockaddr *)&crowd->address, sizeof(crowd->address)) != 0 &&
-        errno != EINPROGRESS)
-        REFUTE(crowd, client, "connect: %s", strerror(errno));
-    len = snprintf(request, sizeof(request),
-                   "GET %s/websocket?client=%u%s HTTP/1.1\r\nHost: localhost\r\n"
-                   "Connection: Upgrade\r\nUpgrade: websocket\r\n"
-                   "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-                   "Sec-WebSocket-Version: 13\r\n\r\n",
-                   client->slow ? "/slow" : "/socket", client->slot,
-                   client->phoenix ? "&vsn=2.0.0" : "");
-    append(client, request, (size_t)len);
-    client->wants_out = true;
-    watch(crowd, client, EPOLL_CTL_ADD);
-}
-
-static void send_close(crowd_t *crowd, client_t *client, unsigned code)
-{
-    char payload[2] = {(char)(code >> 8), (char)code};
-
-    append_frame(crowd, client, 0x88, payload, 2);
-    client->stage = LEAVING;
-}
-
-/* ---- requests ---- */
-
-static request_t *ask(crowd_t *crowd, client_t *client, what_t what, uint32_t topic,
-                      const char *event, const char *payload)
-{
-    const char *name =
-        what == HEARTBEAT ? client->phoenix ? "phoenix" : "hub" : crowd->options.topics[topic].name;
-    const char *prefix = client->phoenix && (what == JOIN || what == LEAVE) ? "phx_" : "";
-    uint32_t ref = client->next_ref++, join_ref;
-    char text[1024];
-    request_t *request;
-    int len;
-
-    if (what == JOIN)
-        client->places[topic].join_ref = ref;
-    join_ref = client->places[topic].join_ref;
-    if (client->phoenix)
-        len = snprintf(text, sizeof(text), "[\"%u\",\"%u\",\"%s\",\"%s%s\",%s]", join_ref, ref,
-                       name, prefix, event, payload);
-    else
-        len = snprintf(text, sizeof(text),
-                       "{\"topic\":\"%s\",\"event\":\"%s\",\"payload\":%s,\"ref\":\"%u\"}", name,
-                       event, payload, ref);
-    append_frame(crowd, client, 0x81, text, (size_t)len);
-    if (client->request_count == client->request_capacity) {
-        client->request_capacity = client->request_capacity == 0 ? 8 : client->request_capacity * 2;
-        client->requests =
-            must(realloc(client->requests, client->request_capacity * sizeof(request_t)));
-    }
-    request = &client->requests[client->request_count++];
-    *request = (request_t){.ref = ref, .what = (uint8_t)what, .topic = (uint8_t)topic};
-    crowd->asked++;
-    return request;
-}
-
-static void join(crowd_t *crowd, client_t *client, uint32_t topic)
-{
-    uint32_t newest = ledger_newest(crowd->options.ledger, client->self, topic, false);
-
-    ask(crowd, client, JOIN, topic, "join", "{}")->own_newest = newest;
-    client->places[topic].wanted = crowd->options.topics[topic].door != CROWD_CLOSED;
-}
-
-/* A reply from another thread reaches nobody once the member is gone. */
-static void end_membership(crowd_t *crowd, client_t *client, uint32_t topic)
-{
-    client->places[topic].wanted = false;
-    for (size_t i = 0; i != client->request_count; i++)
-        if (client->requests[i].what == LATER && client->requests[i].topic == topic)
-            make_optional(crowd, &client->requests[i]);
-}
-
-static void leave(crowd_t *crowd, client_t *client, uint32_t topic)
-{
-    uint32_t newest = ledger_newest(crowd->options.ledger, client->self, topic, true);
-
-    end_membership(crowd, client, topic);
-    ask(crowd, client, LEAVE, topic, "leave", "{}")->own_newest = newest;
-}
-
-size_t crowd_payload(char *text, uint32_t publisher, uint32_t topic, uint32_t number, size_t bytes)
-{
-    int len = snprintf(text, CROWD_PAYLOAD, "{\"by\":%u,\"on\":%u,\"number\":%u,\"pad\":\"",
-                       publisher, topic, number);
-
-    while ((size_t)len + 2 < bytes)
-        text[len++] = 'x';
-    memcpy(text + len, "\"}", 3);
-    return (size_t)len + 2;
-}
-
-static void say(crowd_t *crowd, client_t *client, uint32_t topic)
-{
-    ledger_kind_t kind = (ledger_kind_t)draw(crowd, LEDGER_KINDS);
-    uint32_t number = ledger_intend(crowd->options.ledger, client->self, topic, kind);
-    char payload[512];
-
-    crowd_payload(payload, client->self, topic, number, draw(crowd, 4) == 0 ? 400 : 0);
-    ask(crowd, client, SAY, topic, crowd_events[kind], payload);
-    crowd->counts.said++;
-}
-
-/* ---- what comes back ---- */
-
-typedef struct envelope {
-    uint32_t ref; /* 0: none */
-    uint32_t join_ref;
-    const char *topic, *event;
-    const json_t *payload;
-} envelope_t;
-
-static uint32_t number_of(const json_t *ref)
-{
-    const char *text = json_string_value(ref);
-
-    return text == NULL ? 0 : (uint32_t)strtoul(text, NULL, 10);
-}
-
-static bool read_envelope(const client_t *client, const json_t *json, envelope_t *ret_envelope)
-{
-    envelope_t *at = ret_envelope;
-    const char *event;
-
-    if (client->phoenix) {
-        *at = (envelope_t){.join_ref = number_of(json_array_get(json, 0)),
-                           .ref = number_of(json_array_get(json, 1)),
-                           .topic = json_string_value(json_array_get(json, 2)),
-                           .payload = json_array_get(json, 4)};
-        event = json_string_value(json_array_get(json, 3));
-        at->event = event != NULL && strncmp(event, "phx_", 4) == 0 ? event + 4 : event;
-    } else {
-        *at = (envelope_t){.join_ref = number_of(json_object_get(json, "join_ref")),
-                           .ref = number_of(json_object_get(json, "ref")),
-                           .topic = json_string_value(json_object_get(json, "topic")),
-                           .event = json_string_value(json_object_get(json, "event")),
-                           .payload = json_object_get(json, "payload")};
-    }
-    return at->topic != NULL && at->event != NULL && at->payload != NULL;
-}
-
-/* A join was refused: what was asked behind it may have been answered or not. */
-static void join_refused(crowd_t *crowd, client_t *client, uint32_t topic)
-{
-    bool asked_again = false;
-
-    for (size_t i = 0; i != client->request_count; i++) {
-        request_t *request = &client->requests[i];
-
-        if (request->topic != topic || request->what == HEARTBEAT)
-            continue;
-        asked_again = asked_again || request->what == JOIN;
-        if (!asked_again && request->what != LEAVE)
-            make_optional(crowd, request);
-    }
-    if (!asked_again)
-        client->places[topic].wanted = false;
-    crowd->counts.refused_joins++;
-}
-
-static void on_join_reply(crowd_t *crowd, client_t *client, const request_t *request, bool ok)
-{
-    place_t *place = &client->places[request->topic];
-    crowd_door_t door = crowd->options.topics[request->topic].door;
-
-    if (place->in || (ok && door == CROWD_CLOSED) || (!ok && door == CROWD_OPEN))
-        REFUTE(crowd, client, "the join %u of %s is answered %s%s", request->ref,
-               place->hearing.who, ok ? "ok" : "error", place->in ? " once more" : "");
-    if (!ok) {
-        join_refused(crowd, client, request->topic);
-        return;
-    }
-    place->in = true;
-    crowd->counts.joins++;
-    hearing_begin(crowd->options.ledger, &place->hearing, request->own_newest);
-}
-
-static void on_leave_reply(crowd_t *crowd, client_t *client, const request_t *request, bool ok)
-{
-    place_t *place = &client->places[request->topic];
-
-    if (place->in && !ok)
-        REFUTE(crowd, client, "it may not leave %s", place->hearing.who);
-    if (place->in)
-        hearing_end(crowd->options.ledger, &place->hearing, request->own_newest);
-    place->in = false;
-    place->may_close += client->phoenix;
-    crowd->counts.leaves++;
-}
-
-/* Whether it is answered after those before it on its topic. */
-static bool in_line(const request_t *request)
-{
-    return request->what != LATER && request->what != HEARTBEAT;
-}
-
-/* Takes the request out of the list. */
-static request_t answered(crowd_t *crowd, client_t *client, const envelope_t *envelope)
-{
-    size_t at = 0;
-    request_t request;
-
-    while (at != client->request_count && client->requests[at].ref != envelope->ref)
-        at++;
-    if (at == client->request_count)
-        REFUTE(crowd, client, "a reply to %u on %s, which was not asked or has been answered",
-               envelope->ref, envelope->topic);
-    request = client->requests[at];
-    for (size_t i = 0; i != at && in_line(&request); i++) {
-        const request_t *before = &client->requests[i];
-
-        if (before->topic == request.topic && in_line(before) && !before->optional)
-            REFUTE(crowd, client, "the reply to %u on %s comes before that to %u", request.ref,
-                   envelope->topic, before->ref);
-    }
-    crowd->asked -= !request.optional;
-    client->request_count--;
-    memmove(&client->requests[at], &client->requests[at + 1],
-            (client->request_count - at) * sizeof(request_t));
-    return request;
-}
-
-static void on_reply(crowd_t *crowd, client_t *client, const envelope_t *envelope)
-{
-    request_t request = answered(crowd, client, envelope);
-    place_t *place = &client->places[request.topic];
-    const char *status = json_string_value(json_object_get(envelope->payload, "status"));
-    bool ok = status != NULL && strcmp(status, "ok") == 0;
-
-    if (request.what != HEARTBEAT &&
-        strcmp(envelope->topic, crowd->options.topics[request.topic].name) != 0)
-        REFUTE(crowd, client, "the reply to %u is about %s", request.ref, envelope->topic);
-    if (request.what == JOIN) {
-        on_join_reply(crowd, client, &request, ok);
-    } else if (request.what == LEAVE) {
-        on_leave_reply(crowd, client, &request, ok);
-    } else if (ok != place->in && request.what != HEARTBEAT) {
-        char *text = json_dumps(envelope->payload, 0);
-
-        REFUTE(crowd, client, "%u on %s is answered %s", request.ref, place->hearing.who, text);
-    } else if (request.what == QUIT && ok) {
-        place->quits = true;
-    }
-}
-
-static void on_close_event(crowd_t *crowd, client_t *client, place_t *place)
-{
-    if (place->quits && place->in) {
-        place->quits = place->in = false;
-        return;
-    }
-    if (place->may_close-- == 0)
-        REFUTE(crowd, client, "%s was closed", place->hearing.who);
-}
-
-static void on_gap(crowd_t *crowd, client_t *client, place_t *place, const json_t *payload)
-{
-    json_int_t missed = json_integer_value(json_object_get(payload, "missed"));
-
-    if (!crowd->options.gaps || missed <= 0)
-        REFUTE(crowd, client, "%s: a gap of %lld", place->hearing.who, (long long)missed);
-    place->hearing.missed += (uint64_t)missed;
-    crowd->counts.gap_notices++;
-}
-
-static void on_broadcast(crowd_t *crowd, client_t *client, uint32_t topic,
-                         const envelope_t *envelope)
-{
-    place_t *place = &client->places[topic];
-    json_int_t on = json_integer_value(json_object_get(envelope->payload, "on"));
-
-    if (!place->in)
-        REFUTE(crowd, client, "%s: %s comes though it is not joined", place->hearing.who,
-               envelope->event);
-    if (envelope->ref != 0)
-        REFUTE(crowd, client, "%s: %s comes with a ref", place->hearing.who, envelope->event);
-    if (strcmp(envelope->event, "greeting") == 0)
-        return;
-    if (strcmp(envelope->event, "gap") == 0) {
-        on_gap(crowd, client, place, envelope->payload);
-        return;
-    }
-    if (on != (json_int_t)topic)
-        REFUTE(crowd, client, "%s: a message of topic %lld", place->hearing.who, (long long)on);
-    crowd->counts.heard++;
-    hearing_take(crowd->options.ledger, &place->hearing,
-                 (uint32_t)json_integer_value(json_object_get(envelope->payload, "by")),
-                 (uint32_t)json_integer_value(json_object_get(envelope->payload, "number")));
-}
-
-static void on_text(crowd_t *crowd, client_t *client, const char *text, size_t len)
-{
-    json_t *json = json_loadb(text, len, 0, NULL);
-    envelope_t envelope = {0};
-    uint32_t topic = 0;
-
-    if (json == NULL || !read_envelope(client, json, &envelope))
-        REFUTE(crowd, client, "no envelope: %.*s", (int)len, text);
-    while (topic != crowd->options.topic_count &&
-           strcmp(crowd->options.topics[topic].name, envelope.topic) != 0)
-        topic++;
-    if (strcmp(envelope.event, "reply") == 0)
-        on_reply(crowd, client, &envelope);
-    else if (topic == crowd->options.topic_count || strcmp(envelope.event, "error") == 0)
-        REFUTE(crowd, client, "it should not have come: %.*s", (int)len, text);
-    else if (strcmp(envelope.event, "close") == 0)
-        on_close_event(crowd, client, &client->places[topic]);
-    else
-        on_broadcast(crowd, client, topic, &envelope);
-    json_decref(json);
-}
-
-static void on_close_frame(crowd_t *crowd, client_t *client, const unsigned char *payload,
-                           size_t len)
-{
-    unsigned code = len < 2 ? 1005 : payload[0] * 256U + payload[1];
-    uint32_t identity = client->slot % crowd->options.identities;
-    bool expected = client->stage == LEAVING && code == 1000;
-
-    if (code == 1001 && crowd->kicked[identity]) {
-        expected = true;
-        crowd->counts.kicked++;
-    } else if (code == 4008 && client->slow) {
-        expected = true;
-        crowd->counts.slow_closes++;
-    } else if (code == 1012 && crowd->stopping) {
-        expected = true;
-        crowd->counts.shutdowns++;
-    }
-    if (!expected)
-        REFUTE(crowd, client, "closed with %u", code);
-    client->got_close = true;
-    if (client->stage == OPEN)
-        send_close(crowd, client, code);
-    client->stage = LEAVING;
-    expect_no_replies(crowd, client);
-    flush(crowd, client);
-}
-
-/* Returns the length of the first frame, 0 while it is not whole. */
-static size_t on_bytes(crowd_t *crowd, client_t *client, const unsigned char *bytes, size_t len)
-{
-    size_t payload_len, head = 2;
-
-    if (len < 2)
-        return 0;
-    payload_len = bytes[1];
-    if (payload_len > 126)
-        REFUTE(crowd, client, "a frame of length %zu", payload_len);
-    if (payload_len == 126) {
-        head = 4;
-        if (len < 4)
-            return 0;
-        payload_len = bytes[2] * 256U + bytes[3];
-    }
-    if (len < head + payload_len)
-        return 0;
-    if (client->got_close)
-        REFUTE(crowd, client, "a frame behind the close frame");
-    if (bytes[0] == 0x81)
-        on_text(crowd, client, (const char *)bytes + head, payload_len);
-    else if (bytes[0] == 0x88)
-        on_close_frame(crowd, client, bytes + head, payload_len);
-    else if (bytes[0] != 0x89)
-        REFUTE(crowd, client, "a frame that begins with %02x", bytes[0]);
-    return head + payload_len;
-}
-
-/* Returns the length of the answer to the handshake, 0 while it is not whole. */
-static size_t on_head(crowd_t *crowd, client_t *client)
-{
-    const char *end = memmem(client->in, client->in_len, "\r\n\r\n", 4);
-
-    if (end == NULL)
-        return 0;
-    if (strncmp(client->in, "HTTP/1.1 101 ", 13) != 0)
-        REFUTE(crowd, client, "the handshake: %.*s", 60, client->in);
-    client->stage = OPEN;
-    return (size_t)(end - client->in) + 4;
-}
-
-static void parse(crowd_t *crowd, client_t *client)
-{
-    size_t taken = 0, len;
-
-    if (client->stage == CONNECTING)
-        taken = on_head(crowd, client);
-    while (client->stage != CONNECTING &&
-           (len = on_bytes(crowd, client, (const unsigned char *)client->in + taken,
-                           client->in_len - taken)) != 0)
-        taken += len;
-    client->in_len -= taken;
-    if (client->in_len != 0 && taken != 0)
-        memmove(client->in, client->in + taken, client->in_len);
-}
-
-/* The server may cut a client that does not even read its close frame. */
-static void on_end(crowd_t *crowd, client_t *client, const char *how)
-{
-    bool expected = client->stage == FINISHED || client->got_close || client->slow;
-
-    if (!expected)
-        REFUTE(crowd, client, "%s without a close frame", how);
-    gone(crowd, client);
-}
-
-static void on_readable(crowd_t *crowd, client_t *client)
-{
-    ssize_t got = READ_BYTES;
-
-    while (got == READ_BYTES) {
-        got = recv(client->fd, crowd->chunk, READ_BYTES, 0);
-        if (got <= 0)
-            break;
-        memcpy(reserve(&client->in, client->in_len, &client->in_capacity, (size_t)got),
-               crowd->chunk, (size_t)got);
-        client->in_len += (size_t)got;
-        parse(crowd, client);
-    }
-    if (got == 0)
-        on_end(crowd, client, "the end");
-    else if (got < 0 && errno != EAGAIN)
-        on_end(crowd, client, strerror(errno));
-}
-
-static void resume(crowd_t *crowd, client_t *client)
+static void resume(crowd_t *crowd, guest_t *client)
 {
     client->resume_ms = 0;
-    watch(crowd, client, EPOLL_CTL_MOD);
+    guest_watch(crowd, client, EPOLL_CTL_MOD);
 }
 
 static void turn(crowd_t *crowd, int wait_ms)
 {
     struct epoll_event events[64];
     int count = epoll_wait(crowd->epoll_fd, events, 64, wait_ms);
-    uint64_t now = now_ms();
+    uint64_t now = crowd_now_ms();
 
     for (int i = 0; i < count; i++) {
-        client_t *client = events[i].data.ptr;
+        guest_t *client = events[i].data.ptr;
 
         if (client->stage != GONE && (events[i].events & EPOLLOUT) != 0)
-            flush(crowd, client);
+            guest_flush(crowd, client);
         if (client->stage != GONE && (events[i].events & (EPOLLHUP | EPOLLERR)) != 0)
             client->resume_ms = 0;
         if (client->stage != GONE && client->resume_ms == 0 &&
             (events[i].events & ~(uint32_t)EPOLLOUT) != 0)
-            on_readable(crowd, client);
+            guest_read(crowd, client);
     }
     for (uint32_t i = 0; i != crowd->options.slow_clients; i++)
         if (crowd->clients[i].resume_ms != 0 && crowd->clients[i].resume_ms <= now)
@@ -744,9 +59,9 @@ static void turn(crowd_t *crowd, int wait_ms)
 /* ---- steps ---- */
 
 /* A topic that is wanted, or not; none: topic_count. */
-static uint32_t pick_topic(crowd_t *crowd, const client_t *client, bool wanted)
+static uint32_t pick_topic(crowd_t *crowd, const guest_t *client, bool wanted)
 {
-    uint32_t count = crowd->options.topic_count, from = draw(crowd, count);
+    uint32_t count = crowd->options.topic_count, from = crowd_draw(crowd, count);
 
     for (uint32_t i = 0; i != count; i++) {
         uint32_t topic = (from + i) % count;
@@ -759,7 +74,7 @@ static uint32_t pick_topic(crowd_t *crowd, const client_t *client, bool wanted)
     return count;
 }
 
-static void step_join(crowd_t *crowd, client_t *client)
+static void step_join(crowd_t *crowd, guest_t *client)
 {
     uint32_t topic = pick_topic(crowd, client, false), wanted = 0;
 
@@ -768,20 +83,20 @@ static void step_join(crowd_t *crowd, client_t *client)
     if (topic == crowd->options.topic_count)
         return;
     if (wanted < WANTED_MAX)
-        join(crowd, client, topic);
+        guest_join(crowd, client, topic);
     /* all in one write, so the server may meet them in one read */
-    if (draw(crowd, 8) == 0 && wanted < WANTED_MAX) {
-        say(crowd, client, topic);
-        say(crowd, client, topic);
-        leave(crowd, client, topic);
-        if (draw(crowd, 2) == 0) {
-            join(crowd, client, topic);
-            say(crowd, client, topic);
+    if (crowd_draw(crowd, 8) == 0 && wanted < WANTED_MAX) {
+        guest_say(crowd, client, topic);
+        guest_say(crowd, client, topic);
+        guest_leave(crowd, client, topic);
+        if (crowd_draw(crowd, 2) == 0) {
+            guest_join(crowd, client, topic);
+            guest_say(crowd, client, topic);
         }
     }
 }
 
-static bool is_joining(const client_t *client, uint32_t topic)
+static bool is_joining(const guest_t *client, uint32_t topic)
 {
     for (size_t i = 0; i != client->request_count; i++)
         if (client->requests[i].what == JOIN && client->requests[i].topic == topic)
@@ -789,39 +104,39 @@ static bool is_joining(const client_t *client, uint32_t topic)
     return false;
 }
 
-static void step_leave(crowd_t *crowd, client_t *client)
+static void step_leave(crowd_t *crowd, guest_t *client)
 {
     uint32_t topic = pick_topic(crowd, client, true);
 
     if (topic == crowd->options.topic_count)
         return;
     /* what waits behind a pending join is unanswered when the member ends among it */
-    if (draw(crowd, 5) == 0 && !is_joining(client, topic)) {
-        ask(crowd, client, QUIT, topic, what_events[QUIT], "{}");
-        end_membership(crowd, client, topic);
+    if (crowd_draw(crowd, 5) == 0 && !is_joining(client, topic)) {
+        guest_ask(crowd, client, QUIT, topic, what_events[QUIT], "{}");
+        guest_end_membership(crowd, client, topic);
         return;
     }
-    leave(crowd, client, topic);
-    if (draw(crowd, 3) == 0)
-        join(crowd, client, topic);
+    guest_leave(crowd, client, topic);
+    if (crowd_draw(crowd, 3) == 0)
+        guest_join(crowd, client, topic);
 }
 
-static void step_say(crowd_t *crowd, client_t *client)
+static void step_say(crowd_t *crowd, guest_t *client)
 {
     uint32_t topic = pick_topic(crowd, client, true);
 
     if (topic == crowd->options.topic_count)
         return;
-    for (uint32_t left = 1 + draw(crowd, 4); left != 0; left--)
-        say(crowd, client, topic);
-    if (draw(crowd, 12) == 0)
-        ask(crowd, client, LATER, topic, what_events[LATER], "{}");
+    for (uint32_t left = 1 + crowd_draw(crowd, 4); left != 0; left--)
+        guest_say(crowd, client, topic);
+    if (crowd_draw(crowd, 12) == 0)
+        guest_ask(crowd, client, LATER, topic, what_events[LATER], "{}");
 }
 
 /* Everybody who is one of these when hub_disconnect() is called will be closed. */
 static void step_kick(crowd_t *crowd)
 {
-    uint32_t identity = draw(crowd, crowd->options.identities);
+    uint32_t identity = crowd_draw(crowd, crowd->options.identities);
     char name[16];
 
     snprintf(name, sizeof(name), "u%u", identity);
@@ -831,68 +146,68 @@ static void step_kick(crowd_t *crowd)
         crowd->clients[i].doomed = crowd->clients[i].stage == OPEN;
 }
 
-static void step_die(crowd_t *crowd, client_t *client)
+static void step_die(crowd_t *crowd, guest_t *client)
 {
-    switch (draw(crowd, 5)) {
+    switch (crowd_draw(crowd, 5)) {
     case 0:
-        send_close(crowd, client, 1000);
-        expect_no_replies(crowd, client);
+        guest_close(crowd, client, 1000);
+        guest_expect_no_replies(crowd, client);
         break;
     case 1:
-        flush(crowd, client);
+        guest_flush(crowd, client);
         shutdown(client->fd, SHUT_WR);
         client->stage = FINISHED;
-        expect_no_replies(crowd, client);
+        guest_expect_no_replies(crowd, client);
         crowd->counts.died++;
         break;
     case 2: /* in the midst of a frame */
-        append(client, "\x81\xfe\x01", 3);
-        flush(crowd, client);
-        reset(crowd, client);
+        guest_append(client, "\x81\xfe\x01", 3);
+        guest_flush(crowd, client);
+        guest_reset(crowd, client);
         break;
     case 3: /* with its last words on their way */
         step_say(crowd, client);
         step_join(crowd, client);
-        flush(crowd, client);
-        reset(crowd, client);
+        guest_flush(crowd, client);
+        guest_reset(crowd, client);
         break;
     default:
-        reset(crowd, client);
+        guest_reset(crowd, client);
         break;
     }
 }
 
-static void step_pause(crowd_t *crowd, client_t *client)
+static void step_pause(crowd_t *crowd, guest_t *client)
 {
     if (!client->slow || client->resume_ms != 0)
         return;
-    client->resume_ms = now_ms() + 100 + draw(crowd, 900);
-    watch(crowd, client, EPOLL_CTL_MOD);
+    client->resume_ms = crowd_now_ms() + 100 + crowd_draw(crowd, 900);
+    guest_watch(crowd, client, EPOLL_CTL_MOD);
 }
 
 static void step_order(crowd_t *crowd)
 {
-    uint32_t topic = draw(crowd, crowd->options.topic_count);
+    uint32_t topic = crowd_draw(crowd, crowd->options.topic_count);
     const crowd_topic_t *it = &crowd->options.topics[topic];
 
     if (it->door == CROWD_CLOSED || (it->flooded && crowd->options.slow_clients == 0))
         return;
-    crowd->options.order(topic, 1 + draw(crowd, it->flooded ? 40 : 12),
+    crowd->options.order(topic, 1 + crowd_draw(crowd, it->flooded ? 40 : 12),
                          it->flooded ? FLOOD_BYTES : 0, crowd->options.user);
 }
 
 /* Clients with a small outbox meet where long messages are said, among others who read. */
-static void join_flooded(crowd_t *crowd, client_t *client)
+static void join_flooded(crowd_t *crowd, guest_t *client)
 {
     for (uint32_t i = 0; i != crowd->options.topic_count; i++)
         if (crowd->options.topics[i].flooded && client->slot < 2 * crowd->options.slow_clients &&
             !client->places[i].wanted)
-            join(crowd, client, i);
+            guest_join(crowd, client, i);
 }
 
-static void step_open(crowd_t *crowd, client_t *client)
+static void step_open(crowd_t *crowd, guest_t *client)
 {
-    uint32_t what = draw(crowd, 1000);
+    uint32_t what = crowd_draw(crowd, 1000);
 
     if (what < 250)
         step_join(crowd, client);
@@ -905,11 +220,11 @@ static void step_open(crowd_t *crowd, client_t *client)
     else if (what < 890)
         join_flooded(crowd, client);
     else if (what < 910)
-        ask(crowd, client, HEARTBEAT, 0, what_events[HEARTBEAT], "{}");
+        guest_ask(crowd, client, HEARTBEAT, 0, what_events[HEARTBEAT], "{}");
     else if (what < 925)
         for (uint32_t i = 0; i != crowd->options.topic_count; i++) {
             if (crowd->options.topics[i].door == CROWD_CLOSED)
-                join(crowd, client, i);
+                guest_join(crowd, client, i);
         }
     else if (what < 930)
         step_kick(crowd);
@@ -918,26 +233,26 @@ static void step_open(crowd_t *crowd, client_t *client)
     else
         step_die(crowd, client);
     if (client->stage != GONE)
-        flush(crowd, client);
+        guest_flush(crowd, client);
 }
 
 static void step(crowd_t *crowd)
 {
-    client_t *client = &crowd->clients[draw(crowd, crowd->options.clients)];
+    guest_t *client = &crowd->clients[crowd_draw(crowd, crowd->options.clients)];
 
-    if (client->stage == GONE && draw(crowd, 3) == 0)
-        connect_client(crowd, client);
-    else if (client->stage == CONNECTING && draw(crowd, 50) == 0)
-        reset(crowd, client);
+    if (client->stage == GONE && crowd_draw(crowd, 3) == 0)
+        guest_connect(crowd, client);
+    else if (client->stage == CONNECTING && crowd_draw(crowd, 50) == 0)
+        guest_reset(crowd, client);
     else if (client->stage == OPEN)
         step_open(crowd, client);
 }
 
 void crowd_run(crowd_t *crowd, unsigned ms)
 {
-    uint64_t until = now_ms() + ms;
+    uint64_t until = crowd_now_ms() + ms;
 
-    while (now_ms() < until) {
+    while (crowd_now_ms() < until) {
         for (int i = 0; i != STEPS_OF_TURN && crowd->asked < ASKED_MAX; i++)
             step(crowd);
         turn(crowd, crowd->asked < ASKED_MAX ? 0 : 1);
@@ -946,13 +261,15 @@ void crowd_run(crowd_t *crowd, unsigned ms)
 
 /* ---- settling ---- */
 
-static bool client_settled(crowd_t *crowd, const client_t *client, char *why, size_t size)
+static bool client_settled(crowd_t *crowd, const guest_t *client, char *why, size_t size)
 {
+    static const char *const stages[] = {"gone", "connecting", "open", "leaving", "finished"};
+
     if (client->stage == GONE)
         return true;
     if (client->stage != OPEN || client->doomed) {
-        snprintf(why, size, "client %u is still %s", client->slot,
-                 client->doomed ? "there though it was kicked" : "coming or going");
+        snprintf(why, size, "client %u (publisher %u) is still %s%s", client->slot, client->self,
+                 stages[client->stage], client->doomed ? ", though it was kicked" : "");
         return false;
     }
     for (size_t i = 0; i != client->request_count; i++)
@@ -983,17 +300,17 @@ static uint32_t count_unsettled(crowd_t *crowd, char *why, size_t size)
 
 static void await_settled(crowd_t *crowd)
 {
-    uint64_t until = now_ms() + SETTLE_MS, next = 0;
+    uint64_t until = crowd_now_ms() + SETTLE_MS, next = 0;
     uint32_t unsettled = 1;
     char why[256] = "";
 
     while (unsettled != 0 || !crowd->options.orders_done(crowd->options.user)) {
         turn(crowd, 5);
-        if (now_ms() < next)
+        if (crowd_now_ms() < next)
             continue;
-        next = now_ms() + CHECK_MS;
+        next = crowd_now_ms() + CHECK_MS;
         unsettled = count_unsettled(crowd, why, sizeof(why));
-        if (now_ms() > until)
+        if (crowd_now_ms() > until)
             ledger_fail(crowd->options.ledger, "nothing more comes to %u clients; %s", unsettled,
                         unsettled != 0 ? why : "a thread of the program has not published yet");
     }
@@ -1007,12 +324,12 @@ void crowd_settle(crowd_t *crowd)
     await_settled(crowd);
     /* behind the answer to this nothing is left: what came twice has shown */
     for (uint32_t i = 0; i != crowd->options.clients; i++) {
-        client_t *client = &crowd->clients[i];
+        guest_t *client = &crowd->clients[i];
 
         if (client->stage != OPEN)
             continue;
-        ask(crowd, client, HEARTBEAT, 0, what_events[HEARTBEAT], "{}");
-        flush(crowd, client);
+        guest_ask(crowd, client, HEARTBEAT, 0, what_events[HEARTBEAT], "{}");
+        guest_flush(crowd, client);
     }
     await_settled(crowd);
 }
@@ -1020,29 +337,29 @@ void crowd_settle(crowd_t *crowd)
 void crowd_stall(crowd_t *crowd, bool (*enough)(void *user))
 {
     const crowd_options_t *options = &crowd->options;
-    uint64_t until = now_ms() + SETTLE_MS;
+    uint64_t until = crowd_now_ms() + SETTLE_MS;
     uint32_t flooded = 0;
 
     while (!options->topics[flooded].flooded)
         flooded++;
     for (uint32_t i = 0; i != options->slow_clients; i++)
         if (crowd->clients[i].stage == GONE)
-            connect_client(crowd, &crowd->clients[i]);
+            guest_connect(crowd, &crowd->clients[i]);
     crowd_settle(crowd);
     for (uint32_t i = 0; i != options->slow_clients; i++) {
         join_flooded(crowd, &crowd->clients[i]);
-        flush(crowd, &crowd->clients[i]);
+        guest_flush(crowd, &crowd->clients[i]);
     }
     crowd_settle(crowd);
     for (uint32_t i = 0; i != options->slow_clients; i++) {
         crowd->clients[i].resume_ms = UINT64_MAX;
-        watch(crowd, &crowd->clients[i], EPOLL_CTL_MOD);
+        guest_watch(crowd, &crowd->clients[i], EPOLL_CTL_MOD);
     }
     while (!enough(options->user)) {
         if (options->orders_done(options->user))
             options->order(flooded, 10, FLOOD_BYTES, options->user);
         turn(crowd, 1);
-        if (now_ms() > until)
+        if (crowd_now_ms() > until)
             ledger_fail(options->ledger, "nobody is closed for not reading");
     }
     crowd_settle(crowd);
@@ -1060,11 +377,11 @@ static bool all_gone(const crowd_t *crowd)
 
 static void await_gone(crowd_t *crowd)
 {
-    uint64_t until = now_ms() + SETTLE_MS;
+    uint64_t until = crowd_now_ms() + SETTLE_MS;
 
     while (!all_gone(crowd)) {
         turn(crowd, 5);
-        if (now_ms() > until)
+        if (crowd_now_ms() > until)
             ledger_fail(crowd->options.ledger, "connections that should have ended are there");
     }
 }
@@ -1072,13 +389,13 @@ static void await_gone(crowd_t *crowd)
 void crowd_disperse(crowd_t *crowd)
 {
     for (uint32_t i = 0; i != crowd->options.clients; i++) {
-        client_t *client = &crowd->clients[i];
+        guest_t *client = &crowd->clients[i];
 
         if (client->stage != OPEN)
             continue;
         step_die(crowd, client);
         if (client->stage != GONE)
-            flush(crowd, client);
+            guest_flush(crowd, client);
     }
     await_gone(crowd);
 }
@@ -1101,7 +418,7 @@ crowd_t *crowd_create(const crowd_options_t *options)
     crowd->options = *options;
     crowd->random = options->seed;
     crowd->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    crowd->clients = must(calloc(options->clients, sizeof(client_t)));
+    crowd->clients = must(calloc(options->clients, sizeof(guest_t)));
     crowd->kicked = must(calloc(options->identities, sizeof(bool)));
     crowd->address.sin_family = AF_INET;
     crowd->address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);

@@ -490,7 +490,7 @@ static hub_update_t on_update(hub_member_t *me, const hub_message_t *msg,
     uint32_t number = read_number(msg->payload.bytes, "number\":");
 
     must_be(hub_member_user(me) != NULL, "a filter of a member that is gone");
-    if (the.part->chatters && number % 64 == 0 && !hub_str_equals(msg->event, HUB_STR("chatter")))
+    if (the.part->chatters && number % 8 == 0 && !hub_str_equals(msg->event, HUB_STR("chatter")))
         chatter(me, false);
     if (number % 2 == 0)
         return HUB_UPDATE_KEEP;
