@@ -18,6 +18,8 @@
 #define SETTLE_MS 30000
 #define CHECK_MS 20
 #define FLOOD_BYTES 4000
+#define PAUSED_RECEIVE_BYTES 4096
+#define RECEIVE_BYTES 200000
 
 static const char *const what_events[] = {"join", "leave", NULL, "later", "quit", "heartbeat"};
 
@@ -28,9 +30,23 @@ static void *must(void *memory)
     return memory;
 }
 
+static void set_receive_buffer(const guest_t *client, int bytes)
+{
+    setsockopt(client->fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+}
+
+/* Stops reading; the kernel, too, takes no more than what is announced already. */
+static void pause_until(crowd_t *crowd, guest_t *client, uint64_t ms)
+{
+    client->resume_ms = ms;
+    set_receive_buffer(client, PAUSED_RECEIVE_BYTES);
+    guest_watch(crowd, client, EPOLL_CTL_MOD);
+}
+
 static void resume(crowd_t *crowd, guest_t *client)
 {
     client->resume_ms = 0;
+    set_receive_buffer(client, RECEIVE_BYTES);
     guest_watch(crowd, client, EPOLL_CTL_MOD);
 }
 
@@ -181,8 +197,7 @@ static void step_pause(crowd_t *crowd, guest_t *client)
 {
     if (!client->slow || client->resume_ms != 0)
         return;
-    client->resume_ms = crowd_now_ms() + 100 + crowd_draw(crowd, 900);
-    guest_watch(crowd, client, EPOLL_CTL_MOD);
+    pause_until(crowd, client, crowd_now_ms() + 100 + crowd_draw(crowd, 900));
 }
 
 static void step_order(crowd_t *crowd)
@@ -352,8 +367,8 @@ void crowd_stall(crowd_t *crowd, bool (*enough)(void *user))
     }
     crowd_settle(crowd);
     for (uint32_t i = 0; i != options->slow_clients; i++) {
-        crowd->clients[i].resume_ms = UINT64_MAX;
-        guest_watch(crowd, &crowd->clients[i], EPOLL_CTL_MOD);
+        if (crowd->clients[i].stage == OPEN)
+            pause_until(crowd, &crowd->clients[i], UINT64_MAX);
     }
     while (!enough(options->user)) {
         if (options->orders_done(options->user))

@@ -17,8 +17,6 @@
 
 #include <jansson.h>
 
-#define SLOW_RECEIVE_BYTES 4096
-
 const char *const crowd_events[LEDGER_KINDS] = {"shout", "others", "publish", "emit"};
 
 uint64_t crowd_now_ms(void)
@@ -201,7 +199,7 @@ static void begin(crowd_t *crowd, guest_t *client)
 
 void guest_connect(crowd_t *crowd, guest_t *client)
 {
-    int one = 1, small = SLOW_RECEIVE_BYTES;
+    int one = 1;
     char request[512];
     int len;
 
@@ -209,8 +207,6 @@ void guest_connect(crowd_t *crowd, guest_t *client)
     crowd->counts.connects++;
     client->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    if (client->slow)
-        setsockopt(client->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
     if (connect(client->fd, (struct sockaddr *)&crowd->address, sizeof(crowd->address)) != 0 &&
         errno != EINPROGRESS)
         REFUTE(crowd, client, "connect: %s", strerror(errno));

@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 
 # Seconds of all tests of a label together, over all stages, on two cores. A noisy machine takes
 # longer, so a label fails the run only at three times its budget.
-BUDGETS="unit=20 wire=120 stress=120 threads=150 browser=60 bench=30 install=40 exports=5 format=5"
+BUDGETS="unit=40 wire=240 stress=120 threads=300 browser=60 bench=30 install=40 exports=5 format=5"
 
 mode=default
 case ${1:-} in
