@@ -42,9 +42,9 @@ HUB_API const char *hub_server_address(const hub_server_t *server, size_t index)
  * compiled: errors as hub_channel_add(). */
 HUB_API HUB_MUST_USE hub_status_t hub_server_start(hub_server_t *server);
 /* No new connections; everyone's on_exit and on_disconnect, close frames (1012), outboxes drained
- * within drain_ms, then cut. Returns at once; what the program's own code still does, a callback or
- * an offloaded job, is waited for. A second call does nothing. Any thread, signal handlers
- * included. */
+ * within drain_ms, then cut. Only connections are cut: a callback or an offloaded job that blocks
+ * is waited for. Returns at once; a second call does nothing. Any thread, signal handlers included.
+ */
 HUB_API void hub_server_stop(hub_server_t *server);
 /* Until everything has stopped. Not from a callback. */
 HUB_API void hub_server_wait(hub_server_t *server);
