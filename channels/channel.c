@@ -23,7 +23,7 @@ static size_t count_strings(const char *const *list)
     return count;
 }
 
-static const char *const *copy_strings(const char *const *list)
+const char *const *hub__strings_copy(const char *const *list)
 {
     size_t count = count_strings(list);
     char **copy;
@@ -36,7 +36,7 @@ static const char *const *copy_strings(const char *const *list)
     return (const char *const *)copy;
 }
 
-static void free_strings(const char *const *list)
+void hub__strings_free(const char *const *list)
 {
     for (size_t i = 0; list != NULL && list[i] != NULL; ++i)
         free((void *)(uintptr_t)list[i]);
@@ -119,8 +119,8 @@ static void copy_tables(hub__channel_t *channel, const hub_channel_options_t *op
         }
         channel->options.int_params = rows;
     }
-    channel->options.intercept = copy_strings(options->intercept);
-    channel->options.params = copy_strings(options->params);
+    channel->options.intercept = hub__strings_copy(options->intercept);
+    channel->options.params = hub__strings_copy(options->params);
 }
 
 hub_status_t hub__channel_create(hub_t *hub, const hub_channel_options_t *options,
@@ -163,8 +163,8 @@ void hub__channel_destroy(hub__channel_t *channel)
          ++row)
         free((void *)(uintptr_t)row->name);
     free((void *)(uintptr_t)channel->options.int_params);
-    free_strings(channel->options.intercept);
-    free_strings(channel->options.params);
+    hub__strings_free(channel->options.intercept);
+    hub__strings_free(channel->options.params);
     free((void *)(uintptr_t)channel->options.pattern);
     free(channel);
 }

@@ -21,3 +21,7 @@ void hub__channel_destroy(hub__channel_t *channel); /* NULL is allowed. */
 hub_on_receive_cb hub__channel_handler(const hub__channel_t *channel, hub_str_t event);
 /* Whether an event goes through on_update. */
 bool hub__channel_intercepts(const hub__channel_t *channel, hub_str_t event);
+
+/* A NULL-terminated list of strings, copied whole; NULL stays NULL. */
+const char *const *hub__strings_copy(const char *const *list);
+void hub__strings_free(const char *const *list);

@@ -84,13 +84,6 @@ void hub__conn_want_close(hub_conn_t *conn, hub_disconnect_reason_t why, unsigne
 
 /* ---- outbox ---- */
 
-/* Whether hooks follow each frame until it has left. */
-static bool wants_notes(const hub_t *root)
-{
-    return root != NULL &&
-           (root->hooks_any[HUB_HOOK_MESSAGE_SENT] || root->hooks_any[HUB_HOOK_MESSAGE_FAILED]);
-}
-
 /* The root's first, then those of each included hub down to the member's own. */
 static hub_status_t run_hooks_down(hub_t *hub, hub_hook_event_t *event)
 {
@@ -156,7 +149,7 @@ static bool has_room(hub_conn_t *conn, size_t bytes, size_t messages)
 {
     if (!is_full(conn, bytes, messages))
         return true;
-    if (!wants_notes(root_of(conn)))
+    if (!hub__wants_notes(root_of(conn)))
         conn->transport->relieve(conn);
     return hub__conn_is_open(conn) && !is_full(conn, bytes, messages);
 }
@@ -243,7 +236,7 @@ static hub_status_t io_send(hub__session_t *session, hub_member_t *member,
 {
     hub_conn_t *conn = conn_of(session);
     hub__worker_t *worker = hub__conn_worker(conn);
-    bool noted = wants_notes(root_of(conn));
+    bool noted = hub__wants_notes(root_of(conn));
     hub__run_t *run = noted ? noted_run(conn, out) : hub__worker_run(worker);
     hub__outbox_t *held = NULL;
     bool waits = false;

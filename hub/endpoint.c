@@ -20,28 +20,6 @@ static char *copy_path(const char *path, const char *suffix)
     return buffer.base;
 }
 
-static const char *const *copy_list(const char *const *list)
-{
-    size_t count = 0;
-    char **copy;
-
-    if (list == NULL)
-        return NULL;
-    while (list[count] != NULL)
-        ++count;
-    copy = hub__alloc_zeroed((count + 1) * sizeof(*copy));
-    for (size_t i = 0; i != count; ++i)
-        copy[i] = hub__str_copy(hub_str(list[i]));
-    return (const char *const *)copy;
-}
-
-static void free_list(const char *const *list)
-{
-    for (size_t i = 0; list != NULL && list[i] != NULL; ++i)
-        free((void *)(uintptr_t)list[i]);
-    free((void *)(uintptr_t)list);
-}
-
 static hub_status_t check_origins(const hub_endpoint_options_t *options, hub_error_t *error)
 {
     if (options->origin_rule == HUB_ORIGIN_ASK && options->on_origin == NULL)
@@ -89,8 +67,8 @@ hub_status_t hub__endpoint_create(hub_t *hub, const hub_endpoint_options_t *opti
     endpoint->hub = hub;
     endpoint->options = resolved;
     endpoint->options.path = NULL;
-    endpoint->options.origins = copy_list(resolved.origins);
-    endpoint->options.protocols = copy_list(resolved.protocols);
+    endpoint->options.origins = hub__strings_copy(resolved.origins);
+    endpoint->options.protocols = hub__strings_copy(resolved.protocols);
     if (raw != NULL)
         endpoint->raw = *raw;
     if (path != NULL && resolved.path_form != HUB_ENDPOINT_SUFFIX)
@@ -110,8 +88,8 @@ void hub__endpoint_destroy(hub__endpoint_t *endpoint)
 {
     if (endpoint == NULL)
         return;
-    free_list(endpoint->options.origins);
-    free_list(endpoint->options.protocols);
+    hub__strings_free(endpoint->options.origins);
+    hub__strings_free(endpoint->options.protocols);
     free(endpoint->path);
     free(endpoint->path_suffix);
     free(endpoint);

@@ -376,11 +376,6 @@ static bool encode_for_group(hub__topic_t *topic, unsigned dialect, const hub__o
     return true;
 }
 
-static bool wants_notes(const hub_t *root)
-{
-    return root->hooks_any[HUB_HOOK_MESSAGE_SENT] || root->hooks_any[HUB_HOOK_MESSAGE_FAILED];
-}
-
 /* Skips the newest frame for the member that sent it. */
 static void skip_newest(hub_member_t *member, const hub__run_t *run)
 {
@@ -395,7 +390,7 @@ static hub_message_t *make_note(const hub__topic_t *topic, const hub_message_t *
         .origin = msg->origin, .flags = msg->flags, .payload_is_valid = true};
     hub_message_t *note = NULL;
 
-    if (!wants_notes(topic->hub))
+    if (!hub__wants_notes(topic->hub))
         return NULL;
     if (topic->hub->bus_prefix.len == 0)
         return hub_message_retain(msg);
@@ -444,7 +439,7 @@ static void publish_to_groups(hub__topic_t *topic, const hub_message_t *msg,
  * between, unless filters would then run inside a publish. */
 static bool must_settle_now(const hub__topic_t *topic)
 {
-    if (wants_notes(topic->hub))
+    if (hub__wants_notes(topic->hub))
         return true;
     for (unsigned i = 0; topic->filters == 0 && i != HUB__DIALECT_COUNT; ++i)
         if (topic->groups[i].run != NULL && topic->groups[i].run->len > RUN_MAX)

@@ -77,6 +77,12 @@ struct hub {
         generations[HUB__WORKERS_MAX]; /* of connections, by index of worker: ids never come back */
 };
 
+/* Whether hooks follow each frame until it has left. NULL: a raw route, which has none. */
+static inline bool hub__wants_notes(const hub_t *root)
+{
+    return root != NULL &&
+           (root->hooks_any[HUB_HOOK_MESSAGE_SENT] || root->hooks_any[HUB_HOOK_MESSAGE_FAILED]);
+}
 hub_t *hub__root(hub_t *hub);
 /* Appends the topic as the bus knows it. HUB_EINVAL: the hub is included under a prefix with
  * parameters. */
