@@ -8,6 +8,7 @@
 #include "bus/buffer.h"
 #include "channels/dialect.h"
 #include "channels/pattern.h"
+#include "channels/roster.h"
 
 #define EVENT_BYTES_MAX 255
 #define JOIN_TIMEOUT_MS 10000
@@ -126,14 +127,18 @@ static void copy_tables(hub__channel_t *channel, const hub_channel_options_t *op
 hub_status_t hub__channel_create(hub_t *hub, const hub_channel_options_t *options,
                                  hub__channel_t **ret_channel, hub_error_t *error)
 {
+    hub_presence_options_t presence = {0};
     hub__channel_t *channel;
     size_t event_count = 0;
     hub_status_t err;
 
     if (options == NULL || options->pattern == NULL)
         return hub_error_set(error, HUB_EINVAL, 0, "a channel needs a pattern");
+    if (options->presence != NULL)
+        presence = *options->presence;
     if ((err = check_events(options, &event_count, error)) != HUB_OK ||
-        (err = check_int_params(options, error)) != HUB_OK)
+        (err = check_int_params(options, error)) != HUB_OK ||
+        (err = hub__presence_options_resolve(&presence, error)) != HUB_OK)
         return err;
     channel = hub__alloc_zeroed(sizeof(*channel));
     channel->hub = hub;
@@ -141,6 +146,9 @@ hub_status_t hub__channel_create(hub_t *hub, const hub_channel_options_t *option
     channel->event_count = event_count;
     channel->options.pattern = hub__str_copy(hub_str(options->pattern));
     channel->options.ret_error = NULL;
+    channel->presence = presence;
+    if (options->presence != NULL)
+        channel->options.presence = &channel->presence;
     copy_tables(channel, options);
     if (channel->options.join_timeout_ms == 0)
         channel->options.join_timeout_ms = JOIN_TIMEOUT_MS;

@@ -13,6 +13,7 @@
 #pragma once
 
 #include "bus/message.h"
+#include "channels/presence.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -105,6 +106,7 @@ typedef struct hub_channel_options {
     hub_slow_policy_t slow_policy;
     hub_error_t
         *ret_error; /* filled where the registration fails (it is logged as well); may be NULL */
+    const hub_presence_options_t *presence; /* NULL: nobody can be tracked; hub/presence.h */
 } hub_channel_options_t;
 
 #ifdef __cplusplus

@@ -9,6 +9,7 @@ typedef struct hub__channel {
     hub_t *hub; /* that declared it */
     hub_channel_options_t options;
     size_t event_count;
+    hub_presence_options_t presence; /* what options.presence points to */
 } hub__channel_t;
 
 /* Copies and checks everything but the pattern's place among the others. HUB_EINVAL names what is

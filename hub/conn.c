@@ -231,6 +231,40 @@ static hub__run_t *noted_run(const hub_conn_t *conn, const hub__outgoing_t *out)
     return run;
 }
 
+/* Behind the join reply, which is still to come. */
+static hub_status_t hold(const hub_conn_t *conn, hub_member_t *member, hub__run_t *run,
+                         uint32_t start, uint32_t end)
+{
+    hub__outbox_t *held;
+
+    if (hub__member_extra(member) == NULL)
+        return HUB_ENOMEM;
+    held = &member->extra->held;
+    return held->bytes + (end - start) > limits_of(conn)->outbox_bytes
+               ? HUB_ESLOW
+               : hub__outbox_append(held, run, start, end, 1, 0);
+}
+
+hub_status_t hub__conn_place(hub_conn_t *conn, hub_member_t *member, hub__run_t *run,
+                             uint32_t start, uint32_t end)
+{
+    hub_status_t err;
+
+    if (member == NULL)
+        return hub__conn_enqueue(conn, run, start, end, 1, 0);
+    if (hub__fanout_must_wait(member)) {
+        hub__fanout_wait(member, run, start, end);
+        return HUB_OK;
+    }
+    ++run->refs; /* what filters send now may seal it */
+    hub__fanout_settle_member(member);
+    err = member->state == HUB__MEMBER_JOINING || member->state == HUB__MEMBER_PENDING
+              ? hold(conn, member, run, start, end)
+              : hub__conn_enqueue(conn, run, start, end, 1, 0);
+    hub__run_release(run);
+    return err;
+}
+
 static hub_status_t io_send(hub__session_t *session, hub_member_t *member,
                             const hub__outgoing_t *out)
 {
@@ -238,36 +272,16 @@ static hub_status_t io_send(hub__session_t *session, hub_member_t *member,
     hub__worker_t *worker = hub__conn_worker(conn);
     bool noted = hub__wants_notes(root_of(conn));
     hub__run_t *run = noted ? noted_run(conn, out) : hub__worker_run(worker);
-    hub__outbox_t *held = NULL;
-    bool waits = false;
     hub_status_t err;
     uint32_t start;
 
     if (run == NULL)
         return HUB_ENOMEM;
-    if (member != NULL && (waits = hub__fanout_must_wait(member)) == false)
-        hub__fanout_settle_member(member);
-    if (member != NULL && !waits &&
-        (member->state == HUB__MEMBER_JOINING || member->state == HUB__MEMBER_PENDING)) {
-        if (hub__member_extra(member) == NULL) {
-            err = HUB_ENOMEM;
-            goto out;
-        }
-        held = &member->extra->held;
-    }
     start = run->len;
     if ((err = hub__run_encode(run, session->dialect, out)) == HUB_OK) {
         HUB__STAT(&worker->stats, encodes_total);
-        if (waits)
-            hub__fanout_wait(member, run, start, run->len);
-        else if (held == NULL)
-            err = hub__conn_enqueue(conn, run, start, run->len, 1, 0);
-        else if (held->bytes + (run->len - start) > limits_of(conn)->outbox_bytes)
-            err = HUB_ESLOW;
-        else
-            err = hub__outbox_append(held, run, start, run->len, 1, 0);
+        err = hub__conn_place(conn, member, run, start, run->len);
     }
-out:
     if (noted)
         hub__run_release(run);
     return err;
@@ -390,6 +404,12 @@ static hub_status_t io_hook(hub__session_t *session, hub_hook_event_t *event)
     return run_hooks(conn, event);
 }
 
+static void io_presence_end(hub__session_t *session, hub_member_t *member, bool may_return)
+{
+    (void)session;
+    hub__presence_leave(member, may_return);
+}
+
 static hub_conn_t *io_conn(hub__session_t *session)
 {
     return conn_of(session);
@@ -407,6 +427,7 @@ const hub__session_io_t hub__conn_session_io = {
     .timer_disarm = io_timer_disarm,
     .offload = io_offload,
     .hook = io_hook,
+    .presence_end = io_presence_end,
     .conn = io_conn,
     .conn_id = io_conn_id,
 };

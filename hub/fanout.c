@@ -4,6 +4,7 @@
  * is touched once per turn and topic, however many messages there were. A frame of a member's own
  * settles that member first: nothing overtakes within a topic. */
 #include "hub/internal.h"
+#include "hub/tracker.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -107,6 +108,8 @@ static void topic_destroy(hub__topic_t *topic)
     for (unsigned i = 0; i != HUB__DIALECT_COUNT; ++i)
         hub__run_release(topic->groups[i].run);
     assert(topic->message_count == 0 && topic->ack_count == 0 && topic->later_first == NULL);
+    if (topic->venue != NULL)
+        hub__venue_close(topic->venue);
     free(topic->messages);
     free(topic->acks);
     free(topic);
@@ -526,17 +529,38 @@ static hub_status_t on_message(hub_bus_sub_t *sub, const hub_message_t *msg, hub
     return HUB_OK;
 }
 
-/* Tells the members that something is missing before the next message. */
-static void on_gap(hub_bus_sub_t *sub, hub_gap_reason_t reason, uint64_t missed, void *user)
+/* A message of the hub's own. */
+static void tell(hub__topic_t *topic, hub_str_t event, hub_str_t payload)
 {
-    hub__topic_t *topic = user;
-    hub_message_t msg = {.event = HUB_STR("gap")};
     hub_publish_counts_t counts = {0};
     hub__outgoing_t out = {
         .kind = HUB__OUT_BROADCAST,
         .topic = hub_str_n(topic->name, topic->name_len),
-        .event = HUB_STR("gap"),
+        .event = event,
+        .payload = hub_json(payload),
     };
+    hub_message_t msg = {.topic = out.topic, .event = event, .payload = out.payload};
+
+    publish_to_groups(topic, &msg, &out, &counts);
+    mark_dirty(topic);
+    if (must_settle_now(topic))
+        topic_settle(topic);
+}
+
+void hub__fanout_tell(hub__worker_t *worker, const hub_t *root, hub_str_t name, hub_str_t event,
+                      hub_str_t payload)
+{
+    uint64_t hash = hub__hash_mix(hub__hash(name), (uint64_t)(uintptr_t)root);
+    hub__topic_t *topic = topic_find(worker, root, name, hash);
+
+    if (topic != NULL)
+        tell(topic, event, payload);
+}
+
+/* Tells the members that something is missing before the next message. */
+static void on_gap(hub_bus_sub_t *sub, hub_gap_reason_t reason, uint64_t missed, void *user)
+{
+    hub__topic_t *topic = user;
     hub__buffer_t payload = {0};
 
     (void)sub;
@@ -546,13 +570,8 @@ static void on_gap(hub_bus_sub_t *sub, hub_gap_reason_t reason, uint64_t missed,
         hub__buffer_printf(&payload, "%llu}", (unsigned long long)missed);
     else
         HUB__APPEND_LITERAL(&payload, "null}");
-    msg.topic = out.topic;
-    msg.payload = out.payload = hub_json(hub__buffer_str(&payload));
-    publish_to_groups(topic, &msg, &out, &counts);
-    mark_dirty(topic);
+    tell(topic, HUB_STR("gap"), hub__buffer_str(&payload));
     hub__buffer_dispose(&payload);
-    if (must_settle_now(topic))
-        topic_settle(topic);
 }
 
 static void on_close(hub_bus_sub_t *sub, hub_status_t why, void *user)
@@ -628,6 +647,8 @@ hub_status_t hub__fanout_subscribe(hub__worker_t *worker, hub_t *root, hub_membe
             topic_destroy(topic);
         return err;
     }
+    if (topic->venue == NULL && member->channel->options.presence != NULL)
+        topic->venue = hub__presence_enter(worker, root, name, member->channel->options.presence);
     group = &topic->groups[member->session->dialect->index];
     member->topic = topic;
     member->prev = NULL;

@@ -52,7 +52,10 @@ hub_status_t hub_h2o_attach(hub_t *hub, h2o_context_t *context, h2o_pathconf_t *
     hub__doorway_t *doorway;
     hub_status_t err;
 
-    if ((err = hub__start(hub, &error)) != HUB_OK) {
+    err = hub->server == NULL
+              ? hub__start(hub, &error)
+              : hub_error_set(&error, HUB_EBUSY, 0, "hub \"%s\" is mounted on a server", hub->name);
+    if (err != HUB_OK) {
         hub__log_failure("h2o.attach", err, &error);
         return err;
     }
@@ -130,6 +133,7 @@ void hub_h2o_detach(hub_h2o_mount_t *mount, void (*on_detached)(void *user), voi
     hub__worker_enter(worker);
     worker->stopping = true;
     hub__endpoint_forget_requests(worker);
+    hub__presence_stop(worker);
     for (uint32_t i = 0; i != worker->slot_count; ++i)
         if (worker->slots[i].conn != NULL)
             hub__conn_want_close(worker->slots[i].conn, HUB_DISCONNECT_SHUTDOWN, 1012,

@@ -16,8 +16,9 @@ typedef struct hub_h2o_mount hub_h2o_mount_t;
 
 /* Attaches the hub to one context (one loop, the calling thread's) and one path of its
  * configuration, which must be the first use of that path. The program runs the loop; several
- * contexts may each attach the same hub, one worker each. The first attach starts the hub. Owned by
- * the caller (hub_h2o_detach). On the thread of the context's loop. */
+ * contexts may each attach the same hub, one worker each. The first attach starts the hub.
+ * HUB_EBUSY: it is mounted on a server. Owned by the caller (hub_h2o_detach). On the thread of the
+ * context's loop. */
 HUB_API HUB_MUST_USE hub_status_t hub_h2o_attach(hub_t *hub, h2o_context_t *context,
                                                  h2o_pathconf_t *pathconf,
                                                  const hub_endpoint_options_t *options,

@@ -75,6 +75,7 @@ hub_status_t hub_create(const hub_options_t *options, hub_t **ret_hub)
     hub->user = given.user;
     hub->bus = given.bus;
     hub->offload_threads = given.offload_threads != 0 ? given.offload_threads : OFFLOAD_THREADS;
+    hub->presence_beat_ms = given.presence_beat_ms;
     hub->offload_queue = given.offload_queue != 0 ? given.offload_queue : OFFLOAD_QUEUE;
     pthread_mutex_init(&hub->lock, NULL);
     make_root(hub);

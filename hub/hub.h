@@ -14,6 +14,7 @@
 #include "hub/conn.h"
 #include "hub/endpoint.h"
 #include "hub/member.h"
+#include "hub/presence.h"
 #include "hub/route.h"
 #include "hub/server.h"
 #include "hub/metrics.h"
@@ -30,6 +31,9 @@ typedef struct hub_options {
     size_t offload_threads; /* 0 means 4 */
     size_t offload_queue;   /* jobs waiting; 0 means 1,024; then HUB_ELIMIT */
     hub_error_t *ret_error; /* filled on failure; may be NULL */
+    uint32_t presence_beat_ms; /* workers and nodes with presence let each other know so often that
+                                  they live; who is silent for four times as long is cleared, and
+                                  comes back when it is heard again; 0 means 10,000 */
 } hub_options_t;
 
 /* Owned by the caller (hub_destroy). `options` is copied and may be NULL. Any thread. */

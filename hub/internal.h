@@ -19,6 +19,8 @@ typedef struct hub__endpoint hub__endpoint_t;
 typedef struct hub__topic hub__topic_t;
 typedef struct hub__pool hub__pool_t;
 typedef struct hub__seat hub__seat_t;
+typedef struct hub__presence hub__presence_t;
+typedef struct hub__venue hub__venue_t;
 
 #define HUB__WORKERS_MAX 1000u
 
@@ -58,6 +60,7 @@ struct hub {
     hub__hook_row_t *hooks[HUB_HOOK_COUNT];
     hub__check_row_t *checks; /* asked before the endpoint's own */
     size_t offload_threads, offload_queue;
+    uint32_t presence_beat_ms;
     /* of a root: */
     uint64_t node;
     hub_bus_t *bus;
@@ -129,6 +132,7 @@ struct hub__worker {
     bool stopping; /* no new connections */
     bool stopped;  /* all connections are gone, the thread may end */
     bool emits_waiting;
+    bool presence_due;
     bool in_turn_end;
     unsigned depth;
     _Atomic(void *) home; /* the thread it lives on */
@@ -172,6 +176,7 @@ struct hub__worker {
     size_t jobs_out;
     size_t upgrades_out; /* a 101 is being written */
     hub__attached_t *hubs;
+    hub__presence_t *presences;
     hub_stats_t stats;
 
     void *listening; /* of the server */
@@ -197,7 +202,7 @@ void hub__worker_touch(hub__worker_t *worker);
 static inline bool hub__worker_has_more(const hub__worker_t *worker)
 {
     return worker->flush_first != NULL || worker->due_first != NULL ||
-           worker->dirty_first != NULL || worker->emits_waiting;
+           worker->dirty_first != NULL || worker->emits_waiting || worker->presence_due;
 }
 uint64_t hub__monotonic_ms(void);
 uint64_t hub__monotonic_us(void);
@@ -268,6 +273,7 @@ struct hub__topic {
     hub__counted_t *acks;
     uint32_t ack_count, ack_capacity;
     hub__later_t *later_first, *later_last;
+    hub__venue_t *venue; /* NULL: its channel has no presence */
     hub__topic_t *dirty_next;
     bool dirty;
     bool settling;
@@ -284,8 +290,28 @@ void hub__fanout_settle_member(hub_member_t *member);
  * then it is handed over here. */
 bool hub__fanout_must_wait(const hub_member_t *member);
 void hub__fanout_wait(hub_member_t *member, hub__run_t *run, uint32_t start, uint32_t end);
+/* A broadcast to this worker's members alone. `payload` is valid JSON. */
+void hub__fanout_tell(hub__worker_t *worker, const hub_t *root, hub_str_t topic, hub_str_t event,
+                      hub_str_t payload);
 /* At the end of the turn. */
 void hub__fanout_settle(hub__worker_t *worker);
+
+/* ---- presence.c ---- */
+
+/* The venue of a topic that has members now; closed by hub__venue_close(). NULL: none can be had.
+ */
+hub__venue_t *hub__presence_enter(hub__worker_t *worker, hub_t *hub, hub_str_t topic,
+                                  const hub_presence_options_t *options);
+/* The member ends: what it tracks leaves, now, or after the grace. */
+void hub__presence_leave(hub_member_t *member, bool may_return);
+/* Near the end of the turn, before the fan-out. */
+void hub__presence_settle(hub__worker_t *worker);
+/* The worker begins to stop: all that it told of is taken back, and nothing more is told. */
+void hub__presence_stop(hub__worker_t *worker);
+/* The hub leaves the worker. */
+void hub__presence_close(hub__worker_t *worker, const hub_t *hub);
+/* With the worker's memory. */
+void hub__presence_destroy_all(hub__worker_t *worker);
 
 /* ---- conn.c ---- */
 
@@ -374,6 +400,10 @@ void hub__conn_message(hub_conn_t *conn, hub_str_t bytes, bool binary);
 /* Queues a range; enforces the outbox's bounds. */
 hub_status_t hub__conn_enqueue(hub_conn_t *conn, hub__run_t *run, uint32_t start, uint32_t end,
                                uint32_t messages, uint32_t tag);
+/* Queues one frame where it belongs: behind what was published to the member's topic before, and
+ * behind its join reply. `member` NULL: it is about none. */
+hub_status_t hub__conn_place(hub_conn_t *conn, hub_member_t *member, hub__run_t *run,
+                             uint32_t start, uint32_t end);
 /* Queues one frame outside any bound of messages: control frames. */
 void hub__conn_control(hub_conn_t *conn, hub__opcode_t opcode, hub_str_t payload);
 void hub__conn_want_flush(hub_conn_t *conn);
@@ -463,6 +493,7 @@ const hub_server_limits_t *hub__server_limits(const hub_server_t *server);
 hub_status_t hub__server_check_open(hub_server_t *server,
                                     const char *what); /* HUB_EBUSY once started */
 bool hub__server_is_stopping(const hub_server_t *server);
+unsigned hub__server_thread_count(const hub_server_t *server);
 /* Counts a websocket in or out; false: the limit is reached. */
 bool hub__server_conn_opened(hub_server_t *server);
 void hub__server_conn_closed(hub_server_t *server);

@@ -55,6 +55,10 @@ extern "C" {
     X(turns_total, counter, "turns of the loop")                                                   \
     X(wakeups_total, counter, "wake-ups by other threads")                                         \
     X(mailbox_full_total, counter, "messages that found this worker's mailbox full")               \
+    X(presences, gauge, "keys tracked by members of this server")                                  \
+    X(presence_diffs_total, counter, "changes of who is there told to members, per worker")        \
+    X(presence_bad_total, counter, "messages about presence that could not be read")               \
+    X(presence_peers_gone_total, counter, "workers or nodes cleared because they fell silent")     \
     X(offload_jobs_total, counter, "jobs taken by the offload pool")                               \
     X(offload_full_total, counter, "jobs refused because its queue was full")                      \
     X(flush_deferred_total, counter, "turns that left writing for the next one")

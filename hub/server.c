@@ -136,11 +136,13 @@ hub_status_t hub_server_mount(hub_server_t *server, hub_t *hub,
 
     if ((err = hub__server_check_open(server, "hub_server_mount")) != HUB_OK)
         return err;
-    if (hub->parent != NULL || (hub->server != NULL && hub->server != server))
+    if (hub->parent != NULL || (hub->server != NULL && hub->server != server) ||
+        (hub->server == NULL && atomic_load(&hub->serving)))
         return fail(server, "server.mount",
                     hub_error_set(&error, HUB_EBUSY, 0, "hub \"%s\" is %s", hub->name,
-                                  hub->parent != NULL ? "included: mount its root"
-                                                      : "mounted on another server"),
+                                  hub->parent != NULL   ? "included: mount its root"
+                                  : hub->server != NULL ? "mounted on another server"
+                                                        : "attached to a loop of the program's"),
                     &error);
     if ((err = hub__endpoint_create(hub, options, NULL, path, &endpoint, &error)) != HUB_OK)
         return fail(server, "server.mount", err, &error);
@@ -190,6 +192,11 @@ const hub_server_limits_t *hub__server_limits(const hub_server_t *server)
 bool hub__server_is_stopping(const hub_server_t *server)
 {
     return atomic_load_explicit(&server->stopping, memory_order_acquire);
+}
+
+unsigned hub__server_thread_count(const hub_server_t *server)
+{
+    return server->options.threads;
 }
 
 hub_bus_t *hub__server_first_bus(const hub_server_t *server)
@@ -490,6 +497,7 @@ static void begin_stop(hub__worker_t *worker)
     hub__worker_run_all_mail(worker);
     hub__worker_flush_emits(worker);
     hub__fanout_settle(worker);
+    hub__presence_stop(worker);
     close_conns(worker);
     station->drain.on_due = on_drain_deadline;
     hub__timer_arm(worker->wheel, &station->drain,

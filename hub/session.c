@@ -204,6 +204,20 @@ hub_message_t hub__member_message(const hub_member_t *member, const hub__envelop
     };
 }
 
+void hub__member_absent(hub_member_t *member, bool may_return)
+{
+    hub__session_t *session = member->session;
+
+    if (member->extra != NULL && member->extra->presence != NULL)
+        session->host->io->presence_end(session, member, may_return);
+}
+
+/* Whether somebody who ends so did not mean to go for good. */
+static bool may_return(hub_exit_t why)
+{
+    return why == HUB_EXIT_DISCONNECT || why == HUB_EXIT_REPLACED || why == HUB_EXIT_FAILED;
+}
+
 /* Takes the member out of everything and frees it. No callback but on_free. */
 void hub__member_destroy(hub_member_t *member)
 {
@@ -242,6 +256,7 @@ void hub__member_end(hub_member_t *member, hub_exit_t why)
     } else {
         HUB__STAT(session->host->stats, joins_refused_total);
     }
+    hub__member_absent(member, may_return(why));
     hub__member_destroy(member);
 }
 

@@ -17,6 +17,7 @@
 
 typedef struct hub__session hub__session_t;
 typedef struct hub__job hub__job_t;
+typedef struct hub__member_presence hub__member_presence_t;
 
 /* What a session needs of the world. Loop thread; none may call back into the session. */
 typedef struct hub__session_io {
@@ -42,6 +43,8 @@ typedef struct hub__session_io {
     hub_status_t (*offload)(hub__session_t *session, hub__job_t *job);
     /* Runs the hooks of the member's hub and of the root. The result counts for vetoes. */
     hub_status_t (*hook)(hub__session_t *session, hub_hook_event_t *event);
+    /* What the member tracks ends: it may come back, or not. Only called where it has presence. */
+    void (*presence_end)(hub__session_t *session, hub_member_t *member, bool may_return);
     hub_conn_t *(*conn)(hub__session_t *session);
     hub_conn_id_t (*conn_id)(hub__session_t *session);
 } hub__session_io_t;
@@ -131,6 +134,7 @@ typedef struct hub__member_extra {
     char *join_ref_of_reply; /* refs of the join to be answered; one allocation for both */
     hub_str_t reply_ref, reply_join_ref;
     hub_status_t stop_status;
+    struct hub__member_presence *presence; /* NULL: it tracks nothing */
 } hub__member_extra_t;
 
 struct hub_member {
@@ -244,6 +248,8 @@ void hub__member_refuse(hub_member_t *member, hub_str_t ref, hub_str_t join_ref,
                         const hub_payload_t *detail);
 /* Ends a member, whatever its state; sends nothing. It is gone. */
 void hub__member_end(hub_member_t *member, hub_exit_t why);
+/* What it tracks is given up. */
+void hub__member_absent(hub_member_t *member, bool may_return);
 /* Frees it once it is out of its session's table. No callback but its on_free. */
 void hub__member_destroy(hub_member_t *member);
 

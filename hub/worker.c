@@ -313,6 +313,7 @@ void hub__worker_release(hub__worker_t *worker)
 {
     if (worker == NULL || atomic_fetch_sub_explicit(&worker->refs, 1, memory_order_acq_rel) != 1)
         return;
+    hub__presence_destroy_all(worker);
     pthread_mutex_destroy(&worker->lock);
     free(worker);
 }
@@ -346,6 +347,7 @@ void hub__worker_detach(hub__worker_t *worker, hub_t *hub)
             return;
         *link = attached->next;
         free(attached);
+        hub__presence_close(worker, hub);
         hub__worker_leave_hub(hub, worker);
         return;
     }
@@ -532,8 +534,10 @@ void hub__worker_end_turn(hub__worker_t *worker)
     for (unsigned round = 0; round != TURN_ROUNDS; ++round) {
         proceed_due(worker);
         hub__worker_flush_emits(worker);
+        hub__presence_settle(worker);
         hub__fanout_settle(worker);
-        if (worker->due_first == NULL && !worker->emits_waiting && worker->dirty_first == NULL)
+        if (worker->due_first == NULL && !worker->emits_waiting && !worker->presence_due &&
+            worker->dirty_first == NULL)
             break;
     }
     flush_conns(worker);

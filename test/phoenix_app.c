@@ -391,6 +391,50 @@ static hub_status_t on_stopreply(hub_member_t *me, const hub_message_t *msg)
     return err;
 }
 
+/* ---- presence ---- */
+
+static hub_status_t on_presence_join(hub_member_t *me, const hub_message_t *msg)
+{
+    json_t *payload = msg->payload.kind == HUB_PAYLOAD_JSON
+                          ? json_loadb(msg->payload.bytes.base, msg->payload.bytes.len, 0, NULL)
+                          : NULL;
+    json_t *k = json_object_get(payload, "k");
+    json_t *meta = json_pack("{sI}", "online_at", (json_int_t)1700000000);
+    char *text = NULL;
+    hub_status_t err = HUB_ENOMEM;
+
+    if (k != NULL)
+        json_object_set(meta, "k", k);
+    if ((text = json_dumps(meta, JSON_COMPACT)) != NULL)
+        err = hub_presence_track(me, user_of(me), hub_json(hub_str(text)));
+    free(text);
+    json_decref(meta);
+    json_decref(payload);
+    return err != HUB_OK ? err : hub_presence_push(me);
+}
+
+static hub_status_t on_presence_update(hub_member_t *me, const hub_message_t *msg)
+{
+    hub_status_t err = hub_presence_update(me, user_of(me), msg->payload);
+
+    return err != HUB_OK ? err : on_okonly(me, msg);
+}
+
+static hub_status_t on_presence_list(hub_member_t *me, const hub_message_t *msg)
+{
+    hub_payload_t list;
+    hub_status_t err = hub_presence_list(me, &list);
+
+    return err != HUB_OK ? err : hub_member_reply(me, msg, list);
+}
+
+static hub_status_t on_presence_untrack(hub_member_t *me, const hub_message_t *msg)
+{
+    hub_status_t err = hub_presence_untrack(me, user_of(me));
+
+    return err != HUB_OK ? err : on_okonly(me, msg);
+}
+
 static hub_status_t add_channels(hub_t *hub)
 {
     static const hub_event_handler_t events[] = {
@@ -423,7 +467,14 @@ static hub_status_t add_channels(hub_t *hub)
         {"stopreply", on_stopreply},
         {NULL, NULL},
     };
+    static const hub_event_handler_t presence_events[] = {
+        {"update", on_presence_update},
+        {"list", on_presence_list},
+        {"untrack", on_presence_untrack},
+        {NULL, NULL},
+    };
     static const char *const intercept[] = {"shout", NULL};
+    static const hub_presence_options_t presence = {.diff_ms = HUB_PRESENCE_AT_ONCE};
     hub_status_t err = hub_channel_add(hub, &(hub_channel_options_t){.pattern = "room:*",
                                                                      .on_join = on_room_join,
                                                                      .events = events,
@@ -431,6 +482,12 @@ static hub_status_t add_channels(hub_t *hub)
                                                                      .intercept = intercept,
                                                                      .pending_limit = WAITING_MAX});
 
+    if (err == HUB_OK)
+        err = hub_channel_add(hub, &(hub_channel_options_t){.pattern = "presence:*",
+                                                            .on_join = on_presence_join,
+                                                            .events = presence_events,
+                                                            .presence = &presence,
+                                                            .pending_limit = WAITING_MAX});
     return err != HUB_OK ? err : hub_channel_add(hub, &(hub_channel_options_t){.pattern = "exact"});
 }
 

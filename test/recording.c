@@ -160,6 +160,53 @@ static char *topic_of_binary(hub_str_t bytes)
     return recording_format("\"%.*s\"", at[1 + topic], bytes.base + offset);
 }
 
+static int compare_keys(const void *left, const void *right)
+{
+    return strcmp(*(const char *const *)left, *(const char *const *)right);
+}
+
+void recording_forget(recording_frame_t *frame)
+{
+    free(frame->text);
+    free(frame->topic);
+    free(frame->refs);
+}
+
+static void add_ref(json_t *object, const char *key, char **refs)
+{
+    const char *ref = json_string_value(json_object_get(object, key));
+    char *longer;
+
+    if (ref == NULL)
+        return;
+    longer = recording_format("%s%s\n", *refs == NULL ? "" : *refs, ref);
+    free(*refs);
+    *refs = longer;
+    json_object_set_new(object, key, json_string("*"));
+}
+
+/* Two recordings never have the same references of presence: they are taken out, in the order of
+ * the sorted keys. */
+static void take_refs(json_t *value, char **refs)
+{
+    size_t i, size = json_object_size(value);
+    const char **keys = calloc(size + 1, sizeof(*keys));
+    const char *key;
+    json_t *item;
+
+    if (keys == NULL)
+        abort();
+    json_array_foreach(value, i, item) take_refs(item, refs);
+    i = 0;
+    json_object_foreach(value, key, item) keys[i++] = key;
+    qsort(keys, size, sizeof(*keys), compare_keys);
+    for (i = 0; i < size; i++)
+        take_refs(json_object_get(value, keys[i]), refs);
+    free(keys);
+    add_ref(value, "phx_ref", refs);
+    add_ref(value, "phx_ref_prev", refs);
+}
+
 recording_frame_t recording_text(const char *text)
 {
     json_error_t error;
@@ -174,6 +221,8 @@ recording_frame_t recording_text(const char *text)
         return (recording_frame_t){.text = recording_format("no JSON: %s", text),
                                    .topic = strdup("")};
     topic = json_is_array(value) ? json_array_get(value, 2) : json_object_get(value, "topic");
+    frame.refs = NULL;
+    take_refs(value, &frame.refs);
     frame.text = json_dumps(value, JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY);
     frame.topic = topic == NULL ? strdup("") : json_dumps(topic, JSON_ENCODE_ANY);
     frame.part = 0;

@@ -48,12 +48,17 @@ void recording_load(const char *folder, const char *name, recording_t **recordin
  * "close <code>", "upgrade <subprotocol>", "http <status> <body>". */
 typedef struct recording_frame {
     char *text, *topic; /* to be freed; the topic as JSON, "" where there is none */
+    char *refs; /* to be freed: the phx_refs and phx_ref_prevs in it, one a line; in the text
+                   a '*' stands for each. NULL: none */
     unsigned part;
     bool matched;
 } recording_frame_t;
 
 /* What was recorded; without text where it says nothing about the server. */
 recording_frame_t recording_frame_of(const recording_line_t *line);
+
+/* Frees what it holds. */
+void recording_forget(recording_frame_t *frame);
 
 /* The same of what came. */
 recording_frame_t recording_text(const char *text);

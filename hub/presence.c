@@ -1,0 +1,495 @@
+/* SPDX-License-Identifier: MIT */
+/* Presence in the world: the trackers of a worker, one for each hub that has need of it, on the
+ * bus, the clock and the fan-out.
+ *
+ * The topics on which trackers talk have a space in them, which no topic of a client's can have. */
+#include "hub/presence.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "hub/internal.h"
+#include "hub/tracker.h"
+
+#define BUS_TOPIC "presence "
+#define FRAMES_MAX 8 /* of one state, that differ in their join_ref */
+
+struct hub__presence {
+    hub__presence_t *next; /* of the worker */
+    hub__worker_t *worker;
+    hub_t *hub;
+    hub__tracker_t *tracker;
+    hub_bus_sub_t *beats;
+    hub__buffer_t topic; /* scratch */
+    hub__buffer_t list;
+    bool due;
+    bool closed; /* its hub has left the worker: answers may still be on their way */
+};
+
+/* A member that tracks, or waits for the state. */
+struct hub__member_presence {
+    hub__attendance_t attendance; /* first */
+    hub_member_t *member;
+};
+
+static hub__presence_t *presence_of(const hub__tracker_t *tracker)
+{
+    return tracker->user;
+}
+
+/* ---- on the bus ---- */
+
+static hub_str_t bus_topic(hub__presence_t *presence, const hub__venue_t *venue)
+{
+    hub__buffer_t *topic = &presence->topic;
+
+    topic->len = 0;
+    hub__buffer_append(topic, presence->hub->bus_prefix);
+    HUB__APPEND_LITERAL(topic, BUS_TOPIC);
+    if (venue != NULL)
+        hub__buffer_append(topic, hub__venue_topic(venue));
+    return hub__buffer_str(topic);
+}
+
+static void on_answered(const hub_publish_result_t *result, void *query)
+{
+    (void)result;
+    hub__tracker_answered(query);
+}
+
+static hub_status_t io_publish(hub__tracker_t *tracker, hub__venue_t *venue,
+                               hub__replica_kind_t kind, hub_str_t payload, hub__query_t *query)
+{
+    hub__presence_t *presence = presence_of(tracker);
+    hub_message_options_t options = {.origin = {.node = tracker->owner}, .payload_is_valid = true};
+    hub_bus_publish_options_t completion = {
+        .on_published = on_answered, .user = query, .executor = &presence->worker->executor};
+    hub_message_t *msg;
+    hub_status_t err = hub_message_create(bus_topic(presence, venue), hub__replica_event(kind),
+                                          hub_json(payload), &options, &msg, NULL);
+
+    if (err != HUB_OK)
+        return err;
+    err = hub_bus_publish(presence->hub->bus, msg, query != NULL ? &completion : NULL);
+    hub_message_release(msg);
+    if (err != HUB_OK)
+        hub_log_peer(HUB_LOG_WARN, "presence.publish", "kind=%s status=%s",
+                     hub__replica_event(kind).base, hub_status_name(err));
+    return err;
+}
+
+static void receive(hub__tracker_t *tracker, hub__venue_t *venue, const hub_message_t *msg,
+                    hub_bus_ack_t *ack)
+{
+    hub_str_t payload = msg->payload.kind == HUB_PAYLOAD_JSON ? msg->payload.bytes : (hub_str_t){0};
+
+    hub__tracker_receive(tracker, venue, msg->origin.node, msg->event, payload, ack);
+}
+
+static hub_status_t on_message(hub_bus_sub_t *sub, const hub_message_t *msg, hub_bus_ack_t *ack,
+                               void *user)
+{
+    hub__venue_t *venue = user;
+
+    (void)sub;
+    receive(venue->tracker, venue, msg, ack);
+    return HUB_OK;
+}
+
+static void on_gap(hub_bus_sub_t *sub, hub_gap_reason_t reason, uint64_t missed, void *user)
+{
+    (void)sub, (void)reason, (void)missed;
+    hub__tracker_gap(user);
+}
+
+static void on_venue_close(hub_bus_sub_t *sub, hub_status_t why, void *user)
+{
+    (void)sub, (void)why;
+    ((hub__venue_t *)user)->sub = NULL;
+}
+
+/* Workers of a server that stops leave together: their members see nobody go. */
+static hub_status_t on_beat_message(hub_bus_sub_t *sub, const hub_message_t *msg,
+                                    hub_bus_ack_t *ack, void *user)
+{
+    hub__presence_t *presence = user;
+    const hub_server_t *server = presence->worker->server;
+
+    (void)sub;
+    if (server == NULL || !hub__server_is_stopping(server))
+        receive(presence->tracker, NULL, msg, ack);
+    return HUB_OK;
+}
+
+static void on_beats_close(hub_bus_sub_t *sub, hub_status_t why, void *user)
+{
+    (void)sub, (void)why;
+    ((hub__presence_t *)user)->beats = NULL;
+}
+
+static hub_status_t io_subscribe(hub__tracker_t *tracker, hub__venue_t *venue)
+{
+    hub__presence_t *presence = presence_of(tracker);
+    hub_bus_sub_options_t options = {
+        .on_message = venue != NULL ? on_message : on_beat_message,
+        .on_gap = venue != NULL ? on_gap : NULL,
+        .on_close = venue != NULL ? on_venue_close : on_beats_close,
+        .executor = &presence->worker->executor,
+        .user = venue != NULL ? (void *)venue : presence,
+    };
+    hub_bus_sub_t *sub;
+    hub_status_t err =
+        hub_bus_subscribe(presence->hub->bus, bus_topic(presence, venue), &options, &sub);
+
+    if (err == HUB_OK && venue != NULL)
+        venue->sub = sub;
+    else if (err == HUB_OK)
+        presence->beats = sub;
+    return err;
+}
+
+static void io_unsubscribe(hub__tracker_t *tracker, hub__venue_t *venue)
+{
+    hub__presence_t *presence = presence_of(tracker);
+
+    hub_bus_unsubscribe(venue != NULL ? venue->sub : presence->beats);
+    if (venue != NULL)
+        venue->sub = NULL;
+    else
+        presence->beats = NULL;
+}
+
+static void *io_retain_ack(void *ack)
+{
+    return hub_bus_ack_retain(ack);
+}
+
+static void io_release_ack(void *ack)
+{
+    hub_bus_ack_release(ack);
+}
+
+/* ---- to members ---- */
+
+static void io_tell(hub__tracker_t *tracker, hub__venue_t *venue, hub_str_t event,
+                    hub_str_t payload)
+{
+    hub__presence_t *presence = presence_of(tracker);
+
+    hub__fanout_tell(presence->worker, presence->hub, hub__venue_topic(venue), event, payload);
+}
+
+/* The frames of one state: clients mostly join with the same few refs. */
+typedef struct hub__state_frames {
+    hub_str_t payload;
+    size_t count;
+    struct {
+        hub__run_t *run;
+        const hub__dialect_t *dialect;
+        hub_member_t *member; /* whose join_ref it has */
+    } rows[FRAMES_MAX];
+} hub__state_frames_t;
+
+static hub__outgoing_t state_of(hub_member_t *member, hub_str_t payload)
+{
+    return (hub__outgoing_t){
+        .kind = HUB__OUT_PUSH,
+        .topic = hub__member_name(member),
+        .event = HUB_STR("presence_state"),
+        .join_ref = hub__member_join_ref(member),
+        .payload = hub_json(payload),
+    };
+}
+
+/* NULL: one of its own is needed. */
+static hub__run_t *shared_frame(hub__state_frames_t *frames, hub_member_t *member)
+{
+    const hub__dialect_t *dialect = member->session->dialect;
+    hub__outgoing_t out = state_of(member, frames->payload);
+    hub__run_t *run;
+
+    for (size_t i = 0; i != frames->count; ++i)
+        if (frames->rows[i].dialect == dialect &&
+            hub_str_equals(hub__member_join_ref(frames->rows[i].member), out.join_ref))
+            return frames->rows[i].run;
+    if (frames->count == FRAMES_MAX || (run = hub__run_create(512)) == NULL)
+        return NULL;
+    if (hub__run_encode(run, dialect, &out) != HUB_OK) {
+        hub__run_release(run);
+        return NULL;
+    }
+    frames->rows[frames->count].run = run;
+    frames->rows[frames->count].dialect = dialect;
+    frames->rows[frames->count++].member = member;
+    return run;
+}
+
+static void send_state(hub__state_frames_t *frames, hub_member_t *member)
+{
+    hub_conn_t *conn = (hub_conn_t *)member->session;
+    hub__run_t *run =
+        hub__wants_notes(conn->seat->endpoint->hub) ? NULL : shared_frame(frames, member);
+    hub__outgoing_t out;
+
+    if (run != NULL) {
+        (void)hub__conn_place(conn, member, run, 0, run->len);
+        return;
+    }
+    out = state_of(member, frames->payload);
+    (void)hub__conn_session_io.send(member->session, member, &out);
+}
+
+static void io_tell_state(hub__tracker_t *tracker, hub__venue_t *venue, hub_str_t payload)
+{
+    hub__state_frames_t frames = {.payload = payload};
+
+    (void)tracker;
+    while (venue->wishes != NULL) {
+        hub__attendance_t *attendance = venue->wishes;
+
+        hub__attendance_unwish(attendance);
+        send_state(&frames, ((hub__member_presence_t *)attendance)->member);
+    }
+    for (size_t i = 0; i != frames.count; ++i)
+        hub__run_release(frames.rows[i].run);
+}
+
+/* ---- time ---- */
+
+static void io_schedule(hub__tracker_t *tracker)
+{
+    hub__presence_t *presence = presence_of(tracker);
+
+    presence->due = true;
+    presence->worker->presence_due = true;
+    hub__worker_touch(presence->worker);
+}
+
+static void io_timer_arm(hub__tracker_t *tracker, hub__timer_t *timer, uint64_t due_ms)
+{
+    hub__timer_arm(presence_of(tracker)->worker->wheel, timer, due_ms);
+}
+
+static void io_timer_disarm(hub__tracker_t *tracker, hub__timer_t *timer)
+{
+    hub__timer_disarm(presence_of(tracker)->worker->wheel, timer);
+}
+
+/* Only tells which is older. */
+static uint64_t io_wall_us(hub__tracker_t *tracker)
+{
+    struct timespec now;
+
+    (void)tracker;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static const hub__tracker_io_t tracker_io = {
+    .publish = io_publish,
+    .subscribe = io_subscribe,
+    .unsubscribe = io_unsubscribe,
+    .tell = io_tell,
+    .tell_state = io_tell_state,
+    .schedule = io_schedule,
+    .timer_arm = io_timer_arm,
+    .timer_disarm = io_timer_disarm,
+    .wall_us = io_wall_us,
+    .retain_ack = io_retain_ack,
+    .release_ack = io_release_ack,
+};
+
+/* ---- of a worker ---- */
+
+static hub__tracker_t *create_tracker(hub__presence_t *presence)
+{
+    hub__worker_t *worker = presence->worker;
+    hub_t *hub = presence->hub;
+    hub__tracker_options_t options = {
+        .io = &tracker_io,
+        .user = presence,
+        .now_ms = &worker->now_ms,
+        .stats = &worker->stats,
+        .beat_ms = hub->presence_beat_ms,
+        .largest_bytes = hub_bus_largest_message(hub->bus),
+        /* one worker, and a bus that nobody else can reach */
+        .alone = hub->owns_bus && worker->server != NULL &&
+                 hub__server_thread_count(worker->server) == 1,
+    };
+
+    do {
+        randombytes_buf(&options.owner, sizeof(options.owner));
+        options.owner &= HUB__PRESENCE_NUMBER_MAX;
+    } while (options.owner == 0);
+    return hub__tracker_create(&options);
+}
+
+static hub__presence_t *find_presence(hub__worker_t *worker, const hub_t *hub)
+{
+    hub__presence_t *presence = worker->presences;
+
+    while (presence != NULL && (presence->hub != hub || presence->closed))
+        presence = presence->next;
+    return presence;
+}
+
+static hub__presence_t *get_presence(hub__worker_t *worker, hub_t *hub)
+{
+    hub__presence_t *presence = find_presence(worker, hub);
+
+    if (presence != NULL)
+        return presence;
+    presence = hub__alloc_zeroed(sizeof(*presence));
+    presence->worker = worker;
+    presence->hub = hub;
+    presence->tracker = create_tracker(presence);
+    presence->next = worker->presences;
+    worker->presences = presence;
+    return presence;
+}
+
+void hub__presence_settle(hub__worker_t *worker)
+{
+    worker->presence_due = false;
+    for (hub__presence_t *presence = worker->presences; presence != NULL; presence = presence->next)
+        if (presence->due) {
+            presence->due = false;
+            hub__tracker_settle(presence->tracker);
+        }
+}
+
+void hub__presence_stop(hub__worker_t *worker)
+{
+    for (hub__presence_t *presence = worker->presences; presence != NULL; presence = presence->next)
+        if (!presence->closed)
+            hub__tracker_stop(presence->tracker);
+}
+
+void hub__presence_close(hub__worker_t *worker, const hub_t *hub)
+{
+    hub__presence_t *presence = find_presence(worker, hub);
+
+    if (presence == NULL)
+        return;
+    hub__tracker_close(presence->tracker);
+    hub__buffer_dispose(&presence->topic);
+    hub__buffer_dispose(&presence->list);
+    presence->due = false;
+    presence->closed = true;
+}
+
+void hub__presence_destroy_all(hub__worker_t *worker)
+{
+    while (worker->presences != NULL) {
+        hub__presence_t *presence = worker->presences;
+
+        worker->presences = presence->next;
+        hub__tracker_destroy(presence->tracker);
+        free(presence);
+    }
+}
+
+hub__venue_t *hub__presence_enter(hub__worker_t *worker, hub_t *hub, hub_str_t topic,
+                                  const hub_presence_options_t *options)
+{
+    hub__venue_t *venue = hub__tracker_venue(get_presence(worker, hub)->tracker, topic, options);
+    char field[HUB_LOG_FIELD];
+
+    if (venue != NULL)
+        hub__venue_open(venue);
+    else
+        hub_log_peer(HUB_LOG_WARN, "presence.no_venue", "topic=%s", hub_log_escape(topic, field));
+    return venue;
+}
+
+/* ---- of a member ---- */
+
+/* `ret_presence` gets what the member has to do with it, made where there is nothing. */
+static hub_status_t attend(hub_member_t *member, hub__member_presence_t **ret_presence)
+{
+    hub_conn_t *conn = (hub_conn_t *)member->session;
+    const hub_presence_options_t *options = member->channel->options.presence;
+    hub__member_presence_t *presence;
+    hub__tracker_t *tracker;
+    hub__venue_t *venue;
+
+    if (options == NULL)
+        return HUB_EINVAL;
+    if (member->state == HUB__MEMBER_ENDED || conn->session.ended)
+        return HUB_ECLOSED;
+    if (hub__member_extra(member) == NULL)
+        return HUB_ENOMEM;
+    if ((*ret_presence = member->extra->presence) != NULL)
+        return HUB_OK;
+    tracker = get_presence(hub__conn_worker(conn), conn->seat->endpoint->hub)->tracker;
+    if (tracker->stopped)
+        return HUB_ECLOSED;
+    if ((presence = malloc(sizeof(*presence))) == NULL)
+        return HUB_ENOMEM;
+    if ((venue = hub__tracker_venue(tracker, hub__member_name(member), options)) == NULL) {
+        free(presence);
+        return HUB_ENOMEM;
+    }
+    presence->member = member;
+    hub__attendance_begin(&presence->attendance, venue);
+    *ret_presence = member->extra->presence = presence;
+    return HUB_OK;
+}
+
+void hub__presence_leave(hub_member_t *member, bool may_return)
+{
+    hub__member_presence_t *presence = member->extra->presence;
+
+    member->extra->presence = NULL;
+    hub__attendance_end(&presence->attendance, may_return);
+    free(presence);
+}
+
+hub_status_t hub_presence_track(hub_member_t *member, hub_str_t key, hub_payload_t meta)
+{
+    hub__member_presence_t *presence;
+    hub_status_t err = attend(member, &presence);
+
+    return err != HUB_OK ? err : hub__attendance_track(&presence->attendance, key, meta);
+}
+
+hub_status_t hub_presence_update(hub_member_t *member, hub_str_t key, hub_payload_t meta)
+{
+    hub__member_presence_t *presence;
+    hub_status_t err = attend(member, &presence);
+
+    return err != HUB_OK ? err : hub__attendance_update(&presence->attendance, key, meta);
+}
+
+hub_status_t hub_presence_untrack(hub_member_t *member, hub_str_t key)
+{
+    hub__member_presence_t *presence;
+    hub_status_t err = attend(member, &presence);
+
+    return err != HUB_OK ? err : hub__attendance_untrack(&presence->attendance, key);
+}
+
+hub_status_t hub_presence_push(hub_member_t *member)
+{
+    hub__member_presence_t *presence;
+    hub_status_t err = attend(member, &presence);
+
+    if (err == HUB_OK)
+        hub__attendance_wish(&presence->attendance);
+    return err;
+}
+
+hub_status_t hub_presence_list(hub_member_t *member, hub_payload_t *ret_list)
+{
+    hub__member_presence_t *presence;
+    hub_status_t err = attend(member, &presence);
+    hub__buffer_t *list;
+
+    if (err != HUB_OK)
+        return err;
+    list = &presence_of(presence->attendance.venue->tracker)->list;
+    hub__venue_list(presence->attendance.venue, list);
+    *ret_list = hub_json(hub__buffer_str(list));
+    return HUB_OK;
+}

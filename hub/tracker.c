@@ -1,0 +1,607 @@
+/* SPDX-License-Identifier: MIT */
+/* The replication of presence: each owner tells its deltas in order, gives its state to who asks,
+ * and is believed about its own trackings alone. Who falls silent is cleared, and asked for
+ * everything when it speaks again. */
+#include "hub/tracker.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "hub/session.h"
+
+#define BEAT_MS 10000
+#define SILENT_BEATS 4 /* then it is gone */
+#define FORGET_BEATS 60
+#define CHUNK_BYTES (48u * 1024)
+#define ROWS_PER_TURN 2000 /* of a state */
+
+/* Another owner: a worker of this process, or of another node. */
+struct hub__peer {
+    hub__peer_t *next;
+    uint64_t owner;
+    uint64_t heard_ms;
+    bool gone; /* silent for too long; kept for a while, to know it again */
+    hub__share_t *shares;
+};
+
+/* ---- life ---- */
+
+static void on_beat(hub__timer_t *timer, uint64_t now_ms);
+
+hub__tracker_t *hub__tracker_create(const hub__tracker_options_t *options)
+{
+    hub__tracker_t *tracker = hub__alloc_zeroed(sizeof(*tracker));
+
+    tracker->io = options->io;
+    tracker->user = options->user;
+    tracker->now_ms = options->now_ms;
+    tracker->stats = options->stats;
+    tracker->owner = options->owner;
+    tracker->beat_ms = options->beat_ms != 0 ? options->beat_ms : BEAT_MS;
+    tracker->chunk_bytes =
+        options->largest_bytes / 4 < CHUNK_BYTES ? options->largest_bytes / 4 : CHUNK_BYTES;
+    tracker->alone = options->alone;
+    tracker->due_last = &tracker->due_first;
+    tracker->beat.on_due = on_beat;
+    return tracker;
+}
+
+static hub_status_t publish(hub__tracker_t *tracker, hub__venue_t *venue, hub__replica_kind_t kind,
+                            const hub__replica_t *replica, hub__query_t *query)
+{
+    hub__replica_encode(replica, &tracker->payload);
+    return tracker->io->publish(tracker, venue, kind, hub__buffer_str(&tracker->payload), query);
+}
+
+void hub__tracker_stop(hub__tracker_t *tracker)
+{
+    if (tracker->stopped)
+        return;
+    tracker->stopped = true;
+    tracker->io->timer_disarm(tracker, &tracker->beat);
+    if (tracker->beating)
+        (void)publish(tracker, NULL, HUB__REPLICA_BYE, &(hub__replica_t){0}, NULL);
+}
+
+static void destroy_venue(hub__table_node_t *node, void *user)
+{
+    (void)user;
+    hub__venue_destroy(HUB__CONTAINER(node, hub__venue_t, node));
+}
+
+void hub__tracker_close(hub__tracker_t *tracker)
+{
+    hub__tracker_stop(tracker);
+    hub__table_foreach(&tracker->venues, destroy_venue, NULL);
+    hub__table_dispose(&tracker->venues);
+    tracker->due_first = NULL;
+    tracker->due_last = &tracker->due_first;
+    while (tracker->peers != NULL) {
+        hub__peer_t *peer = tracker->peers;
+
+        tracker->peers = peer->next;
+        free(peer);
+    }
+    if (tracker->beating)
+        tracker->io->unsubscribe(tracker, NULL);
+    tracker->beating = false;
+    hub__buffer_dispose(&tracker->payload);
+    hub__buffer_dispose(&tracker->joins);
+    hub__buffer_dispose(&tracker->leaves);
+    hub__buffer_dispose(&tracker->meta);
+}
+
+void hub__tracker_destroy(hub__tracker_t *tracker)
+{
+    if (tracker == NULL)
+        return;
+    while (tracker->queries != NULL) {
+        hub__query_t *query = tracker->queries;
+
+        tracker->queries = query->next;
+        free(query);
+    }
+    free(tracker);
+}
+
+void hub__tracker_settle(hub__tracker_t *tracker)
+{
+    hub__venue_t *venue = tracker->due_first, *next;
+
+    tracker->scheduled = false;
+    tracker->due_first = NULL;
+    tracker->due_last = &tracker->due_first;
+    for (; venue != NULL; venue = next) {
+        next = venue->due_next;
+        if (!tracker->stopped)
+            hub__venue_run(venue);
+    }
+}
+
+/* ---- questions ---- */
+
+static hub__query_t *create_query(hub__venue_t *venue)
+{
+    hub__tracker_t *tracker = venue->tracker;
+    hub__query_t *query = hub__alloc_zeroed(sizeof(*query));
+
+    query->tracker = tracker;
+    query->venue = venue;
+    query->next = tracker->queries;
+    query->prev = &tracker->queries;
+    if (query->next != NULL)
+        query->next->prev = &query->next;
+    tracker->queries = query;
+    return query;
+}
+
+static void free_query(hub__query_t *query)
+{
+    if ((*query->prev = query->next) != NULL)
+        query->next->prev = query->prev;
+    free(query);
+}
+
+void hub__tracker_answered(hub__query_t *query)
+{
+    hub__venue_t *venue = query->venue;
+
+    free_query(query);
+    if (venue == NULL)
+        return;
+    venue->query = NULL;
+    venue->synced = true;
+    hub__venue_wake(venue);
+}
+
+void hub__tracker_ask(hub__venue_t *venue, uint64_t owner, bool fresh)
+{
+    hub__tracker_t *tracker = venue->tracker;
+    hub__replica_t replica = {.to = owner, .fresh = fresh};
+
+    if (fresh)
+        venue->query = create_query(venue);
+    if (publish(tracker, venue, HUB__REPLICA_HELLO, &replica, fresh ? venue->query : NULL) ==
+            HUB_OK ||
+        !fresh)
+        return;
+    /* nobody can be reached: when somebody can, the bus tells a gap */
+    free_query(venue->query);
+    venue->query = NULL;
+    venue->synced = true;
+}
+
+/* ---- peers ---- */
+
+static hub__peer_t *find_peer(const hub__tracker_t *tracker, uint64_t owner)
+{
+    hub__peer_t *peer = tracker->peers;
+
+    while (peer != NULL && peer->owner != owner)
+        peer = peer->next;
+    return peer;
+}
+
+static void ask_venue(hub__table_node_t *node, void *owner)
+{
+    hub__tracker_ask(HUB__CONTAINER(node, hub__venue_t, node), *(uint64_t *)owner, false);
+}
+
+/* A sign of life. NULL: no memory for another one. */
+static hub__peer_t *hear(hub__tracker_t *tracker, uint64_t owner)
+{
+    hub__peer_t *peer = find_peer(tracker, owner);
+
+    if (peer == NULL) {
+        if ((peer = calloc(1, sizeof(*peer))) == NULL)
+            return NULL;
+        peer->owner = owner;
+        peer->next = tracker->peers;
+        tracker->peers = peer;
+    }
+    peer->heard_ms = *tracker->now_ms;
+    if (peer->gone) {
+        peer->gone = false;
+        hub__table_foreach(&tracker->venues, ask_venue, &owner);
+    }
+    return peer;
+}
+
+static hub__share_t *get_share(hub__venue_t *venue, hub__peer_t *peer)
+{
+    hub__share_t *share = hub__roster_share(venue->roster, peer->owner);
+
+    if (share != NULL || (share = hub__share_create(venue->roster, peer->owner)) == NULL)
+        return share;
+    share->venue = venue;
+    share->peer_next = peer->shares;
+    share->peer_prev = &peer->shares;
+    if (peer->shares != NULL)
+        peer->shares->peer_prev = &share->peer_next;
+    peer->shares = share;
+    return share;
+}
+
+void hub__tracker_drop_share(hub__share_t *share)
+{
+    if (share->peer_prev != NULL && (*share->peer_prev = share->peer_next) != NULL)
+        share->peer_next->peer_prev = share->peer_prev;
+    hub__share_destroy(share);
+}
+
+/* Everything it told of has left. */
+static void clear_peer(hub__peer_t *peer)
+{
+    while (peer->shares != NULL) {
+        hub__venue_t *venue = peer->shares->venue;
+
+        hub__tracker_drop_share(peer->shares);
+        hub__venue_wake(venue);
+    }
+}
+
+static void remove_peer(hub__tracker_t *tracker, hub__peer_t *peer)
+{
+    hub__peer_t **link = &tracker->peers;
+
+    clear_peer(peer);
+    while (*link != peer)
+        link = &(*link)->next;
+    *link = peer->next;
+    free(peer);
+}
+
+static void look_after_peers(hub__tracker_t *tracker, uint64_t now_ms)
+{
+    hub__peer_t *next;
+
+    for (hub__peer_t *peer = tracker->peers; peer != NULL; peer = next) {
+        uint64_t silent_ms = now_ms - peer->heard_ms;
+
+        next = peer->next;
+        if (silent_ms >= (uint64_t)FORGET_BEATS * tracker->beat_ms) {
+            remove_peer(tracker, peer);
+        } else if (!peer->gone && silent_ms >= (uint64_t)SILENT_BEATS * tracker->beat_ms) {
+            peer->gone = true;
+            hub_log(HUB_LOG_WARN, "presence.peer_gone", "owner=%012llx silent_ms=%llu",
+                    (unsigned long long)peer->owner, (unsigned long long)silent_ms);
+            HUB__STAT(tracker->stats, presence_peers_gone_total);
+            clear_peer(peer);
+        }
+    }
+}
+
+static void on_beat(hub__timer_t *timer, uint64_t now_ms)
+{
+    hub__tracker_t *tracker = HUB__CONTAINER(timer, hub__tracker_t, beat);
+
+    (void)publish(tracker, NULL, HUB__REPLICA_BEAT, &(hub__replica_t){0}, NULL);
+    /* who was away itself has not listened: what the others said may still lie in its mailbox */
+    if (now_ms - timer->due_ms < tracker->beat_ms)
+        look_after_peers(tracker, now_ms);
+    tracker->io->timer_arm(tracker, timer, now_ms + tracker->beat_ms);
+}
+
+void hub__tracker_begin(hub__tracker_t *tracker)
+{
+    if (tracker->beating || tracker->io->subscribe(tracker, NULL) != HUB_OK)
+        return;
+    tracker->beating = true;
+    tracker->io->timer_arm(tracker, &tracker->beat, *tracker->now_ms + tracker->beat_ms);
+}
+
+/* ---- what we tell ---- */
+
+static void send_delta(hub__venue_t *venue, bool end)
+{
+    hub__tracker_t *tracker = venue->tracker;
+    hub__replica_t replica = {
+        .from = venue->own->clock,
+        .clock = ++tracker->clock,
+        .end = end,
+        .joins = hub__buffer_str(&tracker->joins),
+        .leaves = hub__buffer_str(&tracker->leaves),
+    };
+
+    /* also where it fails: then the next one shows that something is missing */
+    venue->own->clock = tracker->clock;
+    if (publish(tracker, venue, HUB__REPLICA_DELTA, &replica, NULL) != HUB_OK) {
+        venue->owes_state = true;
+        venue->retry_ms = *tracker->now_ms + HUB__TRACKER_RETRY_MS;
+    }
+    tracker->joins.len = 0;
+    tracker->leaves.len = 0;
+}
+
+static void make_room(hub__venue_t *venue)
+{
+    hub__tracker_t *tracker = venue->tracker;
+
+    if (tracker->joins.len + tracker->leaves.len > tracker->chunk_bytes)
+        send_delta(venue, false);
+}
+
+static void on_own_join(hub__tracking_t *tracking, void *venue)
+{
+    hub__replica_append_join(&((hub__venue_t *)venue)->tracker->joins, tracking);
+    tracking->is_sent = true;
+    make_room(venue);
+}
+
+static void on_own_leave(uint64_t number, void *venue)
+{
+    hub__replica_append_leave(&((hub__venue_t *)venue)->tracker->leaves, number);
+    make_room(venue);
+}
+
+void hub__tracker_send_changes(hub__venue_t *venue, bool end)
+{
+    hub__tracker_t *tracker = venue->tracker;
+
+    tracker->joins.len = 0;
+    tracker->leaves.len = 0;
+    hub__roster_changes(venue->roster, venue->own, on_own_join, on_own_leave, venue);
+    if (tracker->joins.len != 0 || tracker->leaves.len != 0 || (end && venue->own->clock != 0))
+        send_delta(venue, end);
+}
+
+static void release_acks(hub__venue_t *venue)
+{
+    hub__tracker_t *tracker = venue->tracker;
+
+    for (size_t i = 0; i != venue->ack_count; ++i)
+        tracker->io->release_ack(venue->acks[i]);
+    venue->ack_count = 0;
+}
+
+void hub__tracker_forget_state(hub__venue_t *venue)
+{
+    venue->sending = false;
+    venue->owes_state = false;
+    venue->cursor = NULL;
+    release_acks(venue);
+}
+
+/* One part. False: it is not to be had now. */
+static bool send_part(hub__venue_t *venue, size_t *rows)
+{
+    hub__tracker_t *tracker = venue->tracker;
+    hub__replica_t replica = {.clock = venue->own->clock, .first = venue->is_first};
+
+    tracker->joins.len = 0;
+    for (; venue->cursor != NULL && tracker->joins.len <= tracker->chunk_bytes;
+         venue->cursor = venue->cursor->next) {
+        if (!venue->cursor->is_sent)
+            continue; /* a delta brings it */
+        hub__replica_append_join(&tracker->joins, venue->cursor);
+        ++*rows;
+    }
+    venue->is_first = false;
+    replica.last = venue->cursor == NULL;
+    replica.joins = hub__buffer_str(&tracker->joins);
+    return publish(tracker, venue, HUB__REPLICA_STATE, &replica, NULL) == HUB_OK;
+}
+
+/* Who asks while a state is under way gets the next one, and all who asked wait for that. */
+void hub__tracker_send_state(hub__venue_t *venue)
+{
+    uint64_t now_ms = *venue->tracker->now_ms;
+    size_t rows = 0;
+
+    venue->retry_ms = 0;
+    if (!venue->sending) {
+        venue->owes_state = false;
+        venue->sending = venue->is_first = true;
+        venue->cursor = venue->own->first;
+    }
+    while (venue->sending && rows < ROWS_PER_TURN) {
+        if (!send_part(venue, &rows)) {
+            hub__tracker_forget_state(venue);
+            venue->owes_state = true;
+            venue->retry_ms = now_ms + HUB__TRACKER_RETRY_MS;
+        } else if (venue->cursor == NULL) {
+            venue->sending = false;
+        }
+    }
+    if (venue->sending)
+        venue->retry_ms = now_ms + 1; /* the rest in a later turn */
+    else if (!venue->owes_state)
+        release_acks(venue);
+}
+
+/* ---- what others tell ---- */
+
+static void count_bad(hub__tracker_t *tracker, uint64_t owner)
+{
+    HUB__STAT(tracker->stats, presence_bad_total);
+    hub_log_peer(HUB_LOG_WARN, "presence.bad_message", "owner=%012llx", (unsigned long long)owner);
+}
+
+/* Something of this owner is missing. */
+static void ask_again(hub__venue_t *venue, hub__share_t *share)
+{
+    uint64_t now_ms = *venue->tracker->now_ms;
+
+    if (share->stale && now_ms - share->asked_ms < HUB__TRACKER_RETRY_MS)
+        return;
+    share->stale = true;
+    share->asked_ms = now_ms;
+    venue->stale_ms = now_ms + venue->tracker->beat_ms;
+    hub__tracker_ask(venue, share->owner, false);
+    hub__venue_wake(venue);
+}
+
+static void mark_stale(hub__venue_t *venue)
+{
+    for (hub__share_t *share = hub__roster_shares(venue->roster); share != NULL;
+         share = share->next)
+        share->stale = share != venue->own;
+}
+
+void hub__tracker_gap(hub__venue_t *venue)
+{
+    mark_stale(venue);
+    venue->stale_ms = *venue->tracker->now_ms + venue->tracker->beat_ms;
+    hub__tracker_ask(venue, 0, false);
+    hub__venue_wake(venue);
+}
+
+void hub__tracker_drop_stale(hub__venue_t *venue)
+{
+    hub__share_t *next;
+
+    venue->stale_ms = 0;
+    for (hub__share_t *share = hub__roster_shares(venue->roster); share != NULL; share = next) {
+        next = share->next;
+        if (share->stale)
+            hub__tracker_drop_share(share);
+    }
+}
+
+typedef struct hub__incoming {
+    hub__venue_t *venue;
+    hub__share_t *share;
+} hub__incoming_t;
+
+static bool on_peer_join(const hub__tracking_facts_t *facts, void *user)
+{
+    hub__incoming_t *incoming = user;
+
+    if (facts->key.len == 1 && facts->key.base[0] == '*')
+        return true;
+    if (hub__share_join(incoming->share, facts) == NULL)
+        incoming->share->stale = true; /* no memory for it now */
+    else
+        hub__venue_met(incoming->venue, facts->key);
+    return true;
+}
+
+static void on_peer_leave(uint64_t number, void *user)
+{
+    hub__incoming_t *incoming = user;
+    hub__tracking_t *tracking = hub__share_find(incoming->share, number);
+
+    if (tracking != NULL)
+        hub__share_leave(tracking);
+}
+
+static void on_hello(hub__venue_t *venue, hub__peer_t *peer, const hub__replica_t *replica,
+                     void *ack)
+{
+    hub__tracker_t *tracker = venue->tracker;
+    hub__share_t *share = hub__roster_share(venue->roster, peer->owner);
+
+    if (replica->fresh && share != NULL)
+        hub__tracker_drop_share(share);
+    if ((replica->to == 0 || replica->to == tracker->owner) && venue->own->clock != 0) {
+        venue->owes_state = true;
+        if (ack != NULL && (ack = tracker->io->retain_ack(ack)) != NULL) {
+            if (venue->ack_count == venue->ack_capacity) {
+                venue->ack_capacity = venue->ack_capacity == 0 ? 4 : venue->ack_capacity * 2;
+                venue->acks = hub__realloc(venue->acks, venue->ack_capacity * sizeof(*venue->acks));
+            }
+            venue->acks[venue->ack_count++] = ack;
+        }
+    }
+    hub__venue_wake(venue);
+}
+
+static void on_delta(hub__venue_t *venue, hub__peer_t *peer, const hub__replica_t *replica)
+{
+    hub__share_t *share = hub__roster_share(venue->roster, peer->owner);
+    hub__incoming_t incoming = {.venue = venue};
+
+    if (share == NULL && replica->from != 0 && venue->query != NULL)
+        return; /* its state is on the way */
+    if (share == NULL && (share = get_share(venue, peer)) == NULL)
+        return;
+    if (replica->clock <= share->clock)
+        return;
+    if (replica->from != share->clock) {
+        ask_again(venue, share);
+        return;
+    }
+    incoming.share = share;
+    if (hub__replica_joins(replica->joins, &venue->tracker->meta, on_peer_join, &incoming) !=
+            HUB_OK ||
+        hub__replica_leaves(replica->leaves, on_peer_leave, &incoming) != HUB_OK)
+        count_bad(venue->tracker, peer->owner);
+    share->clock = replica->clock;
+    if (replica->end)
+        hub__tracker_drop_share(share);
+    hub__venue_wake(venue);
+}
+
+/* What is not in a state that is complete has left. */
+static void drop_unconfirmed(hub__share_t *share)
+{
+    hub__tracking_t *next;
+
+    for (hub__tracking_t *tracking = share->first; tracking != NULL; tracking = next) {
+        next = tracking->next;
+        if (tracking->generation != share->generation)
+            hub__share_leave(tracking);
+    }
+}
+
+static void on_state(hub__venue_t *venue, hub__peer_t *peer, const hub__replica_t *replica)
+{
+    hub__share_t *share = get_share(venue, peer);
+    hub__incoming_t incoming = {.venue = venue, .share = share};
+
+    if (share == NULL)
+        return;
+    if (replica->first) {
+        share->receiving =
+            share->stale ? replica->clock >= share->clock : replica->clock > share->clock;
+        share->generation += share->receiving;
+    }
+    if (!share->receiving)
+        return;
+    share->stale = false;
+    if (hub__replica_joins(replica->joins, &venue->tracker->meta, on_peer_join, &incoming) !=
+        HUB_OK)
+        count_bad(venue->tracker, peer->owner);
+    share->clock = replica->clock;
+    if (replica->last) {
+        drop_unconfirmed(share);
+        share->receiving = false;
+    }
+    hub__venue_wake(venue);
+}
+
+void hub__tracker_receive(hub__tracker_t *tracker, hub__venue_t *venue, uint64_t owner,
+                          hub_str_t event, hub_str_t payload, void *ack)
+{
+    hub__replica_kind_t kind = hub__replica_kind(event);
+    hub__replica_t replica;
+    hub__peer_t *peer;
+
+    if (owner == tracker->owner || tracker->stopped)
+        return;
+    if (owner == 0 || kind == HUB__REPLICA_COUNT ||
+        (venue == NULL) != (kind == HUB__REPLICA_BEAT || kind == HUB__REPLICA_BYE) ||
+        hub__replica_decode(payload, &replica) != HUB_OK) {
+        count_bad(tracker, owner);
+        return;
+    }
+    if ((peer = hear(tracker, owner)) == NULL)
+        return;
+    switch (kind) {
+    case HUB__REPLICA_HELLO:
+        on_hello(venue, peer, &replica, ack);
+        break;
+    case HUB__REPLICA_DELTA:
+        on_delta(venue, peer, &replica);
+        break;
+    case HUB__REPLICA_STATE:
+        on_state(venue, peer, &replica);
+        break;
+    case HUB__REPLICA_BYE:
+        remove_peer(tracker, peer);
+        break;
+    case HUB__REPLICA_BEAT:
+    case HUB__REPLICA_COUNT:
+        break;
+    }
+}
