@@ -443,6 +443,8 @@ void hub__tracker_gap(hub__venue_t *venue)
     mark_stale(venue);
     venue->stale_ms = *venue->tracker->now_ms + venue->tracker->beat_ms;
     hub__tracker_ask(venue, 0, false);
+    /* a question may have been lost as well */
+    venue->owes_state = venue->owes_state || venue->own->clock != 0;
     hub__venue_wake(venue);
 }
 

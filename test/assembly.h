@@ -1,0 +1,63 @@
+/* test/assembly.h - trackers of several workers and nodes in a world of the test's own: letters
+ * instead of a bus, a clock that moves when it is told to, and members who keep the list that they
+ * are told, as clients do.
+ *
+ * Letters of one tracker to another stay in order; everything else may happen in any order. A
+ * member that is told of what it knows already, or of the leave of what it does not, fails the
+ * case. */
+#pragma once
+
+#include <jansson.h>
+
+#include "hub/tracker.h"
+
+#define ASSEMBLY_NODES 6
+#define ASSEMBLY_TOPICS 3
+#define ASSEMBLY_GUESTS 16 /* of a node */
+#define ASSEMBLY_BEAT_MS 1000
+
+typedef struct assembly assembly_t;
+
+typedef struct attendee {
+    hub__attendance_t attendance; /* first */
+    bool present;
+    int topic;
+    json_t *view; /* key -> phx_ref -> meta; NULL: no state yet */
+} attendee_t;
+
+/* Makes `count` trackers, `per_process` of them in one process. */
+assembly_t *assembly_create(int count, int per_process, const hub_presence_options_t *options);
+void assembly_destroy(assembly_t *assembly);
+
+/* Somebody comes to a topic, and wants the state or not. NULL: the node is full or dead. */
+attendee_t *assembly_come(assembly_t *assembly, int node, int topic, bool wants_state);
+void assembly_go(assembly_t *assembly, attendee_t *attendee, bool may_return);
+/* Anybody who is there; NULL: nobody. */
+attendee_t *assembly_anybody(assembly_t *assembly, uint64_t draw);
+
+/* The end of a turn of one tracker. */
+void assembly_turn(assembly_t *assembly, int node);
+void assembly_pass(assembly_t *assembly, uint64_t ms);
+/* Hands over one letter, whichever `draw` picks; false: there is none. Lost ones become gaps. */
+bool assembly_deliver(assembly_t *assembly, uint64_t draw, bool lose);
+/* All letters, turns and timers until nothing moves, and `ms` more. */
+void assembly_settle(assembly_t *assembly, uint64_t ms);
+
+/* All trackers of its process are gone without a word, or after one. */
+void assembly_kill(assembly_t *assembly, int node);
+void assembly_stop(assembly_t *assembly, int node);
+/* It does nothing, until it is thawed. */
+void assembly_freeze(assembly_t *assembly, int node, bool frozen);
+/* A dead one begins anew, as another owner. */
+void assembly_revive(assembly_t *assembly, int node);
+bool assembly_is_alive(const assembly_t *assembly, int node);
+
+/* Everybody who has a state sees exactly what the living hold; all lists are the same. */
+void assembly_check(assembly_t *assembly);
+/* Letters handed over so far, those of heartbeats left out. */
+size_t assembly_letters(const assembly_t *assembly);
+/* The list of a node as text with sorted keys, to be freed; references as '*'. */
+char *assembly_list(assembly_t *assembly, int node, int topic);
+const hub_stats_t *assembly_stats(const assembly_t *assembly, int node);
+hub__tracker_t *assembly_tracker(assembly_t *assembly, int node);
+hub__venue_t *assembly_venue(assembly_t *assembly, int node, int topic);

@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: MIT */
+/* Presence between workers and nodes: rule by rule, then thousands of random steps after which
+ * everybody must see what the living hold. MODEL_SEED and MODEL_RUNS make a campaign of it. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "test/assembly.h"
+
+#define SILENCE_MS (5 * ASSEMBLY_BEAT_MS)
+
+static hub_status_t track(attendee_t *attendee, const char *key, const char *meta)
+{
+    return hub__attendance_track(&attendee->attendance, hub_str(key), hub_json(hub_str(meta)));
+}
+
+static void expect_list(assembly_t *assembly, int node, const char *wanted)
+{
+    char *list = assembly_list(assembly, node, 0);
+
+    assert_string_equal(list, wanted);
+    free(list);
+}
+
+/* ---- cases ---- */
+
+static void what_one_tracks_all_others_see(void **state)
+{
+    assembly_t *assembly = assembly_create(3, 1, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, true);
+    attendee_t *bob = assembly_come(assembly, 1, 0, true);
+
+    (void)state;
+    assert_int_equal(track(alice, "alice", "{\"at\":1}"), HUB_OK);
+    assert_int_equal(track(bob, "bob", "{}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    assembly_check(assembly);
+    expect_list(assembly, 1, "{'alice':{'metas':[{'at':1}]},'bob':{'metas':[{}]}}");
+    assembly_destroy(assembly);
+}
+
+static void who_comes_later_gets_the_whole_list(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 2, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, false), *bob;
+
+    (void)state;
+    assert_int_equal(track(alice, "alice", "{}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    bob = assembly_come(assembly, 1, 0, true);
+    assembly_turn(assembly, 1);
+    assert_null(bob->view); /* not before the other worker was heard */
+    assembly_settle(assembly, 200);
+    assert_int_equal(json_object_size(bob->view), 1);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
+static void metas_of_one_key_are_the_oldest_first_everywhere(void **state)
+{
+    assembly_t *assembly = assembly_create(3, 1, NULL);
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        char meta[32];
+
+        snprintf(meta, sizeof(meta), "{\"n\":%d}", i);
+        assert_int_equal(track(assembly_come(assembly, 2 - i, 0, false), "alice", meta), HUB_OK);
+    }
+    assembly_settle(assembly, 200);
+    expect_list(assembly, 0, "{'alice':{'metas':[{'n':0},{'n':1},{'n':2}]}}");
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
+static void a_node_that_is_killed_is_cleared_in_time(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 1, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, true);
+
+    (void)state;
+    assert_int_equal(track(assembly_come(assembly, 1, 0, false), "bob", "{}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    assert_int_equal(json_object_size(alice->view), 1);
+    assembly_kill(assembly, 1);
+    assembly_settle(assembly, SILENCE_MS - 1000);
+    assert_int_equal(json_object_size(alice->view), 1);
+    assembly_settle(assembly, 1100);
+    assert_int_equal(json_object_size(alice->view), 0);
+    assert_int_equal(assembly_stats(assembly, 0)->presence_peers_gone_total, 1);
+    assembly_destroy(assembly);
+}
+
+static void a_node_that_stops_says_so(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 1, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, true);
+
+    (void)state;
+    assert_int_equal(track(assembly_come(assembly, 1, 0, false), "bob", "{}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    assembly_stop(assembly, 1);
+    assembly_settle(assembly, 100);
+    assert_int_equal(json_object_size(alice->view), 0);
+    assert_int_equal(assembly_stats(assembly, 0)->presence_peers_gone_total, 0);
+    assembly_destroy(assembly);
+}
+
+static void a_node_that_was_away_comes_back(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 1, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, true);
+    attendee_t *bob = assembly_come(assembly, 1, 0, true);
+
+    (void)state;
+    assert_int_equal(track(alice, "alice", "{}"), HUB_OK);
+    assert_int_equal(track(bob, "bob", "{}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    assembly_freeze(assembly, 1, true);
+    assembly_settle(assembly, SILENCE_MS + 500);
+    assert_int_equal(json_object_size(alice->view), 1);
+    assembly_freeze(assembly, 1, false);
+    assembly_settle(assembly, 3 * ASSEMBLY_BEAT_MS);
+    assert_int_equal(json_object_size(alice->view), 2);
+    assert_int_equal(json_object_size(bob->view), 2); /* it thought of nobody as gone meanwhile */
+    assert_int_equal(assembly_stats(assembly, 1)->presence_peers_gone_total, 0);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
+static void what_was_lost_is_asked_for(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 1, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, true);
+    attendee_t *bob = assembly_come(assembly, 1, 0, true);
+
+    (void)state;
+    assembly_settle(assembly, 200);
+    assert_int_equal(track(bob, "bob", "{}"), HUB_OK);
+    assembly_turn(assembly, 1);
+    assert_true(assembly_deliver(assembly, 0, true));
+    assembly_settle(assembly, 200);
+    assert_int_equal(json_object_size(alice->view), 1);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
+/* Nobody tells the gap: the next delta shows the hole. */
+static void a_hole_between_deltas_is_noticed(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 1, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, true);
+    attendee_t *bob = assembly_come(assembly, 1, 0, true);
+
+    (void)state;
+    assembly_settle(assembly, 200);
+    assembly_tracker(assembly, 1)->clock += 5;
+    assembly_venue(assembly, 1, 0)->own->clock = 3;
+    assert_int_equal(track(bob, "bob", "{}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    assert_int_equal(json_object_size(alice->view), 1);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
+/* A leave that was lost, of an owner that has nothing there any more. */
+static void who_answers_to_no_question_is_not_there(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 1, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, true);
+    attendee_t *bob = assembly_come(assembly, 1, 0, false);
+
+    (void)state;
+    assert_int_equal(track(bob, "bob", "{}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    assembly_go(assembly, bob, false);
+    assembly_pass(assembly, 100);
+    assembly_turn(assembly, 1); /* the leave, and the end */
+    while (assembly_deliver(assembly, 1 * 2 + 0, true) && assembly_venue(assembly, 1, 0) != NULL)
+        ;
+    assembly_settle(assembly, 3 * ASSEMBLY_BEAT_MS);
+    assert_int_equal(json_object_size(alice->view), 0);
+    assembly_destroy(assembly);
+}
+
+static void changes_within_the_batch_are_one_diff(void **state)
+{
+    hub_presence_options_t options = {.diff_ms = 50};
+    assembly_t *assembly = assembly_create(1, 1, &options);
+    attendee_t *alice = assembly_come(assembly, 0, 0, true);
+    uint64_t diffs;
+
+    (void)state;
+    assert_int_equal(track(alice, "alice", "{}"), HUB_OK);
+    assembly_turn(assembly, 0);
+    assembly_settle(assembly, 10); /* the answer to its own question */
+    diffs = assembly_stats(assembly, 0)->presence_diffs_total;
+    for (int i = 0; i < 10; i++) {
+        char key[16];
+
+        snprintf(key, sizeof(key), "k%d", i);
+        assert_int_equal(track(assembly_come(assembly, 0, 0, false), key, "{}"), HUB_OK);
+        assembly_turn(assembly, 0);
+    }
+    assert_int_equal(assembly_stats(assembly, 0)->presence_diffs_total, diffs);
+    assembly_settle(assembly, 60);
+    assert_int_equal(assembly_stats(assembly, 0)->presence_diffs_total, diffs + 1);
+    assert_int_equal(json_object_size(alice->view), 11);
+    assembly_destroy(assembly);
+}
+
+static void who_returns_within_the_grace_has_never_been_away(void **state)
+{
+    hub_presence_options_t options = {.grace_ms = 500};
+    assembly_t *assembly = assembly_create(2, 2, &options);
+    attendee_t *watcher = assembly_come(assembly, 1, 0, true);
+    attendee_t *alice = assembly_come(assembly, 0, 0, false);
+    uint64_t diffs;
+
+    (void)state;
+    assert_int_equal(track(alice, "alice", "{\"n\":1}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    diffs = assembly_stats(assembly, 1)->presence_diffs_total;
+    assembly_go(assembly, alice, true);
+    assembly_settle(assembly, 400);
+    alice = assembly_come(assembly, 0, 0, false);
+    assert_int_equal(track(alice, "alice", "{\"n\":1}"), HUB_OK);
+    assembly_settle(assembly, 1000);
+    assert_int_equal(assembly_stats(assembly, 1)->presence_diffs_total, diffs);
+    assembly_check(assembly);
+
+    assembly_go(assembly, alice, true); /* with another meta it is an update */
+    alice = assembly_come(assembly, 0, 0, false);
+    assert_int_equal(track(alice, "alice", "{\"n\":2}"), HUB_OK);
+    assembly_settle(assembly, 1000);
+    assert_int_equal(assembly_stats(assembly, 1)->presence_diffs_total, diffs + 1);
+    expect_list(assembly, 1, "{'alice':{'metas':[{'n':2}]}}");
+    assembly_check(assembly);
+
+    assembly_go(assembly, alice, true);
+    assembly_settle(assembly, 600);
+    assert_int_equal(json_object_size(watcher->view), 0);
+    assembly_destroy(assembly);
+}
+
+static void who_returns_on_another_worker_keeps_the_key(void **state)
+{
+    hub_presence_options_t options = {.grace_ms = 5000, .diff_ms = 20};
+    assembly_t *assembly = assembly_create(2, 2, &options);
+    attendee_t *alice = assembly_come(assembly, 0, 0, false);
+
+    (void)state;
+    assert_non_null(assembly_come(assembly, 0, 0, true));
+    assert_non_null(assembly_come(assembly, 1, 0, true));
+    assert_int_equal(track(alice, "alice", "{\"n\":1}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    assembly_go(assembly, alice, true);
+    assembly_settle(assembly, 100);
+    expect_list(assembly, 1, "{'alice':{'metas':[{'n':1}]}}");
+    assert_int_equal(track(assembly_come(assembly, 1, 0, false), "alice", "{\"n\":2}"), HUB_OK);
+    assembly_settle(assembly, 200); /* far less than the grace */
+    expect_list(assembly, 0, "{'alice':{'metas':[{'n':2}]}}");
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
+static void limits_are_kept(void **state)
+{
+    hub_presence_options_t options = {.keys_per_member = 2, .meta_bytes = 8};
+    assembly_t *assembly = assembly_create(1, 1, &options);
+    attendee_t *alice = assembly_come(assembly, 0, 0, false);
+    char long_key[257];
+
+    (void)state;
+    memset(long_key, 'k', 256);
+    long_key[256] = '\0';
+    assert_int_equal(track(alice, "", "{}"), HUB_EINVAL);
+    assert_int_equal(track(alice, long_key, "{}"), HUB_EINVAL);
+    assert_int_equal(track(alice, "*", "{}"), HUB_EINVAL);
+    assert_int_equal(track(alice, "\xff", "{}"), HUB_EINVAL);
+    assert_int_equal(track(alice, "a", "[]"), HUB_EPAYLOAD);
+    assert_int_equal(track(alice, "a", "{\"a\":1234}"), HUB_OK);
+    assert_int_equal(track(alice, "a", "{}"), HUB_EEXIST);
+    assert_int_equal(track(alice, "b", "{\"a\":12345}"), HUB_ETOOLARGE);
+    assert_int_equal(track(alice, long_key + 1, "{}"), HUB_OK);
+    assert_int_equal(track(alice, "c", "{}"), HUB_ELIMIT);
+    assert_int_equal(hub__attendance_untrack(&alice->attendance, HUB_STR("c")), HUB_ENOTFOUND);
+    assert_int_equal(hub__attendance_update(&alice->attendance, HUB_STR("c"), HUB_JSON("{}")),
+                     HUB_ENOTFOUND);
+    assembly_destroy(assembly);
+}
+
+static void junk_is_counted_and_does_no_harm(void **state)
+{
+    static const char *const junk[] = {
+        "[]",
+        "{\"joins\":1}",
+        "{\"to\":\"abc\"}",
+        "{\"from\":-1}",
+        "{\"clock\":99999999999999999999}",
+        "{\"first\":1}",
+    };
+    static const char *const rows[] = {
+        "\"joins\":[1]",
+        "\"joins\":[[1,2,\"k\",{}]]",
+        "\"joins\":[[0,2,\"k\",{},0]]",
+        "\"joins\":[[1,2,\"\",{},0]]",
+        "\"joins\":[[1,2,\"\\ud800\",{},0]]",
+        "\"joins\":[[1,2,\"k\",[],0]]",
+        "\"joins\":[[281474976710656,2,\"k\",{},0]]",
+        "\"leaves\":[\"1\"]",
+    };
+    assembly_t *assembly = assembly_create(1, 1, NULL);
+    hub__tracker_t *tracker = assembly_tracker(assembly, 0);
+    hub__venue_t *venue;
+    uint64_t bad = 0;
+
+    (void)state;
+    assert_non_null(assembly_come(assembly, 0, 0, true));
+    venue = assembly_venue(assembly, 0, 0);
+    for (size_t i = 0; i < sizeof(junk) / sizeof(junk[0]); i++) {
+        hub__tracker_receive(tracker, venue, 77, HUB_STR("delta"), hub_str(junk[i]), NULL);
+        assert_int_equal(assembly_stats(assembly, 0)->presence_bad_total, ++bad);
+    }
+    hub__tracker_receive(tracker, venue, 77, HUB_STR("nonsense"), HUB_STR("{}"), NULL);
+    hub__tracker_receive(tracker, venue, 77, HUB_STR("beat"), HUB_STR("{}"), NULL);
+    hub__tracker_receive(tracker, NULL, 77, HUB_STR("delta"), HUB_STR("{}"), NULL);
+    hub__tracker_receive(tracker, venue, 0, HUB_STR("delta"), HUB_STR("{}"), NULL);
+    bad += 4;
+    assert_int_equal(assembly_stats(assembly, 0)->presence_bad_total, bad);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char text[128];
+
+        snprintf(text, sizeof(text), "{\"clock\":%zu,\"from\":%zu,%s}", i + 1, i, rows[i]);
+        hub__tracker_receive(tracker, venue, 77, HUB_STR("delta"), hub_str(text), NULL);
+        assert_int_equal(assembly_stats(assembly, 0)->presence_bad_total, ++bad);
+    }
+    /* white space and references in a meta are no trouble */
+    hub__tracker_receive(tracker, venue, 78, HUB_STR("delta"),
+                         HUB_STR("{\"clock\":1,\"joins\":[[1,2,\"k\",{ },0],"
+                                 "[2,3,\"k\",{ \"phx_ref\" : 1, \"a\" : [ 1 ] },0]]}"),
+                         NULL);
+    expect_list(assembly, 0, "{'k':{'metas':[{},{'a':[1]}]}}");
+    assembly_destroy(assembly);
+}
+
+static void a_state_of_many_parts_arrives_whole(void **state)
+{
+    hub_presence_options_t options = {.keys_per_member = 3000};
+    assembly_t *assembly = assembly_create(2, 2, &options);
+    attendee_t *alice = assembly_come(assembly, 0, 0, false), *bob;
+    char key[16];
+
+    (void)state;
+    for (int i = 0; i < 2500; i++) { /* more than goes out in a turn */
+        snprintf(key, sizeof(key), "k%d", i);
+        assert_int_equal(track(alice, key, "{}"), HUB_OK);
+    }
+    assembly_settle(assembly, 200);
+    bob = assembly_come(assembly, 1, 0, true);
+    assembly_turn(assembly, 1);
+    while (assembly_deliver(assembly, 0, false)) /* the question */
+        ;
+    assembly_turn(assembly, 0); /* the first parts; and meanwhile: */
+    assert_int_equal(hub__attendance_untrack(&alice->attendance, HUB_STR("k2400")), HUB_OK);
+    assert_int_equal(hub__attendance_untrack(&alice->attendance, HUB_STR("k1")), HUB_OK);
+    assert_int_equal(track(alice, "new", "{}"), HUB_OK);
+    assert_null(bob->view);
+    assembly_settle(assembly, 200);
+    assert_int_equal(hub__roster_stats(assembly_venue(assembly, 1, 0)->roster).keys, 2499);
+    assert_non_null(json_object_get(bob->view, "*")); /* a sample, by now */
+    assert_int_equal(json_object_size(bob->view), 101);
+    assembly_destroy(assembly);
+}
+
+/* ---- the model ---- */
+
+static uint64_t draw(uint64_t *seed)
+{
+    *seed += UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t z = *seed;
+
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+static void random_key(uint64_t *seed, char *key, char *meta)
+{
+    snprintf(key, 16, "user%u", (unsigned)(draw(seed) % 6));
+    snprintf(meta, 32, "{\"n\":%u}", (unsigned)(draw(seed) % 4));
+}
+
+static void random_step(assembly_t *assembly, uint64_t *seed)
+{
+    unsigned dice = (unsigned)(draw(seed) % 1000);
+    int node = (int)(draw(seed) % ASSEMBLY_NODES);
+    attendee_t *attendee = assembly_anybody(assembly, draw(seed));
+    char key[16], meta[32];
+
+    random_key(seed, key, meta);
+    if (dice < 80) {
+        (void)assembly_come(assembly, node, (int)(draw(seed) % ASSEMBLY_TOPICS), dice < 60);
+    } else if (dice < 130 && attendee != NULL) {
+        assembly_go(assembly, attendee, dice % 2 == 0);
+    } else if (dice < 230 && attendee != NULL) {
+        (void)track(attendee, key, meta);
+    } else if (dice < 290 && attendee != NULL) {
+        (void)hub__attendance_untrack(&attendee->attendance, hub_str(key));
+    } else if (dice < 350 && attendee != NULL) {
+        (void)hub__attendance_update(&attendee->attendance, hub_str(key), hub_json(hub_str(meta)));
+    } else if (dice < 600) {
+        (void)assembly_deliver(assembly, draw(seed), dice < 360);
+    } else if (dice < 900) {
+        assembly_turn(assembly, node);
+    } else if (dice < 980) {
+        assembly_pass(assembly, draw(seed) % 40);
+    } else if (dice < 984) {
+        assembly_freeze(assembly, node, true);
+    } else if (dice < 990) {
+        for (int i = 0; i < ASSEMBLY_NODES; i++)
+            assembly_freeze(assembly, i, false);
+    } else if (dice < 992) {
+        assembly_pass(assembly, draw(seed) % (6 * ASSEMBLY_BEAT_MS));
+    } else if (dice < 994) {
+        assembly_kill(assembly, node);
+    } else if (dice < 996) {
+        assembly_stop(assembly, node);
+    } else if (!assembly_is_alive(assembly, node)) {
+        assembly_revive(assembly, node);
+    }
+}
+
+static void random_run(uint64_t run_seed)
+{
+    hub_presence_options_t options = {0};
+    uint64_t seed = run_seed;
+    assembly_t *assembly;
+
+    options.diff_ms = draw(&seed) % 2 == 0 ? HUB_PRESENCE_AT_ONCE : 50;
+    options.grace_ms = draw(&seed) % 2 == 0 ? 0 : 300;
+    assembly = assembly_create(ASSEMBLY_NODES, 1 + (int)(draw(&seed) % 3), &options);
+    for (int step = 0; step < 400; step++)
+        random_step(assembly, &seed);
+    for (int i = 0; i < ASSEMBLY_NODES; i++)
+        assembly_freeze(assembly, i, false);
+    assembly_settle(assembly, 2 * SILENCE_MS);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
+static uint64_t number_of(const char *name, uint64_t value)
+{
+    const char *text = getenv(name);
+
+    return text == NULL ? value : strtoull(text, NULL, 0);
+}
+
+static void after_any_steps_everybody_sees_what_the_living_hold(void **state)
+{
+    uint64_t first = number_of("MODEL_SEED", 1), runs = number_of("MODEL_RUNS", 60);
+
+    (void)state;
+    for (uint64_t i = 0; i < runs; i++) {
+        if (getenv("MODEL_RUNS") != NULL)
+            print_message("MODEL_SEED=%llu\n", (unsigned long long)(first + i));
+        random_run(first + i);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_one_tracks_all_others_see),
+        cmocka_unit_test(who_comes_later_gets_the_whole_list),
+        cmocka_unit_test(metas_of_one_key_are_the_oldest_first_everywhere),
+        cmocka_unit_test(a_node_that_is_killed_is_cleared_in_time),
+        cmocka_unit_test(a_node_that_stops_says_so),
+        cmocka_unit_test(a_node_that_was_away_comes_back),
+        cmocka_unit_test(what_was_lost_is_asked_for),
+        cmocka_unit_test(a_hole_between_deltas_is_noticed),
+        cmocka_unit_test(who_answers_to_no_question_is_not_there),
+        cmocka_unit_test(changes_within_the_batch_are_one_diff),
+        cmocka_unit_test(who_returns_within_the_grace_has_never_been_away),
+        cmocka_unit_test(who_returns_on_another_worker_keeps_the_key),
+        cmocka_unit_test(limits_are_kept),
+        cmocka_unit_test(junk_is_counted_and_does_no_harm),
+        cmocka_unit_test(a_state_of_many_parts_arrives_whole),
+        cmocka_unit_test(after_any_steps_everybody_sees_what_the_living_hold),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,767 @@
+/* SPDX-License-Identifier: MIT */
+/* Presence over real sockets: what members are told, in every wire format, over several workers and
+ * over two hubs on one bus. Members keep the list as phoenix.js does. */
+#define _GNU_SOURCE 1
+#include "test/server.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <jansson.h>
+
+#include <cmocka.h>
+
+#define V2 "/socket/websocket?vsn=2.0.0"
+#define V1 "/socket/websocket?vsn=1.0.0"
+
+/* ---- the channel of these cases ---- */
+
+/* The payload of a join names the key: {"key":"alice"}. */
+static hub_str_t key_of(const hub_message_t *msg, json_t **ret_payload)
+{
+    *ret_payload = json_loadb(msg->payload.bytes.base, msg->payload.bytes.len, 0, NULL);
+    return hub_str(json_string_value(json_object_get(*ret_payload, "key")));
+}
+
+static hub_status_t on_join(hub_member_t *me, const hub_message_t *msg)
+{
+    json_t *payload;
+    hub_str_t key = key_of(msg, &payload);
+    hub_status_t err = HUB_OK;
+
+    if (key.len != 0)
+        err = hub_presence_track(me, key, HUB_JSON("{\"at\":1}"));
+    if (err == HUB_OK)
+        err = hub_presence_push(me);
+    if (json_is_true(json_object_get(payload, "refused")))
+        err = HUB_EREJECTED;
+    json_decref(payload);
+    return err;
+}
+
+static hub_token_t token;
+
+static hub_status_t on_join_later(hub_member_t *me, const hub_message_t *msg)
+{
+    hub_status_t err = on_join(me, msg);
+
+    if (err != HUB_OK)
+        return err;
+    err = hub_member_defer(me, &token);
+    server_note("deferred");
+    return err;
+}
+
+static hub_status_t answer(hub_member_t *me, const hub_message_t *msg, hub_status_t err)
+{
+    char json[40];
+
+    snprintf(json, sizeof(json), "\"%s\"", hub_status_name(err));
+    return hub_member_reply(me, msg, hub_json(hub_str(json)));
+}
+
+static hub_status_t on_track(hub_member_t *me, const hub_message_t *msg)
+{
+    json_t *payload;
+    hub_str_t key = key_of(msg, &payload);
+    hub_status_t err = hub_presence_track(me, key, HUB_JSON("{\"at\":2}"));
+
+    err = answer(me, msg, err);
+    json_decref(payload);
+    return err;
+}
+
+static hub_status_t on_update(hub_member_t *me, const hub_message_t *msg)
+{
+    json_t *payload;
+    hub_str_t key = key_of(msg, &payload);
+    hub_status_t err = answer(me, msg, hub_presence_update(me, key, msg->payload));
+
+    json_decref(payload);
+    return err;
+}
+
+static hub_status_t on_untrack(hub_member_t *me, const hub_message_t *msg)
+{
+    json_t *payload;
+    hub_str_t key = key_of(msg, &payload);
+    hub_status_t err = answer(me, msg, hub_presence_untrack(me, key));
+
+    json_decref(payload);
+    return err;
+}
+
+static hub_status_t on_list(hub_member_t *me, const hub_message_t *msg)
+{
+    hub_payload_t list;
+    hub_status_t err = hub_presence_list(me, &list);
+
+    return err != HUB_OK ? answer(me, msg, err) : hub_member_reply(me, msg, list);
+}
+
+static hub_status_t on_block(hub_member_t *me, const hub_message_t *msg)
+{
+    (void)me, (void)msg;
+    server_note("blocked");
+    server_gate_wait();
+    return HUB_OK;
+}
+
+static const hub_event_handler_t events[] = {
+    {"track", on_track}, {"change", on_update},          {"untrack", on_untrack},
+    {"list", on_list},   {"where", server_reply_thread}, {"block", on_block},
+    {NULL, NULL},
+};
+
+static void add_channels(hub_t *hub, const hub_presence_options_t *presence)
+{
+    assert_int_equal(hub_channel_add(hub, &(hub_channel_options_t){.pattern = "room:{id}",
+                                                                   .on_join = on_join,
+                                                                   .events = events,
+                                                                   .presence = presence}),
+                     HUB_OK);
+    assert_int_equal(hub_channel_add(hub, &(hub_channel_options_t){.pattern = "later:{id}",
+                                                                   .on_join = on_join_later,
+                                                                   .events = events,
+                                                                   .presence = presence}),
+                     HUB_OK);
+    assert_int_equal(
+        hub_channel_add(hub, &(hub_channel_options_t){.pattern = "plain:{id}", .events = events}),
+        HUB_OK);
+}
+
+static server_t *serve(unsigned threads, const hub_presence_options_t *given)
+{
+    static const hub_presence_options_t defaults;
+    server_t *s = server_create_with(&(hub_server_options_t){.threads = threads}, NULL);
+
+    add_channels(s->hub, given != NULL ? given : &defaults);
+    server_mount(s, NULL);
+    server_start(s);
+    return s;
+}
+
+/* ---- members that keep the list ---- */
+
+typedef struct watcher {
+    client_t *client;
+    json_t *view; /* key -> phx_ref -> meta; NULL: no state yet */
+    bool v2;
+    bool joined;
+} watcher_t;
+
+static json_t *by_refs(const json_t *presences)
+{
+    json_t *view = json_object(), *presence, *meta;
+    const char *key;
+    size_t i;
+
+    json_object_foreach((json_t *)(uintptr_t)presences, key, presence)
+    {
+        json_t *metas = json_object();
+
+        json_array_foreach(json_object_get(presence, "metas"), i, meta)
+            json_object_set(metas, json_string_value(json_object_get(meta, "phx_ref")), meta);
+        json_object_set_new(view, key, metas);
+    }
+    return view;
+}
+
+/* As phoenix.js merges: by reference, whatever it has already. */
+static void merge(json_t *view, const json_t *diff)
+{
+    json_t *joins = by_refs(json_object_get(diff, "joins"));
+    json_t *leaves = by_refs(json_object_get(diff, "leaves")), *metas, *meta;
+    const char *key, *ref;
+
+    json_object_foreach(joins, key, metas)
+    {
+        if (json_object_get(view, key) == NULL)
+            json_object_set_new(view, key, json_object());
+        json_object_update(json_object_get(view, key), metas);
+    }
+    json_object_foreach(leaves, key, metas)
+    {
+        json_object_foreach(metas, ref, meta) json_object_del(json_object_get(view, key), ref);
+        if (json_object_size(json_object_get(view, key)) == 0)
+            json_object_del(view, key);
+    }
+    json_decref(joins);
+    json_decref(leaves);
+}
+
+static void take_frame(watcher_t *watcher)
+{
+    client_frame_t frame = client_next(watcher->client);
+    json_t *value = json_loads(frame.payload.base, JSON_REJECT_DUPLICATES, NULL);
+    const json_t *payload;
+    const char *event;
+
+    if (value == NULL || frame.first != CLIENT_TEXT)
+        fail_msg("an unexpected frame %02x: %s", frame.first, frame.payload.base);
+    event =
+        json_string_value(watcher->v2 ? json_array_get(value, 3) : json_object_get(value, "event"));
+    payload = watcher->v2 ? json_array_get(value, 4) : json_object_get(value, "payload");
+    if (strcmp(event, "presence_state") == 0) {
+        assert_true(watcher->joined); /* never before the join reply */
+        json_decref(watcher->view);
+        watcher->view = by_refs(payload);
+    } else if (strcmp(event, "presence_diff") == 0) {
+        assert_true(watcher->joined);
+        if (watcher->view != NULL)
+            merge(watcher->view, payload);
+    } else {
+        watcher->joined = true; /* a reply */
+    }
+    json_decref(value);
+}
+
+/* "alice:2 bob:1": keys and how many metas they have. To be freed. */
+static char *summary(const json_t *view)
+{
+    json_t *counts = json_object(), *metas;
+    const char *key;
+    char *text;
+
+    json_object_foreach((json_t *)(uintptr_t)view, key, metas)
+        json_object_set_new(counts, key, json_integer((json_int_t)json_object_size(metas)));
+    text = json_dumps(counts, JSON_SORT_KEYS | JSON_COMPACT);
+    json_decref(counts);
+    return text;
+}
+
+static bool sees(const watcher_t *watcher, const char *wanted)
+{
+    char *text = summary(watcher->view), *json = client_quotes(wanted);
+    bool same = watcher->view != NULL && strcmp(text, json) == 0;
+
+    free(json);
+    free(text);
+    return same;
+}
+
+/* Reads until the list is as wanted, {'alice':2}; what does not come fails the case. */
+static void expect_view(watcher_t *watcher, const char *wanted)
+{
+    while (!sees(watcher, wanted))
+        take_frame(watcher);
+}
+
+static watcher_t watch_at(server_t *s, const char *target, const char *topic, const char *key)
+{
+    watcher_t watcher = {.v2 = strstr(target, "vsn=2") != NULL};
+    char frame[300];
+
+    watcher.client = server_client(s, target);
+    if (watcher.v2)
+        snprintf(frame, sizeof(frame), "['7','8','%s','phx_join',{'key':'%s'}]", topic, key);
+    else
+        snprintf(frame, sizeof(frame),
+                 "{'topic':'%s','event':'%s','payload':{'key':'%s'},'ref':'8'}", topic,
+                 strstr(target, "vsn") != NULL ? "phx_join" : "join", key);
+    client_json(watcher.client, frame);
+    while (watcher.view == NULL)
+        take_frame(&watcher);
+    return watcher;
+}
+
+static watcher_t watch(server_t *s, const char *key)
+{
+    return watch_at(s, V2, "room:1", key);
+}
+
+static void unwatch(server_t *s, watcher_t *watcher)
+{
+    server_drop_client(s, watcher->client, client_abort);
+    json_decref(watcher->view);
+    watcher->view = NULL;
+}
+
+static void forget(watcher_t *watcher)
+{
+    json_decref(watcher->view);
+    watcher->view = NULL;
+}
+
+/* Nothing waits before the answer to a heartbeat. */
+static void expect_quiet(client_t *client)
+{
+    client_json(client, "[null,'q','phoenix','heartbeat',{}]");
+    client_expect_json(client, "[null,'q','phoenix','phx_reply',{'response':{},'status':'ok'}]");
+}
+
+/* ---- cases ---- */
+
+static void the_state_follows_the_join_reply_and_carries_its_join_ref(void **state)
+{
+    server_t *s = serve(1, NULL);
+    client_t *client = server_client(s, V2);
+    json_t *frame;
+
+    (void)state;
+    client_json(client, "['7','8','room:1','phx_join',{'key':'alice'}]");
+    client_expect_json(client, "['7','8','room:1','phx_reply',{'response':{},'status':'ok'}]");
+    frame = json_loads(client_expect_frame(client, CLIENT_TEXT).base, 0, NULL);
+    assert_string_equal(json_string_value(json_array_get(frame, 3)), "presence_diff");
+    assert_true(json_is_null(json_array_get(frame, 0)));
+    json_decref(frame);
+    frame = json_loads(client_expect_frame(client, CLIENT_TEXT).base, 0, NULL);
+    assert_string_equal(json_string_value(json_array_get(frame, 0)), "7");
+    assert_true(json_is_null(json_array_get(frame, 1)));
+    assert_string_equal(json_string_value(json_array_get(frame, 3)), "presence_state");
+    json_decref(frame);
+    expect_quiet(client);
+}
+
+static void every_wire_format_is_told(void **state)
+{
+    server_t *s = serve(1, NULL);
+    watcher_t two = watch_at(s, V2, "room:1", "two");
+    watcher_t one = watch_at(s, V1, "room:1", "one");
+    watcher_t native = watch_at(s, "/socket", "room:1", "native");
+
+    (void)state;
+    expect_view(&two, "{'native':1,'one':1,'two':1}");
+    expect_view(&one, "{'native':1,'one':1,'two':1}");
+    expect_view(&native, "{'native':1,'one':1,'two':1}");
+    unwatch(s, &one);
+    expect_view(&two, "{'native':1,'two':1}");
+    expect_view(&native, "{'native':1,'two':1}");
+    forget(&two);
+    forget(&native);
+}
+
+static void two_connections_of_one_user_are_two_metas(void **state)
+{
+    server_t *s = serve(2, NULL);
+    watcher_t first = watch(s, "alice"), second = watch(s, "alice");
+
+    (void)state;
+    expect_view(&first, "{'alice':2}");
+    expect_view(&second, "{'alice':2}");
+    unwatch(s, &second);
+    expect_view(&first, "{'alice':1}");
+    forget(&first);
+}
+
+static void tracking_updating_and_untracking_are_told_to_all(void **state)
+{
+    server_t *s = serve(1, NULL);
+    watcher_t alice = watch(s, "alice"), bob = watch(s, "bob");
+
+    (void)state;
+    client_json(bob.client, "['7','9','room:1','track',{'key':'phone'}]");
+    expect_view(&alice, "{'alice':1,'bob':1,'phone':1}");
+    expect_view(&bob, "{'alice':1,'bob':1,'phone':1}");
+    client_json(bob.client, "['7','9','room:1','change',{'key':'phone','away':true}]");
+    while (json_object_get(
+               json_object_iter_value(json_object_iter(json_object_get(alice.view, "phone"))),
+               "away") == NULL)
+        take_frame(&alice);
+    client_json(bob.client, "['7','9','room:1','untrack',{'key':'phone'}]");
+    expect_view(&alice, "{'alice':1,'bob':1}");
+    expect_view(&bob, "{'alice':1,'bob':1}");
+    SERVER_EXPECT_STAT(s, presences, 2);
+    forget(&alice);
+    forget(&bob);
+}
+
+static void the_list_is_that_of_the_state(void **state)
+{
+    server_t *s = serve(1, NULL);
+    watcher_t alice = watch(s, "alice");
+    json_t *frame, *view;
+
+    (void)state;
+    expect_view(&alice, "{'alice':1}");
+    client_json(alice.client, "['7','9','room:1','list',{}]");
+    frame = json_loads(client_expect_frame(alice.client, CLIENT_TEXT).base, 0, NULL);
+    view = by_refs(json_object_get(json_array_get(frame, 4), "response"));
+    assert_true(json_equal(view, alice.view));
+    json_decref(view);
+    json_decref(frame);
+    forget(&alice);
+}
+
+static void who_is_refused_was_never_there(void **state)
+{
+    server_t *s = serve(1, NULL);
+    watcher_t alice = watch(s, "alice");
+    client_t *other = server_client(s, V2);
+
+    (void)state;
+    expect_view(&alice, "{'alice':1}");
+    client_json(other, "['1','1','room:1','phx_join',{'key':'eve','refused':true}]");
+    client_expect_json(other, "['1','1','room:1','phx_reply',{'response':"
+                              "{'reason':'join_rejected'},'status':'error'}]");
+    expect_quiet(other);
+    client_json(alice.client, "['7','9','room:1','where',{}]");
+    take_frame(&alice);
+    assert_true(sees(&alice, "{'alice':1}"));
+    SERVER_EXPECT_STAT(s, presences, 1);
+    forget(&alice);
+}
+
+static void a_deferred_join_gets_its_state_behind_the_reply(void **state)
+{
+    server_t *s = serve(1, NULL);
+    watcher_t alice = {.v2 = true, .client = server_client(s, V2)};
+
+    (void)state;
+    client_json(alice.client, "['7','8','later:1','phx_join',{'key':'alice'}]");
+    server_expect_note("deferred");
+    expect_quiet(alice.client);
+    assert_int_equal(hub_join_accept(s->hub, &token, HUB_JSON("{}")), HUB_OK);
+    while (alice.view == NULL)
+        take_frame(&alice);
+    expect_view(&alice, "{'alice':1}");
+    forget(&alice);
+}
+
+static void a_leave_and_a_lost_connection_are_told_at_once(void **state)
+{
+    server_t *s = serve(1, NULL);
+    watcher_t alice = watch(s, "alice"), bob = watch(s, "bob"), carol = watch(s, "carol");
+
+    (void)state;
+    expect_view(&alice, "{'alice':1,'bob':1,'carol':1}");
+    client_json(bob.client, "['7','9','room:1','phx_leave',{}]");
+    expect_view(&alice, "{'alice':1,'carol':1}");
+    unwatch(s, &carol);
+    expect_view(&alice, "{'alice':1}");
+    forget(&alice);
+    forget(&bob);
+}
+
+static void a_second_join_of_the_same_member_is_one_presence(void **state)
+{
+    server_t *s = serve(1, NULL);
+    watcher_t alice = watch(s, "alice"), bob = watch(s, "bob");
+
+    (void)state;
+    expect_view(&alice, "{'alice':1,'bob':1}");
+    client_json(bob.client, "['9','9','room:1','phx_join',{'key':'robert'}]");
+    expect_view(&alice, "{'alice':1,'robert':1}");
+    expect_view(&bob, "{'alice':1,'robert':1}");
+    forget(&alice);
+    forget(&bob);
+}
+
+static void a_reconnect_within_the_grace_goes_unseen(void **state)
+{
+    server_t *s = serve(1, &(hub_presence_options_t){.grace_ms = 60000});
+    watcher_t alice = watch(s, "alice"), bob = watch(s, "bob");
+    uint64_t diffs;
+
+    (void)state;
+    expect_view(&alice, "{'alice':1,'bob':1}");
+    diffs = SERVER_STAT(s, presence_diffs_total);
+    unwatch(s, &bob);
+    SERVER_EXPECT_STAT(s, conns, 1);
+    bob = watch(s, "bob");
+    expect_view(&bob, "{'alice':1,'bob':1}");
+    assert_int_equal(SERVER_STAT(s, presence_diffs_total), diffs);
+    client_json(bob.client, "['7','9','room:1','phx_leave',{}]"); /* that is meant */
+    expect_view(&alice, "{'alice':1}");
+    forget(&alice);
+    forget(&bob);
+}
+
+static void a_channel_without_presence_says_so(void **state)
+{
+    server_t *s = serve(1, NULL);
+    client_t *client = server_client(s, V2);
+
+    (void)state;
+    client_json(client, "['1','1','plain:1','phx_join',{}]");
+    client_expect_json(client, "['1','1','plain:1','phx_reply',{'response':{},'status':'ok'}]");
+    client_json(client, "['1','2','plain:1','track',{'key':'x'}]");
+    client_expect_json(client,
+                       "['1','2','plain:1','phx_reply',{'response':'EINVAL','status':'ok'}]");
+    client_json(client, "['1','3','plain:1','list',{}]");
+    client_expect_json(client,
+                       "['1','3','plain:1','phx_reply',{'response':'EINVAL','status':'ok'}]");
+}
+
+static void all_workers_see_the_same(void **state)
+{
+    server_t *s = serve(3, NULL);
+    watcher_t watchers[24];
+    char wanted[400] = "{";
+
+    (void)state;
+    for (size_t i = 0; i < 24; i++) {
+        char key[8];
+
+        snprintf(key, sizeof(key), "k%02zu", i);
+        watchers[i] = watch(s, key);
+        snprintf(wanted + strlen(wanted), sizeof(wanted) - strlen(wanted), "%s'%s':1",
+                 i == 0 ? "" : ",", key);
+    }
+    strcat(wanted, "}");
+    for (size_t i = 0; i < 24; i++)
+        expect_view(&watchers[i], wanted);
+    for (size_t i = 1; i < 24; i++)
+        unwatch(s, &watchers[i]);
+    expect_view(&watchers[0], "{'k00':1}");
+    SERVER_EXPECT_STAT(s, presences, 1);
+    forget(&watchers[0]);
+}
+
+/* Within one process a new worker of a topic hears all others first. */
+static void the_first_state_is_complete_on_every_worker(void **state)
+{
+    server_t *s = serve(3, NULL);
+    watcher_t alice = watch(s, "alice");
+
+    (void)state;
+    for (int i = 0; i < 12; i++) {
+        watcher_t other = watch(s, "bob");
+
+        assert_non_null(json_object_get(other.view, "alice"));
+        unwatch(s, &other);
+        expect_view(&alice, "{'alice':1}");
+    }
+    forget(&alice);
+}
+
+static void a_server_that_stops_tells_nobody_of_leaves(void **state)
+{
+    server_t *s = serve(3, NULL);
+    watcher_t watchers[9];
+
+    (void)state;
+    for (size_t i = 0; i < 9; i++)
+        watchers[i] = watch(s, "all");
+    for (size_t i = 0; i < 9; i++)
+        expect_view(&watchers[i], "{'all':9}");
+    hub_server_stop(s->server);
+    for (size_t i = 0; i < 9; i++) {
+        (void)client_expect_close(watchers[i].client, 1012);
+        unwatch(s, &watchers[i]);
+    }
+}
+
+/* ---- two hubs on one bus are two nodes ---- */
+
+static struct {
+    hub_bus_t *bus;
+    server_t *left, *right;
+} nodes;
+
+static server_t *serve_node(uint32_t beat_ms)
+{
+    server_t *s = server_create_with(
+        NULL, &(hub_options_t){.name = "app", .bus = nodes.bus, .presence_beat_ms = beat_ms});
+
+    add_channels(s->hub, &(hub_presence_options_t){0});
+    server_mount(s, NULL);
+    server_start(s);
+    return s;
+}
+
+static void start_nodes(uint32_t beat_ms)
+{
+    assert_int_equal(hub_bus_create(NULL, &nodes.bus, NULL), HUB_OK);
+    nodes.left = serve_node(beat_ms);
+    nodes.right = serve_node(beat_ms);
+}
+
+static int end_nodes(void **state)
+{
+    server_gate_open();
+    server_teardown(state);
+    hub_bus_destroy(nodes.bus);
+    memset(&nodes, 0, sizeof(nodes));
+    return 0;
+}
+
+static void nodes_see_each_other_and_one_that_stops_is_cleared(void **state)
+{
+    watcher_t alice, bob;
+
+    (void)state;
+    start_nodes(0);
+    alice = watch(nodes.left, "alice");
+    bob = watch(nodes.right, "bob");
+    expect_view(&bob, "{'alice':1,'bob':1}");
+    expect_view(&alice, "{'alice':1,'bob':1}");
+    hub_server_stop(nodes.right->server);
+    expect_view(&alice, "{'alice':1}");
+    forget(&alice);
+    unwatch(nodes.right, &bob);
+}
+
+static void a_node_that_falls_silent_is_cleared_and_comes_back(void **state)
+{
+    watcher_t alice, bob;
+
+    (void)state;
+    start_nodes(50);
+    alice = watch(nodes.left, "alice");
+    bob = watch(nodes.right, "bob");
+    expect_view(&alice, "{'alice':1,'bob':1}");
+    client_json(bob.client, "['7','9','room:1','block',{}]"); /* its loop stands still */
+    server_expect_note("blocked");
+    expect_view(&alice, "{'alice':1}");
+    assert_true(SERVER_STAT(nodes.left, presence_peers_gone_total) >= 1);
+    server_gate_open();
+    expect_view(&alice, "{'alice':1,'bob':1}");
+    expect_view(&bob, "{'alice':1,'bob':1}");
+    forget(&alice);
+    forget(&bob);
+}
+
+static void topics_of_presence_are_out_of_reach_for_clients(void **state)
+{
+    watcher_t alice;
+    client_t *eve;
+
+    (void)state;
+    start_nodes(0);
+    alice = watch(nodes.left, "alice");
+    eve = server_client(nodes.right, V2);
+    client_json(eve, "['1','1','presence room:1','phx_join',{}]");
+    client_expect_json(eve, "[null,'1','presence room:1','phx_reply',{'response':"
+                            "{'reason':'unmatched topic'},'status':'error'}]");
+    /* a program that uses such a name does no harm */
+    assert_int_equal(hub_publish(nodes.right->hub, HUB_STR("presence room:1"), HUB_STR("delta"),
+                                 HUB_JSON("{\"joins\":[[1,1,\"eve\",{},0]]}")),
+                     HUB_OK);
+    SERVER_EXPECT_STAT_AT_LEAST(nodes.left, presence_bad_total, 1);
+    assert_true(sees(&alice, "{'alice':1}"));
+    forget(&alice);
+}
+
+/* ---- churn ---- */
+
+#define CHURNERS 24
+
+static uint32_t seed;
+
+static uint32_t draw(uint32_t below)
+{
+    seed = seed * 1664525 + 1013904223;
+    return (seed >> 8) % below;
+}
+
+static void churn_step(server_t *s, watcher_t *watcher, unsigned *held, uint32_t index)
+{
+    char frame[100];
+
+    switch (draw(4)) {
+    case 0: /* reconnect */
+        unwatch(s, watcher);
+        snprintf(frame, sizeof(frame), "u%u", index % 5);
+        *watcher = watch(s, frame);
+        *held = 1;
+        break;
+    case 1:
+        snprintf(frame, sizeof(frame), "['7','9','room:1','%s',{'key':'x%u'}]",
+                 *held & 2 ? "untrack" : "track", index % 3);
+        client_json(watcher->client, frame);
+        *held ^= 2;
+        break;
+    case 2:
+        snprintf(frame, sizeof(frame), "['7','9','room:1','change',{'key':'u%u','n':%u}]",
+                 index % 5, draw(10));
+        client_json(watcher->client, frame);
+        break;
+    default:
+        while (client_is_readable(watcher->client))
+            take_frame(watcher);
+        break;
+    }
+}
+
+/* The last update of each has come. */
+static bool is_final(const json_t *view)
+{
+    const char *key, *ref;
+    json_t *metas, *meta;
+
+    json_object_foreach((json_t *)(uintptr_t)view, key, metas) json_object_foreach(metas, ref, meta)
+    {
+        if (key[0] == 'u' && json_object_get(meta, "final") == NULL)
+            return false;
+    }
+    return true;
+}
+
+static void under_churn_all_end_up_with_the_same_list(void **state)
+{
+    server_t *s = serve(4, &(hub_presence_options_t){.diff_ms = 5});
+    watcher_t watchers[CHURNERS];
+    unsigned held[CHURNERS];
+    unsigned users[5] = {0}, extras[3] = {0};
+    json_t *wanted = json_object();
+    char key[8], frame[100], *text;
+
+    (void)state;
+    seed = 20261125;
+    for (uint32_t i = 0; i < CHURNERS; i++) {
+        snprintf(key, sizeof(key), "u%u", i % 5);
+        watchers[i] = watch(s, key);
+        held[i] = 1;
+    }
+    for (unsigned step = 0; step < 600; step++) {
+        uint32_t i = draw(CHURNERS);
+
+        churn_step(s, &watchers[i], &held[i], i);
+    }
+    for (uint32_t i = 0; i < CHURNERS; i++) {
+        users[i % 5]++;
+        extras[i % 3] += held[i] >> 1;
+        snprintf(frame, sizeof(frame), "['7','9','room:1','change',{'key':'u%u','final':true}]",
+                 i % 5);
+        client_json(watchers[i].client, frame);
+    }
+    for (unsigned i = 0; i < 5; i++) {
+        snprintf(key, sizeof(key), "u%u", i);
+        json_object_set_new(wanted, key, json_integer(users[i]));
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        snprintf(key, sizeof(key), "x%u", i);
+        if (extras[i] != 0)
+            json_object_set_new(wanted, key, json_integer(extras[i]));
+    }
+    text = json_dumps(wanted, JSON_SORT_KEYS | JSON_COMPACT);
+    for (uint32_t i = 0; i < CHURNERS; i++) {
+        while (!sees(&watchers[i], text) || !is_final(watchers[i].view))
+            take_frame(&watchers[i]);
+        assert_true(i == 0 || json_equal(watchers[0].view, watchers[i].view));
+    }
+    for (uint32_t i = 0; i < CHURNERS; i++)
+        forget(&watchers[i]);
+    free(text);
+    json_decref(wanted);
+}
+
+int main(void)
+{
+    const struct CMUnitTest cases[] = {
+        SERVER_CASE(the_state_follows_the_join_reply_and_carries_its_join_ref),
+        SERVER_CASE(every_wire_format_is_told),
+        SERVER_CASE(two_connections_of_one_user_are_two_metas),
+        SERVER_CASE(tracking_updating_and_untracking_are_told_to_all),
+        SERVER_CASE(the_list_is_that_of_the_state),
+        SERVER_CASE(who_is_refused_was_never_there),
+        SERVER_CASE(a_deferred_join_gets_its_state_behind_the_reply),
+        SERVER_CASE(a_leave_and_a_lost_connection_are_told_at_once),
+        SERVER_CASE(a_second_join_of_the_same_member_is_one_presence),
+        SERVER_CASE(a_reconnect_within_the_grace_goes_unseen),
+        SERVER_CASE(a_channel_without_presence_says_so),
+        SERVER_CASE(all_workers_see_the_same),
+        SERVER_CASE(the_first_state_is_complete_on_every_worker),
+        SERVER_CASE(a_server_that_stops_tells_nobody_of_leaves),
+        cmocka_unit_test_teardown(nodes_see_each_other_and_one_that_stops_is_cleared, end_nodes),
+        cmocka_unit_test_teardown(a_node_that_falls_silent_is_cleared_and_comes_back, end_nodes),
+        cmocka_unit_test_teardown(topics_of_presence_are_out_of_reach_for_clients, end_nodes),
+        SERVER_CASE(under_churn_all_end_up_with_the_same_list),
+    };
+
+    return cmocka_run_group_tests(cases, NULL, NULL);
+}
