@@ -28,9 +28,9 @@ typedef struct hub_options {
     hub_bus_t *bus;   /* borrowed, destroyed by the caller after the hub; NULL: an in-memory one of
                          its own */
     void *user;       /* hub_user() */
-    size_t offload_threads; /* 0 means 4 */
-    size_t offload_queue;   /* jobs waiting; 0 means 1,024; then HUB_ELIMIT */
-    hub_error_t *ret_error; /* filled on failure; may be NULL */
+    size_t offload_threads;    /* 0 means 4 */
+    size_t offload_queue;      /* jobs waiting; 0 means 1,024; then HUB_ELIMIT */
+    hub_error_t *ret_error;    /* filled on failure; may be NULL */
     uint32_t presence_beat_ms; /* workers and nodes with presence let each other know so often that
                                   they live; who is silent for four times as long is cleared, and
                                   comes back when it is heard again; 0 means 10,000 */

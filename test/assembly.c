@@ -127,7 +127,9 @@ static hub_status_t io_publish(hub__tracker_t *tracker, hub__venue_t *venue,
         letter->subscription = topic < 0 ? 0 : other->subscriptions[topic];
         letter->owner = tracker->owner;
         letter->kind = kind;
-        letter->payload = strndup(payload.base, payload.len);
+        letter->payload = calloc(1, payload.len + 1);
+        assert_non_null(letter->payload);
+        memcpy(letter->payload, payload.base, payload.len);
         if (promise != NULL && other->process == self->process) {
             letter->promise = promise;
             promise->holds++;
