@@ -53,6 +53,7 @@ void hub__member_refuse(hub_member_t *member, hub_str_t ref, hub_str_t join_ref,
     hub__member_absent(member, false);
     (void)hub__session_refuse(session, NULL, hub__member_name(member), ref, join_ref, code, detail,
                               true);
+    hub__member_refuse_pending(member);
     hub__member_destroy(member);
 }
 

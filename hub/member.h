@@ -68,8 +68,8 @@ typedef struct hub_token {
 
 /* For a reply to `msg` later; the handler returns HUB_OK or HUB_PENDING. Loop thread. */
 HUB_API hub_token_t hub_member_token(hub_member_t *member, const hub_message_t *msg);
-/* In on_join: the join stays pending, frames of its topic wait in order; `return
- * hub_member_defer(me, &token)` (HUB_PENDING). Loop thread. */
+/* In on_join: the join stays pending, frames of its topic wait in order and see what becomes of it;
+ * `return hub_member_defer(me, &token)` (HUB_PENDING). Loop thread. */
 HUB_API hub_status_t hub_member_defer(hub_member_t *member, hub_token_t *ret_token);
 
 /* Complete what a token stands for; copied. HUB_OK means handed to the loop: a member that is gone

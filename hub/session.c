@@ -600,6 +600,16 @@ static hub__pending_t *pending_pop(hub_member_t *member)
     return frame;
 }
 
+void hub__member_refuse_pending(hub_member_t *member)
+{
+    while (member->extra != NULL && member->extra->pending != NULL) {
+        hub__pending_t *frame = pending_pop(member);
+
+        hub__session_refuse_frame(member->session, &frame->envelope, HUB__CODE_NOT_JOINED, false);
+        free(frame);
+    }
+}
+
 /* What waited behind a leave is no longer about this member: it is met as if it came now. */
 static void pending_leave(hub_member_t *member, const hub__envelope_t *envelope)
 {

@@ -237,6 +237,8 @@ void hub__member_cancel_all(hub_member_t *member); /* timers and jobs */
 /* Whether its frames must wait; and a frame that does, or is refused as one too many. */
 bool hub__member_must_wait(const hub_member_t *member);
 void hub__member_wait(hub_member_t *member, const hub__envelope_t *envelope);
+/* The frames that waited for a join which is refused see that, as those behind it do. */
+void hub__member_refuse_pending(hub_member_t *member);
 /* A join of a member that is there. */
 void hub__member_joined_already(hub_member_t *member, const hub__envelope_t *envelope);
 /* A suspension begins with the member; one asked for earlier, when its join is accepted. */

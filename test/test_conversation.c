@@ -110,6 +110,14 @@ static void leave_line(model_t *model, topic_t *topic)
     topic->waiting = 0;
 }
 
+/* What waited for a join that is refused. */
+static void refuse_line(model_t *model, const topic_t *topic, size_t waiting)
+{
+    for (size_t i = 0; i != waiting; ++i)
+        tell_error(model, topic, topic->line[i].ref, model->native ? topic->line[i].join_ref : 0,
+                   NOT_JOINED, "{'reason':'unmatched topic'}");
+}
+
 static void join_new(model_t *model, topic_t *topic, const frame_t *frame)
 {
     model->asked++;
@@ -188,12 +196,14 @@ static void tell_left(model_t *model, const topic_t *topic, const frame_t *frame
 
 static void on_leave(model_t *model, topic_t *topic, const frame_t *frame)
 {
-    if (topic->state == PENDING)
+    if (topic->state == PENDING) {
         tell_error(model, topic, topic->join.ref, topic->join.join_ref,
                    REFUSAL_WITH("join_rejected", "Join rejected", "{'reason':'left'}"),
                    "{'reason':'left'}");
-    else
+        refuse_line(model, topic, topic->waiting);
+    } else {
         tell_exit(model, topic, "leave");
+    }
     leave_line(model, topic);
     tell_left(model, topic, frame, frame->join_ref != 0 ? frame->join_ref : topic->join_ref);
     if (!model->native)
@@ -296,9 +306,12 @@ static void on_accept(model_t *model, topic_t *topic)
 
 static void on_reject(model_t *model, topic_t *topic)
 {
+    size_t waiting = topic->waiting;
+
     leave_line(model, topic);
     tell_error(model, topic, topic->join.ref, topic->join.join_ref,
                REFUSAL("join_rejected", "Join rejected"), "{}");
+    refuse_line(model, topic, waiting);
 }
 
 static void on_resume(model_t *model, topic_t *topic)
@@ -309,6 +322,8 @@ static void on_resume(model_t *model, topic_t *topic)
 
 static void on_due(model_t *model, topic_t *topic)
 {
+    size_t waiting = topic->waiting;
+
     if (topic->state == JOINED) {
         on_resume(model, topic);
         return;
@@ -316,6 +331,7 @@ static void on_due(model_t *model, topic_t *topic)
     leave_line(model, topic);
     tell_error(model, topic, topic->join.ref, topic->join.join_ref, REFUSAL("timeout", "Timed out"),
                "{'reason':'timeout'}");
+    refuse_line(model, topic, waiting);
 }
 
 static topic_t *next_due(model_t *model, uint64_t until)

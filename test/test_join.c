@@ -551,6 +551,26 @@ static void frames_wait_in_order_while_a_join_is_pending(void **state)
     assert_int_equal(program->talk.session.pending_bytes, 0);
 }
 
+static void what_waits_for_a_refused_join_is_answered(void **state)
+{
+    program_t *program = begin(state, V2);
+
+    phx(program, "1", "1", "room:later", "phx_join");
+    phx(program, "1", "2", "room:later", "echo");
+    phx(program, NULL, "3", "room:later", "fail");
+    hub__session_join_later(&program->talk.session, &program->tokens[0], false, HUB_JSON("{}"));
+    assert_heard(&program->talk, "reply room:later 1/1 error {}\n"
+                                 "reply room:later 2/- error {'reason':'unmatched topic'}\n"
+                                 "reply room:later 3/- error {'reason':'unmatched topic'}\n");
+    phx(program, "4", "4", "room:later", "phx_join");
+    phx(program, "4", "5", "room:later", "echo");
+    talk_pass(&program->talk, 10000);
+    assert_heard(&program->talk, "reply room:later 4/4 error {'reason':'timeout'}\n"
+                                 "reply room:later 5/- error {'reason':'unmatched topic'}\n");
+    assert_int_equal(program->talk.session.pending_bytes, 0);
+    assert_int_equal(program->talk.stats.dropped_total, 0);
+}
+
 static void what_waits_is_bounded(void **state)
 {
     program_t *program = begin(state, NATIVE);
@@ -623,8 +643,9 @@ static void a_leave_ends_a_pending_join(void **state)
                  "reply room:later 1/- error " REFUSAL_WITH(
                      "join_rejected", "Join rejected",
                      "{'reason':'left'}") "\n"
+                                          "reply room:later 2/- error " NOT_JOINED "\n"
                                           "reply room:later 3/1 ok {'topic':'room:later'}\n");
-    assert_int_equal(program->talk.stats.dropped_total, 1);
+    assert_int_equal(program->talk.session.pending_bytes, 0);
     assert_int_equal(program->frees, 1);
 }
 
@@ -719,6 +740,7 @@ int main(void)
         PROGRAM_CASE(a_deferred_join_is_accepted_once),
         PROGRAM_CASE(the_token_of_an_earlier_join_is_not_that_of_a_later_one),
         PROGRAM_CASE(frames_wait_in_order_while_a_join_is_pending),
+        PROGRAM_CASE(what_waits_for_a_refused_join_is_answered),
         PROGRAM_CASE(what_waits_is_bounded),
         PROGRAM_CASE(what_waits_is_bounded_in_bytes_over_all_topics),
         PROGRAM_CASE(a_second_join_of_a_pending_one_is_busy),
