@@ -88,8 +88,9 @@ static hub__run_t *line_of(const hub__outgoing_t *out)
 }
 
 /* False: it has no place in this format. Nothing else of the frame is looked at here. */
-static bool can_encode(const hub__dialect_t *dialect, const hub__outgoing_t *out)
+static bool can_encode(talk_t *talk, const hub__outgoing_t *out)
 {
+    const hub__dialect_t *dialect = talk->session.dialect;
     size_t bound = dialect->encode_bound(out), len = 0;
     char *bytes = malloc(bound);
     bool binary;
@@ -97,6 +98,8 @@ static bool can_encode(const hub__dialect_t *dialect, const hub__outgoing_t *out
     if (dialect->carries(out->payload.kind))
         len = dialect->encode(out, bytes, &binary);
     assert_true(len <= bound);
+    if (len != 0 && talk->on_frame != NULL)
+        talk->on_frame(talk, hub_str_n(bytes, len), binary);
     free(bytes);
     return len != 0;
 }
@@ -108,7 +111,7 @@ static hub_status_t io_send(hub__session_t *session, hub_member_t *member,
                  (member->state == HUB__MEMBER_JOINING || member->state == HUB__MEMBER_PENDING);
     hub__run_t *run;
 
-    if (!can_encode(session->dialect, out))
+    if (!can_encode(talk_of(session), out))
         return HUB_EPAYLOAD;
     run = line_of(out);
     if (holds)

@@ -41,6 +41,8 @@ struct talk {
     hub_status_t subscribe_status; /* what the world answers */
     hub_status_t offload_status;
     hub_status_t (*on_hook)(talk_t *talk, hub_hook_event_t *event); /* may be NULL */
+    /* A frame in its wire format, when it is made. `bytes` is borrowed. May be NULL. */
+    void (*on_frame)(talk_t *talk, hub_str_t bytes, bool binary);
 };
 
 /* Limits are the defaults; change them before talk_begin(). */
