@@ -88,8 +88,8 @@ typedef struct hub_channel_options {
     const hub_event_handler_t *events; /* looked up first; may be NULL */
     hub_on_receive_cb on_receive;      /* events without a row; NULL: event_not_found */
     hub_on_update_cb on_update;        /* NULL: everything goes out, at no cost */
-    const char *const
-        *intercept; /* NULL-terminated: only these events go through on_update; NULL: all */
+    const char *const *intercept; /* NULL-terminated: only these events go through on_update, the
+                                     others cost what they cost without it; NULL: all */
     const hub_int_param_t *int_params; /* may be NULL */
     const char *const *params;         /* NULL-terminated: names that the pattern (with its include
                                           prefixes) must have, checked at the start; may be NULL */

@@ -161,7 +161,7 @@ static void filter_message(hub_member_t *member, hub__topic_t *topic, hub__run_t
     }
     if (end <= start || start < member->taken || filtered->only == member)
         return; /* it joined later, or is left out */
-    if (hub__channel_intercepts(member->channel, filtered->msg->event)) {
+    if (filtered->intercepted) {
         hub_message_t msg = *filtered->msg;
 
         msg.topic = hub_member_local_topic(member);
@@ -227,11 +227,9 @@ static void topic_settle(hub__topic_t *topic)
         if (runs[i] == NULL && messages == NULL)
             continue;
         for (hub_member_t *member = topic->groups[i].first; member != NULL; member = member->next) {
-            bool filtered = member->channel->options.on_update != NULL && messages != NULL;
-
-            if (!filtered && runs[i] != NULL)
+            if (messages == NULL)
                 take(member, topic, runs[i]);
-            for (uint32_t m = 0; filtered && m != message_count; ++m)
+            for (uint32_t m = 0; m != message_count; ++m)
                 filter_message(member, topic, runs[i], &messages[m], i);
             member->taken = 0;
             member->taken_messages = 0;
@@ -266,11 +264,6 @@ static void settle_filtered(hub_member_t *member, hub__run_t *run)
     publish_later(topic);
 }
 
-static bool has_filter(const hub_member_t *member)
-{
-    return member->channel->options.on_update != NULL && member->topic->message_count != 0;
-}
-
 void hub__fanout_settle_member(hub_member_t *member)
 {
     hub__topic_t *topic = member->topic;
@@ -281,7 +274,7 @@ void hub__fanout_settle_member(hub_member_t *member)
         return;
     publish_later(topic);
     run = topic->groups[member->session->dialect->index].run;
-    if (has_filter(member))
+    if (topic->message_count != 0)
         settle_filtered(member, run);
     else if (run != NULL)
         take(member, topic, run);
@@ -317,22 +310,36 @@ static hub__filtered_t *filtered_push(hub__topic_t *topic)
     return &topic->messages[topic->message_count++];
 }
 
+static bool has_open_run(const hub__topic_t *topic)
+{
+    for (unsigned i = 0; i != HUB__DIALECT_COUNT; ++i)
+        if (topic->groups[i].run != NULL)
+            return true;
+    return false;
+}
+
+/* NULL: no filter is to see it, and it is behind none that one is to see, so the members take it
+ * with their range. What they have not taken yet goes out before the first that is remembered. */
 static hub__filtered_t *remember_for_filters(hub__topic_t *topic, const hub_message_t *msg,
                                              hub_member_t *left_out)
 {
+    bool intercepted = hub__channel_intercepts(topic->channel, msg->event);
     hub__filtered_t *filtered;
 
-    if (topic->filters == 0)
+    if (!intercepted && topic->message_count == 0)
         return NULL;
+    if (topic->message_count == 0 && has_open_run(topic))
+        topic_settle(topic);
     filtered = filtered_push(topic);
     filtered->msg = hub_message_retain(msg);
     filtered->only = left_out;
+    filtered->intercepted = intercepted;
     return filtered;
 }
 
 bool hub__fanout_must_wait(const hub_member_t *member)
 {
-    return member->topic != NULL && !member->topic->settling && has_filter(member);
+    return member->topic != NULL && !member->topic->settling && member->topic->message_count != 0;
 }
 
 void hub__fanout_wait(hub_member_t *member, hub__run_t *run, uint32_t start, uint32_t end)
@@ -356,10 +363,10 @@ static void remember_ack(hub__topic_t *topic, hub_bus_ack_t *ack,
         topic->acks = hub__realloc(topic->acks, capacity * sizeof(*topic->acks));
         topic->ack_capacity = capacity;
     }
-    topic->acks[topic->ack_count++] =
-        (hub__counted_t){.ack = hub_bus_ack_retain(ack),
-                         .counts = *counts,
-                         .message = topic->filters != 0 ? topic->message_count - 1 : UINT32_MAX};
+    topic->acks[topic->ack_count++] = (hub__counted_t){
+        .ack = hub_bus_ack_retain(ack),
+        .counts = *counts,
+        .message = topic->message_count != 0 ? topic->message_count - 1 : UINT32_MAX};
 }
 
 /* One frame for all members of one wire format. False: they are skipped. */
@@ -408,12 +415,11 @@ static void publish_to_groups(hub__topic_t *topic, const hub_message_t *msg,
 {
     hub_message_t *note = make_note(topic, msg);
     hub_member_t *origin = origin_member(topic, msg);
-    hub__filtered_t *filtered;
+    hub__filtered_t *filtered = remember_for_filters(topic, msg, origin);
 
-    /* who has a filter is left out when it is its turn, the others now */
-    if (origin != NULL && origin->channel->options.on_update == NULL)
+    /* of what filters see it is left out when it is its turn, else now */
+    if (origin != NULL && filtered == NULL)
         hub__fanout_settle_member(origin);
-    filtered = remember_for_filters(topic, msg, origin);
     for (unsigned i = 0; i != HUB__DIALECT_COUNT; ++i) {
         hub__group_t *group = &topic->groups[i];
         uint32_t start = group->run != NULL ? group->run->len : 0, count = group->count;
@@ -430,7 +436,7 @@ static void publish_to_groups(hub__topic_t *topic, const hub_message_t *msg,
             filtered->frames[i].start = start;
             filtered->frames[i].end = group->run->len;
         }
-        if (skips_origin && origin->channel->options.on_update == NULL)
+        if (skips_origin && filtered == NULL)
             skip_newest(origin, group->run);
         counts->skipped += skips_origin;
         counts->queued += count - skips_origin;
@@ -444,7 +450,7 @@ static bool must_settle_now(const hub__topic_t *topic)
 {
     if (hub__wants_notes(topic->hub))
         return true;
-    for (unsigned i = 0; topic->filters == 0 && i != HUB__DIALECT_COUNT; ++i)
+    for (unsigned i = 0; topic->message_count == 0 && i != HUB__DIALECT_COUNT; ++i)
         if (topic->groups[i].run != NULL && topic->groups[i].run->len > RUN_MAX)
             return true;
     return false;
@@ -642,6 +648,8 @@ hub_status_t hub__fanout_subscribe(hub__worker_t *worker, hub_t *root, hub_membe
 
     if (topic == NULL && (topic = topic_create(worker, root, name, hash)) == NULL)
         return HUB_ENOMEM;
+    assert(topic_is_empty(topic) || topic->channel == member->channel);
+    topic->channel = member->channel; /* the router never changes */
     if ((err = topic_subscribe(topic)) != HUB_OK) {
         if (topic_is_empty(topic) && !topic->dirty)
             topic_destroy(topic);
@@ -659,8 +667,6 @@ hub_status_t hub__fanout_subscribe(hub__worker_t *worker, hub_t *root, hub_membe
     ++group->count;
     member->taken = group->run != NULL ? group->run->len : 0;
     member->taken_messages = group->run != NULL ? group->run->messages : 0;
-    if (member->channel->options.on_update != NULL)
-        ++topic->filters;
     return HUB_OK;
 }
 
@@ -670,8 +676,6 @@ void hub__fanout_unsubscribe(hub_member_t *member)
     hub__group_t *group = &topic->groups[member->session->dialect->index];
 
     hub__fanout_settle_member(member);
-    if (member->channel->options.on_update != NULL)
-        --topic->filters;
     if (member->prev != NULL)
         member->prev->next = member->next;
     else

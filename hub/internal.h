@@ -233,11 +233,13 @@ typedef struct hub__group {
     hub__run_t *run; /* of this turn */
 } hub__group_t;
 
-/* What members with a filter get in this turn, in order: messages for all of them, and between
- * those a frame of one member's own, which must not overtake what is still to be filtered. */
+/* What members with a filter get from the first intercepted message of this turn on, in order:
+ * messages for all of them, and between those a frame of one member's own, which must not overtake
+ * what is still to be filtered. */
 typedef struct hub__filtered {
     hub_message_t *msg; /* NULL: a frame of `only` alone */
     hub_member_t *only; /* of a message: who is left out of it */
+    bool intercepted;   /* its filters are asked */
     hub__run_t *run;    /* of a frame */
     uint32_t start, end;
     uint32_t skipped; /* by how many filters so far */
@@ -266,7 +268,7 @@ struct hub__topic {
     hub_t *hub; /* root */
     hub_bus_sub_t *sub;
     hub__group_t groups[HUB__DIALECT_COUNT];
-    uint32_t filters; /* members with on_update */
+    const hub__channel_t *channel; /* of all its members */
     uint32_t tag;
     hub__filtered_t *messages;
     uint32_t message_count, message_capacity;
