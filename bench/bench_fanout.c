@@ -27,7 +27,7 @@
 #define BUSY 0.95   /* of a core: who works that much has nothing left */
 
 typedef struct fanout {
-    unsigned long members, topics, window, payload, seconds, threads, runs;
+    unsigned long members, topics, window, payload, format, intercept, seconds, threads, runs;
     subject_t subject;
     client_conn_t *conns; /* the publisher is the last one */
     char *frames;         /* one for each topic, equally long */
@@ -235,12 +235,14 @@ static void set_up(fanout_t *fanout)
     const subject_options_t options = {.threads = (unsigned)fanout->threads,
                                        .topics_per_conn = fanout->topics > 128 ? fanout->topics : 0,
                                        .payload_bytes = fanout->payload,
-                                       .window = fanout->window};
+                                       .window = fanout->window,
+                                       .filter = (subject_filter_t)fanout->intercept};
 
     if (fanout->members + 100 > bench_raise_nofile())
         bench_fail("--members %lu: as many files may not be open here", fanout->members);
     if (fanout->topics > fanout->members)
         bench_fail("--topics %lu: more than --members %lu", fanout->topics, fanout->members);
+    client_speak(fanout->format);
     subject_start(&options, &fanout->subject);
     bench_pin(1);
     fanout->conns = calloc(fanout->members + 1, sizeof(*fanout->conns));
@@ -273,15 +275,21 @@ int main(int argc, char **argv)
                               .seconds = 3,
                               .threads = 1,
                               .runs = 5};
+    static const char *const formats[] = CLIENT_FORMATS, *const filters[] = {"none", "other",
+                                                                             "msg"};
     const report_option_t options[] = {
-        {"members", "connections, one topic each", &fanout.members, 1, 1000000},
-        {"topics", "topics that they are spread over", &fanout.topics, 1, 4096},
-        {"window", "publishes outstanding", &fanout.window, 1, RING / 2},
-        {"payload", "bytes of JSON", &fanout.payload, CLIENT_PAYLOAD_MIN, 16777216},
-        {"seconds", "of each run", &fanout.seconds, 1, 3600},
-        {"threads", "of the server, all on its core", &fanout.threads, 1, 256},
-        {"runs", "measured one after another", &fanout.runs, 1, REPORT_RUNS_MAX},
-        {NULL, NULL, NULL, 0, 0}};
+        {"members", "connections, one topic each", &fanout.members, 1, 1000000, NULL},
+        {"topics", "topics that they are spread over", &fanout.topics, 1, 4096, NULL},
+        {"window", "publishes outstanding", &fanout.window, 1, RING / 2, NULL},
+        {"payload", "bytes of JSON", &fanout.payload, CLIENT_PAYLOAD_MIN, 16777216, NULL},
+        {"format", "of the wire: native, 1.0.0 or 2.0.0", &fanout.format, 0, CLIENT_FORMAT_MAX,
+         formats},
+        {"intercept", "by on_update: none, other (than what is sent) or msg", &fanout.intercept, 0,
+         SUBJECT_FILTERS_ALL, filters},
+        {"seconds", "of each run", &fanout.seconds, 1, 3600, NULL},
+        {"threads", "of the server, all on its core", &fanout.threads, 1, 256, NULL},
+        {"runs", "measured one after another", &fanout.runs, 1, REPORT_RUNS_MAX, NULL},
+        {NULL, NULL, NULL, 0, 0, NULL}};
     report_t *report;
 
     subject_main(argc, argv);

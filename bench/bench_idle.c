@@ -70,11 +70,14 @@ int main(int argc, char **argv)
 {
     unsigned long most = bench_raise_nofile() - NOFILE_RESERVE;
     unsigned long conns = most < CONNS_DEFAULT ? most : CONNS_DEFAULT, seconds = 5, runs = 5;
+    unsigned long format = 0;
+    static const char *const formats[] = CLIENT_FORMATS;
     const report_option_t options[] = {
-        {"conns", "connections, ten to a topic", &conns, 1, most},
-        {"seconds", "of silence before the look", &seconds, 1, 3600},
-        {"runs", "each with a hub of its own", &runs, 1, REPORT_RUNS_MAX},
-        {NULL, NULL, NULL, 0, 0}};
+        {"conns", "connections, ten to a topic", &conns, 1, most, NULL},
+        {"format", "of the wire: native, 1.0.0 or 2.0.0", &format, 0, CLIENT_FORMAT_MAX, formats},
+        {"seconds", "of silence before the look", &seconds, 1, 3600, NULL},
+        {"runs", "each with a hub of its own", &runs, 1, REPORT_RUNS_MAX, NULL},
+        {NULL, NULL, NULL, 0, 0, NULL}};
     client_conn_t *clients;
     report_t *report;
 
@@ -83,6 +86,7 @@ int main(int argc, char **argv)
     if ((clients = calloc(conns, sizeof(*clients))) == NULL)
         bench_fail("out of memory");
     bench_pin(1);
+    client_speak(format);
     for (unsigned long run = 0; run != runs; ++run)
         run_once(report, clients, conns, (double)seconds);
     free(clients);

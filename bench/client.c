@@ -24,7 +24,31 @@
 #define WAIT_S 10
 #define OK "\"status\":\"ok\""
 
+/* What a wire format says around topic, event and payload, and at a join around the topic's number
+ * and what it brings of it again. */
+typedef struct format {
+    const char *target;
+    const char *before_topic, *before_event, *before_payload, *behind;
+    const char *join, *join_again, *join_end;
+} format_t;
+
+static const format_t formats[] = {
+    {"/socket/websocket", "{\"topic\":\"", "\",\"event\":\"", "\",\"payload\":", "}",
+     "{\"topic\":\"bench:", "\",\"event\":\"join\",\"payload\":{},\"ref\":\"", "\"}"},
+    {"/socket/websocket?vsn=1.0.0", "{\"ref\":null,\"topic\":\"", "\",\"event\":\"",
+     "\",\"payload\":", "}",
+     "{\"topic\":\"bench:", "\",\"event\":\"phx_join\",\"payload\":{},\"ref\":\"", "\"}"},
+    {"/socket/websocket?vsn=2.0.0", "[null,null,\"", "\",\"", "\",", "]",
+     "[\"1\",\"1\",\"bench:", "\",\"phx_join\",{\"number\":", "}]"},
+};
+
+static const format_t *format = formats;
 static char read_buffer[READ_BUFFER];
+
+void client_speak(unsigned long index)
+{
+    format = &formats[index];
+}
 
 /* ---- frames out ---- */
 
@@ -45,17 +69,18 @@ static size_t put_header(char *to, unsigned opcode, size_t len)
 size_t client_frame(char *frame, size_t topic, const char *event, size_t payload_bytes)
 {
     char head[128];
-    int head_len = snprintf(head, sizeof(head),
-                            "{\"topic\":\"bench:%05zu\",\"event\":\"%s\",\"payload\":{\"data\":\"",
-                            topic, event);
-    size_t data = payload_bytes - CLIENT_PAYLOAD_MIN;
-    size_t len = (size_t)head_len + data + 3, header = put_header(frame, 1, len);
+    int head_len =
+        snprintf(head, sizeof(head), "%sbench:%05zu%s%s%s{\"data\":\"", format->before_topic, topic,
+                 format->before_event, event, format->before_payload);
+    size_t data = payload_bytes - CLIENT_PAYLOAD_MIN, behind = strlen(format->behind);
+    size_t len = (size_t)head_len + data + 2 + behind, header = put_header(frame, 1, len);
 
     if (frame != NULL) {
         frame += header;
         memcpy(frame, head, (size_t)head_len);
         memset(frame + head_len, 'x', data);
-        memcpy(frame + head_len + data, "\"}}", 3);
+        memcpy(frame + head_len + data, "\"}", 2);
+        memcpy(frame + head_len + data + 2, format->behind, behind);
     }
     return header + len;
 }
@@ -198,10 +223,10 @@ static void ask_upgrade(const client_conn_t *conn, uint16_t port)
 {
     char request[256];
     int len = snprintf(request, sizeof(request),
-                       "GET /socket/websocket HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n"
+                       "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n"
                        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
                        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
-                       port);
+                       format->target, port);
 
     client_send(conn, request, (size_t)len);
 }
@@ -225,10 +250,8 @@ static void await_upgrade(const client_conn_t *conn)
 static void ask_join(const client_conn_t *conn, size_t topic)
 {
     char body[128], frame[FRAME_HEADER_MAX + sizeof(body)];
-    int len =
-        snprintf(body, sizeof(body),
-                 "{\"topic\":\"bench:%05zu\",\"event\":\"join\",\"payload\":{},\"ref\":\"%zu\"}",
-                 topic, topic);
+    int len = snprintf(body, sizeof(body), "%s%05zu%s%zu%s", format->join, topic,
+                       format->join_again, topic, format->join_end);
     size_t header = put_header(frame, 1, (size_t)len);
 
     memcpy(frame + header, body, (size_t)len);

@@ -22,6 +22,14 @@ typedef struct client_conn {
     uint64_t received;    /* messages */
 } client_conn_t;
 
+/* The wire format of all connections that are made from now on, by its place among these words. */
+#define CLIENT_FORMATS                                                                             \
+    {                                                                                              \
+        "native", "1.0.0", "2.0.0"                                                                 \
+    }
+#define CLIENT_FORMAT_MAX 2u
+void client_speak(unsigned long format);
+
 /* Connects and upgrades `count` connections to 127.0.0.1 and joins number i to topic i mod
  * `topics`. */
 void client_enter(client_conn_t *conns, size_t count, uint16_t port, size_t topics);

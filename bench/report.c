@@ -159,11 +159,22 @@ static void find_machine(report_t *report)
 
 /* ---- the command line ---- */
 
+/* Its value as it was, or would have been, given. Valid until the next call. */
+static const char *value_of(const report_option_t *option)
+{
+    static char number[24];
+
+    if (option->words != NULL)
+        return option->words[*option->number];
+    snprintf(number, sizeof(number), "%lu", *option->number);
+    return number;
+}
+
 static void print_help(const report_option_t *options)
 {
     printf("usage: %s [options]\n", program_invocation_short_name);
     for (; options->name != NULL; ++options)
-        printf("  --%-10s %s (%lu)\n", options->name, options->help, *options->number);
+        printf("  --%-10s %s (%s)\n", options->name, options->help, value_of(options));
     printf("  --%-10s one JSON object instead of a table\n  --%-10s this text\n", "json", "help");
 }
 
@@ -181,6 +192,17 @@ static void read_number(const report_option_t *option, const char *value)
     *option->number = number;
 }
 
+static void read_word(const report_option_t *option, const char *value)
+{
+    for (unsigned long i = 0; i <= option->max; ++i) {
+        if (strcmp(option->words[i], value) == 0) {
+            *option->number = i;
+            return;
+        }
+    }
+    bench_fail("--%s '%s': not one of its words: %s", option->name, value, option->help);
+}
+
 static void read_options(report_t *report, int argc, char **argv)
 {
     struct option names[OPTIONS_MAX + 3] = {{.name = "help"},
@@ -195,7 +217,11 @@ static void read_options(report_t *report, int argc, char **argv)
             print_help(report->options);
             exit(EXIT_SUCCESS);
         }
-        if (index > 1)
+        if (index < 2)
+            continue;
+        if (report->options[index - 2].words != NULL)
+            read_word(&report->options[index - 2], optarg);
+        else
             read_number(&report->options[index - 2], optarg);
     }
     if (found != -1)
@@ -299,7 +325,7 @@ static void print_table(const report_t *report)
     printf("%s  commit %s, %s, %s\n ", report->workload, report->commit, report->kernel,
            report->cpu);
     for (const report_option_t *option = report->options; option->name != NULL; ++option)
-        printf(" --%s %lu", option->name, *option->number);
+        printf(" --%s %s", option->name, value_of(option));
     printf("\n\n  %-32s %14s %14s %14s  runs\n", "", "median", "min", "max");
     for (size_t i = 0; i != report->figure_count; ++i) {
         const figure_t *figure = &report->figures[i];
@@ -342,7 +368,8 @@ static void print_json(const report_t *report)
     }
     printf(",\"options\":{");
     for (const report_option_t *option = report->options; option->name != NULL; ++option)
-        printf("%s\"%s\":%lu", option == report->options ? "" : ",", option->name, *option->number);
+        printf(option->words == NULL ? "%s\"%s\":%s" : "%s\"%s\":\"%s\"",
+               option == report->options ? "" : ",", option->name, value_of(option));
     printf("},\"figures\":{");
     for (size_t i = 0; i != report->figure_count; ++i) {
         const figure_t *figure = &report->figures[i];

@@ -73,6 +73,15 @@ static hub_status_t on_join(hub_member_t *me, const hub_message_t *msg)
     return err;
 }
 
+static hub_update_t on_update(hub_member_t *me, const hub_message_t *msg,
+                              hub_payload_t *ret_payload)
+{
+    (void)me;
+    (void)msg;
+    (void)ret_payload;
+    return HUB_UPDATE_KEEP;
+}
+
 /* The defaults but for what a benchmark is stopped by: rates, numbers of connections and topics,
  * and bounds that a full window would not fit into. */
 static hub_limits_t limits_for(const subject_options_t *options)
@@ -98,11 +107,15 @@ static hub_limits_t limits_for(const subject_options_t *options)
 static hub_status_t open_server(const subject_options_t *options, hub_t *hub,
                                 hub_server_t **ret_server)
 {
-    hub_status_t err =
-        hub_channel_add(hub, &(hub_channel_options_t){.pattern = "bench:{id}",
-                                                      .on_join = on_join,
-                                                      .events = EVENTS,
-                                                      .user = (void *)(uintptr_t)options});
+    static const char *const others[] = {"shout", NULL};
+    hub_status_t err = hub_channel_add(
+        hub, &(hub_channel_options_t){
+                 .pattern = "bench:{id}",
+                 .on_join = on_join,
+                 .on_update = options->filter != SUBJECT_UNFILTERED ? on_update : NULL,
+                 .intercept = options->filter == SUBJECT_FILTERS_OTHERS ? others : NULL,
+                 .events = EVENTS,
+                 .user = (void *)(uintptr_t)options});
 
     if (err == HUB_OK)
         err = hub_server_create(

@@ -10,11 +10,19 @@
 
 #include <hub/hub.h>
 
+/* What stands between a message and its members. */
+typedef enum subject_filter {
+    SUBJECT_UNFILTERED,
+    SUBJECT_FILTERS_OTHERS, /* on_update, for an event that never comes */
+    SUBJECT_FILTERS_ALL,    /* on_update, which keeps everything as it is */
+} subject_filter_t;
+
 typedef struct subject_options {
-    unsigned threads;           /* 0 means 1 */
-    size_t topics_per_conn;     /* 0 means the hub's default */
-    size_t payload_bytes;       /* the largest; raises the message limit where it must */
-    size_t window;              /* publishes outstanding; raises the outbox's bounds likewise */
+    unsigned threads;       /* 0 means 1 */
+    size_t topics_per_conn; /* 0 means the hub's default */
+    size_t payload_bytes;   /* the largest; raises the message limit where it must */
+    size_t window;          /* publishes outstanding; raises the outbox's bounds likewise */
+    subject_filter_t filter;
     unsigned timers_per_member; /* armed at join, due long after the benchmark */
 } subject_options_t;
 
