@@ -42,11 +42,19 @@ static hub_status_t on_none(hub_member_t *me, const hub_message_t *msg)
     return HUB_OK;
 }
 
+static hub_status_t on_track(hub_member_t *me, const hub_message_t *msg)
+{
+    char key[HUB_CONN_ID_TEXT];
+    hub_status_t err;
+
+    (void)msg;
+    hub_conn_id_format(hub_conn_id(hub_member_conn(me)), key);
+    err = hub_presence_track(me, hub_str(key), HUB_JSON("{\"online_at\":1700000000}"));
+    return err != HUB_OK ? err : hub_presence_push(me);
+}
+
 static const hub_event_handler_t EVENTS[] = {
-    {"msg", on_msg},
-    {"echo", on_echo},
-    {"none", on_none},
-    {NULL, NULL},
+    {"msg", on_msg}, {"echo", on_echo}, {"none", on_none}, {"track", on_track}, {NULL, NULL},
 };
 
 /* These are only there to be armed. */
@@ -108,6 +116,7 @@ static hub_status_t open_server(const subject_options_t *options, hub_t *hub,
                                 hub_server_t **ret_server)
 {
     static const char *const others[] = {"shout", NULL};
+    const hub_presence_options_t presence = {.keys_max = options->presence_keys_max};
     hub_status_t err = hub_channel_add(
         hub, &(hub_channel_options_t){
                  .pattern = "bench:{id}",
@@ -115,6 +124,7 @@ static hub_status_t open_server(const subject_options_t *options, hub_t *hub,
                  .on_update = options->filter != SUBJECT_UNFILTERED ? on_update : NULL,
                  .intercept = options->filter == SUBJECT_FILTERS_OTHERS ? others : NULL,
                  .events = EVENTS,
+                 .presence = options->presence_keys_max != 0 ? &presence : NULL,
                  .user = (void *)(uintptr_t)options});
 
     if (err == HUB_OK)

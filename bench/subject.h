@@ -3,7 +3,8 @@
  *
  * It serves ws://127.0.0.1:PORT/socket/websocket with the channel `bench:{id}`: event `msg` is
  * broadcast to the topic with its payload and not answered, `echo` is answered to its sender with
- * its payload, `none` does nothing. A pipe answers questions about it. */
+ * its payload, `none` does nothing, `track` tracks a key that is the connection's own and asks for
+ * the state. A pipe answers questions about it. */
 #pragma once
 
 #include <sys/types.h>
@@ -24,6 +25,7 @@ typedef struct subject_options {
     size_t window;          /* publishes outstanding; raises the outbox's bounds likewise */
     subject_filter_t filter;
     unsigned timers_per_member; /* armed at join, due long after the benchmark */
+    unsigned presence_keys_max; /* of the channel; 0: it has no presence */
 } subject_options_t;
 
 typedef struct subject {

@@ -151,7 +151,8 @@ struct hub__worker {
     hub__wheel_t *wheel;
     uint64_t armed_for; /* what the timerfd is set to */
     uint64_t now_ms;
-    uint64_t turn_us;
+    uint64_t turn_us;       /* for writing */
+    uint64_t turn_began_us; /* 0: nothing has been entered since the last one ended */
 
     hub__slot_t *slots;
     uint32_t slot_count, slot_free, conn_count;
@@ -479,6 +480,11 @@ hub__pool_t *hub__pool_create(size_t threads, size_t queue);
 void hub__pool_destroy(hub__pool_t *pool);
 /* Takes the job on HUB_OK. HUB_ELIMIT: the queue is full. */
 hub_status_t hub__pool_submit(hub__pool_t *pool, hub__job_t *job);
+
+/* ---- metrics.c ---- */
+
+/* Adds what another worker counts, which may go on counting. */
+void hub__stats_merge(hub_stats_t *all, const hub_stats_t *worker);
 
 /* ---- route.c, server.c ---- */
 

@@ -14,9 +14,35 @@ void hub_stats_foreach(const hub_server_t *server, hub_stats_visit_cb visit, voi
 #undef HUB_METRIC_VISIT
 }
 
+static void merge_counter(uint64_t *all, uint64_t value)
+{
+    *all += value;
+}
+
+static void merge_gauge(uint64_t *all, uint64_t value)
+{
+    *all += value;
+}
+
+static void merge_peak(uint64_t *all, uint64_t value)
+{
+    if (value > *all)
+        *all = value;
+}
+
+void hub__stats_merge(hub_stats_t *all, const hub_stats_t *worker)
+{
+#define HUB_METRIC_MERGE(name, kind, help)                                                         \
+    merge_##kind(&all->name, __atomic_load_n(&worker->name, __ATOMIC_RELAXED));
+    HUB_METRIC_MAP(HUB_METRIC_MERGE)
+#undef HUB_METRIC_MERGE
+}
+
 static void print_metric(const char *name, const char *kind, const char *help, uint64_t value,
                          void *user)
 {
+    if (strcmp(kind, "peak") == 0)
+        kind = "gauge";
     hub__buffer_printf(user, "# HELP sockethub_%s %s\n# TYPE sockethub_%s %s\nsockethub_%s %llu\n",
                        name, help, name, kind, name, (unsigned long long)value);
 }

@@ -1,5 +1,5 @@
-/* hub/metrics.h - what is counted: one list of name, kind, unit and help. Counters are kept per
- * worker and added up when read. */
+/* hub/metrics.h - what is counted: one list of name, kind, unit and help. Kept per worker; counters
+ * and gauges are added up when read, of peaks the highest is taken. */
 #pragma once
 
 #include "bus/base.h"
@@ -9,7 +9,8 @@
 extern "C" {
 #endif
 
-/* X(name, kind, help). Names become sockethub_<name> in Prometheus' text; kinds: counter, gauge. */
+/* X(name, kind, help). Names become sockethub_<name> in Prometheus' text, to which a peak is a
+ * gauge; kinds: counter, gauge, peak. */
 #define HUB_METRIC_MAP(X)                                                                          \
     X(conns, gauge, "connections open")                                                            \
     X(conns_total, counter, "connections opened")                                                  \
@@ -53,6 +54,7 @@ extern "C" {
     X(reads_total, counter, "read calls on connections")                                           \
     X(writes_total, counter, "write calls on connections")                                         \
     X(turns_total, counter, "turns of the loop")                                                   \
+    X(turn_us_max, peak, "the longest turn of a worker since its start, in microseconds")          \
     X(wakeups_total, counter, "wake-ups by other threads")                                         \
     X(mailbox_full_total, counter, "messages that found this worker's mailbox full")               \
     X(presences, gauge, "keys tracked by members of this server")                                  \
@@ -69,7 +71,7 @@ typedef struct hub_stats {
 #undef HUB_METRIC_FIELD
 } hub_stats_t;
 
-/* Adds up all workers. Any thread. */
+/* Of all workers. Any thread. */
 HUB_API void hub_server_stats(const hub_server_t *server, hub_stats_t *ret_stats);
 
 /* Calls `visit` for each metric in the order of the list. Any thread. */

@@ -685,11 +685,7 @@ void hub_server_stats(const hub_server_t *server, hub_stats_t *ret_stats)
     for (unsigned i = 0; server->stations != NULL && i != server->options.threads; ++i) {
         const hub__worker_t *worker = server->stations[i].worker;
 
-        if (worker == NULL)
-            continue; /* its start failed */
-#define HUB_METRIC_SUM(name, kind, help)                                                           \
-    ret_stats->name += __atomic_load_n(&worker->stats.name, __ATOMIC_RELAXED);
-        HUB_METRIC_MAP(HUB_METRIC_SUM)
-#undef HUB_METRIC_SUM
+        if (worker != NULL) /* else its start failed */
+            hub__stats_merge(ret_stats, &worker->stats);
     }
 }

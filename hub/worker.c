@@ -441,8 +441,14 @@ static void seal_run(hub__worker_t *worker)
 
 void hub__worker_enter(hub__worker_t *worker)
 {
-    if (worker->depth++ == 0)
-        worker->now_ms = hub__monotonic_ms();
+    uint64_t now_us;
+
+    if (worker->depth++ != 0)
+        return;
+    now_us = hub__monotonic_us();
+    worker->now_ms = now_us / 1000;
+    if (worker->turn_began_us == 0)
+        worker->turn_began_us = now_us;
 }
 
 void hub__worker_leave(hub__worker_t *worker)
@@ -524,6 +530,16 @@ static void flush_conns(hub__worker_t *worker)
     }
 }
 
+/* From the first callback of the loop to the end of the turn. */
+static void measure_turn(hub__worker_t *worker)
+{
+    uint64_t took_us = hub__monotonic_us() - worker->turn_began_us;
+
+    worker->turn_began_us = 0;
+    if (took_us > worker->stats.turn_us_max)
+        __atomic_store_n(&worker->stats.turn_us_max, took_us, __ATOMIC_RELAXED);
+}
+
 void hub__worker_end_turn(hub__worker_t *worker)
 {
     if (worker->in_turn_end)
@@ -544,6 +560,7 @@ void hub__worker_end_turn(hub__worker_t *worker)
     seal_run(worker);
     arm_timer(worker);
     hub__worker_check_stopped(worker);
+    measure_turn(worker);
     worker->in_turn_end = false;
     --worker->depth; /* not leave(): this is the end of the turn already */
     if (hub__worker_has_more(worker))
