@@ -24,6 +24,11 @@ HUB_API hub_str_t hub_request_header(const hub_request_t *request,
                                      const char *name); /* the first of this name. Loop thread. */
 HUB_API hub_str_t
 hub_request_peer(const hub_request_t *request); /* "127.0.0.1:40312". Loop thread. */
+/* What the client gave as its token where the endpoint's auth_token is on: whatever bytes it likes,
+ * at most HUB_AUTH_TOKEN_MAX; absent: none. Keep it out of logs. Borrowed until on_authorize
+ * returns. Loop thread. */
+HUB_API hub_str_t hub_request_auth_token(const hub_request_t *request);
+#define HUB_AUTH_TOKEN_MAX 4096
 
 typedef struct hub_attribute {
     const char *name;
@@ -110,6 +115,12 @@ typedef struct hub_endpoint_options {
     void *user;           /* of on_authorize and on_origin */
     bool authorize_early; /* a refusal goes before what is wrong with the upgrade, as with Phoenix:
                              on_authorize is asked about requests that are no handshake, too */
+    /* A client may bring a token as phoenix.js does: among its subprotocols, as the offer
+     * "base64url.bearer.phx." and the token in base64url without padding, beside the offer
+     * "phoenix", which is then chosen. The offer with the token is never chosen and does not count
+     * as one; "phoenix" counts as listed in `protocols`. 403 for a token that is not base64url,
+     * comes twice or is too long. hub_request_auth_token() */
+    bool auth_token;
 } hub_endpoint_options_t;
 
 #ifdef __cplusplus

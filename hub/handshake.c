@@ -5,9 +5,11 @@
 
 #include "hub/handshake.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include <openssl/evp.h>
+#include <sodium.h>
 
 #include "bus/json.h"
 
@@ -310,6 +312,47 @@ bool hub__handshake_protocol_next(const hub__request_head_t *head, size_t *curso
     }
     *cursor = head->field_count << CURSOR_OFFSET_BITS;
     return false;
+}
+
+static bool is_token_offer(hub_str_t offer)
+{
+    return hub_str_starts_with(offer, HUB_STR(HUB__AUTH_TOKEN_OFFER));
+}
+
+static hub_status_t decode_token(hub_str_t encoded, char *buffer, size_t size, hub_str_t *ret_token)
+{
+    char text[HUB__HANDSHAKE_HEAD_MAX];
+    size_t len;
+
+    if (encoded.len / 4 * 3 > size || encoded.len > sizeof(text))
+        return HUB_ETOOLARGE;
+    for (size_t i = 0; i < encoded.len; i++)
+        text[i] = encoded.base[i] == '+' ? '-' : encoded.base[i];
+    errno = 0;
+    if (sodium_base642bin((unsigned char *)buffer, size, text, encoded.len, NULL, &len, NULL,
+                          sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0)
+        return errno == ERANGE ? HUB_ETOOLARGE : HUB_ESYNTAX;
+    *ret_token = hub_str_n(buffer, len);
+    return HUB_OK;
+}
+
+hub_status_t hub__handshake_auth_token(const hub__request_head_t *head, char *buffer, size_t size,
+                                       hub_str_t *ret_token)
+{
+    hub_str_t offer, encoded = {0};
+    size_t cursor = 0;
+    bool bad = false;
+
+    while (hub__handshake_protocol_next(head, &cursor, &offer, &bad)) {
+        if (!is_token_offer(offer))
+            continue;
+        if (encoded.base != NULL)
+            return HUB_ESYNTAX;
+        encoded = offer;
+        encoded.base += strlen(HUB__AUTH_TOKEN_OFFER);
+        encoded.len -= strlen(HUB__AUTH_TOKEN_OFFER);
+    }
+    return encoded.base == NULL ? HUB_ENOTFOUND : decode_token(encoded, buffer, size, ret_token);
 }
 
 static bool protocols_valid(const hub__request_head_t *head)

@@ -71,6 +71,15 @@ void hub__handshake_accept(hub_str_t key, char ret_accept[29]);
 bool hub__handshake_protocol_next(const hub__request_head_t *head, size_t *cursor,
                                   hub_str_t *ret_protocol, bool *ret_bad);
 
+/* What an offer begins with that is no subprotocol but carries a token (Phoenix 1.8: a browser has
+ * no other header to put it into). */
+#define HUB__AUTH_TOKEN_OFFER "base64url.bearer.phx."
+/* That token, decoded into `buffer`: base64url without padding; '+' stands for '-' as well, since
+ * phoenix.js encodes with btoa(). Any bytes. HUB_ENOTFOUND: not offered; HUB_ESYNTAX: not
+ * base64url, or offered twice; HUB_ETOOLARGE. */
+HUB_MUST_USE hub_status_t hub__handshake_auth_token(const hub__request_head_t *head, char *buffer,
+                                                    size_t size, hub_str_t *ret_token);
+
 /* Compares without the case of ASCII letters, whatever the locale. */
 bool hub__str_equals_nocase(hub_str_t left, hub_str_t right);
 

@@ -30,7 +30,8 @@ struct hub_request {
     const char *handshake_why;
     const hub__dialect_t *dialect;
     hub_str_t protocol;
-    hub_grant_t grant; /* strings are copies */
+    hub_str_t auth_token; /* in memory of h2o's request */
+    hub_grant_t grant;    /* strings are copies */
     bool granted;
     int refusal_status;
     unsigned refusal_code;
@@ -230,6 +231,11 @@ hub_str_t hub_request_header(const hub_request_t *request, const char *name)
 hub_str_t hub_request_peer(const hub_request_t *request)
 {
     return hub_str(request->peer);
+}
+
+hub_str_t hub_request_auth_token(const hub_request_t *request)
+{
+    return request->auth_token;
 }
 
 /* ---- the 101 ---- */
@@ -549,6 +555,30 @@ static bool origin_passes(const hub_endpoint_options_t *options, const hub__requ
     return false;
 }
 
+/* False: there is one, and it is not as it must be. */
+static bool take_auth_token(hub_request_t *request)
+{
+    hub_status_t err;
+    char *buffer;
+
+    if (!request->seat->endpoint->options.auth_token)
+        return true;
+    buffer = h2o_mem_alloc_pool(&request->req->pool, HUB_AUTH_TOKEN_MAX);
+    err =
+        hub__handshake_auth_token(&request->head, buffer, HUB_AUTH_TOKEN_MAX, &request->auth_token);
+    return err == HUB_OK || err == HUB_ENOTFOUND;
+}
+
+static bool is_listed(const hub_endpoint_options_t *options, hub_str_t offer)
+{
+    if (options->auth_token && hub_str_equals(offer, HUB_STR("phoenix")))
+        return true;
+    for (size_t i = 0; options->protocols != NULL && options->protocols[i] != NULL; ++i)
+        if (hub_str_equals(offer, hub_str(options->protocols[i])))
+            return true;
+    return false;
+}
+
 /* The first offered subprotocol that is listed. False: there was an offer, and none of it is. */
 static bool choose_protocol(const hub_endpoint_options_t *options, const hub__request_head_t *head,
                             hub_str_t *ret_protocol)
@@ -557,15 +587,16 @@ static bool choose_protocol(const hub_endpoint_options_t *options, const hub__re
     size_t cursor = 0;
     hub_str_t offer;
 
-    if (options->protocols == NULL)
+    if (options->protocols == NULL && !options->auth_token)
         return true;
     while (hub__handshake_protocol_next(head, &cursor, &offer, &bad)) {
+        if (options->auth_token && hub_str_starts_with(offer, HUB_STR(HUB__AUTH_TOKEN_OFFER)))
+            continue;
         offered = true;
-        for (size_t i = 0; options->protocols[i] != NULL; ++i)
-            if (hub_str_equals(offer, hub_str(options->protocols[i]))) {
-                *ret_protocol = offer;
-                return true;
-            }
+        if (is_listed(options, offer)) {
+            *ret_protocol = offer;
+            return true;
+        }
     }
     return !offered && !bad;
 }
@@ -602,7 +633,8 @@ static int settle(hub_request_t *request, const char **ret_why)
         *ret_why = "";
         return 403;
     }
-    if (!choose_protocol(&endpoint->options, &request->head, &request->protocol)) {
+    if (!take_auth_token(request) ||
+        !choose_protocol(&endpoint->options, &request->head, &request->protocol)) {
         *ret_why = "";
         return 403;
     }

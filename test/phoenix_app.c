@@ -125,8 +125,15 @@ static hub_status_t join_pushes(hub_member_t *me, const hub_message_t *msg)
 
 static hub_status_t join_token(hub_member_t *me, const hub_message_t *msg)
 {
+    char *token = quoted(hub_conn_attribute(hub_member_conn(me), "token")), *json = NULL;
+    hub_status_t err = HUB_EINTERNAL;
+
     (void)msg;
-    return hub_member_accept(me, HUB_JSON("{\"token\":null}"));
+    if (token != NULL && asprintf(&json, "{\"token\":%s}", token) > 0)
+        err = hub_member_accept(me, hub_json(hub_str(json)));
+    free(json);
+    free(token);
+    return err;
 }
 
 static hub_status_t on_room_join(hub_member_t *me, const hub_message_t *msg)
@@ -496,17 +503,21 @@ static hub_status_t add_channels(hub_t *hub)
 static hub_status_t grant_user(hub_request_t *request)
 {
     hub_str_t user = hub_request_query(request, "user");
-    hub_attribute_t attribute = {"user", user};
+    hub_str_t token = hub_request_auth_token(request);
+    hub_attribute_t attributes[2];
+    size_t count = 0;
     char *identity = NULL;
-    int len;
+    int len = 0;
 
-    if (user.base == NULL)
-        return HUB_OK;
-    if ((len = asprintf(&identity, "user:%.*s", HUB_STR_ARG(user))) < 0)
+    if (user.base != NULL && (len = asprintf(&identity, "user:%.*s", HUB_STR_ARG(user))) < 0)
         return HUB_ENOMEM;
+    if (user.base != NULL)
+        attributes[count++] = (hub_attribute_t){"user", user};
+    if (token.base != NULL)
+        attributes[count++] = (hub_attribute_t){"token", token};
     hub_request_grant(request, &(hub_grant_t){.identity = hub_str_n(identity, (size_t)len),
-                                              .attributes = &attribute,
-                                              .attribute_count = 1});
+                                              .attributes = attributes,
+                                              .attribute_count = count});
     free(identity);
     return HUB_OK;
 }
@@ -575,12 +586,15 @@ static hub_status_t mount_endpoints(hub_server_t *server, hub_t *hub)
         hub_on_authorize_cb on_authorize;
         const char *const *protocols;
         size_t message_bytes, idle_ms;
+        bool auth_token;
     } rows[] = {
-        {"/socket", on_connect, NULL, LARGEST, IDLE_MS},
-        {"/custerr", on_connect_custerr, NULL, LARGEST, IDLE_MS},
-        {"/sub", on_connect_any, protocols, LARGEST, IDLE_MS},
-        {"/small", on_connect_any, NULL, 1024, IDLE_MS},
-        {"/short", on_connect_any, NULL, LARGEST, 2000},
+        {"/socket", on_connect, NULL, LARGEST, IDLE_MS, false},
+        {"/custerr", on_connect_custerr, NULL, LARGEST, IDLE_MS, false},
+        {"/sub", on_connect_any, protocols, LARGEST, IDLE_MS, false},
+        {"/auth", on_connect_any, NULL, LARGEST, IDLE_MS, true},
+        {"/compress", on_connect_any, NULL, LARGEST, IDLE_MS, false},
+        {"/small", on_connect_any, NULL, 1024, IDLE_MS, false},
+        {"/short", on_connect_any, NULL, LARGEST, 2000, false},
     };
     hub_status_t err = HUB_OK;
 
@@ -594,6 +608,7 @@ static hub_status_t mount_endpoints(hub_server_t *server, hub_t *hub)
                                    .origin_rule = HUB_ORIGIN_HOST,
                                    .origins = hosts,
                                    .protocols = rows[i].protocols,
+                                   .auth_token = rows[i].auth_token,
                                    .format_without_vsn = HUB_FORMAT_PHOENIX1,
                                    .limits = wide_limits(rows[i].message_bytes, rows[i].idle_ms)});
     return err;

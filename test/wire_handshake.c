@@ -400,6 +400,121 @@ static void offers_are_ignored_where_there_is_no_list(void **state)
     assert_null(client_header(&response, "Sec-WebSocket-Protocol").base);
 }
 
+/* ---- the token among the subprotocols ---- */
+
+static hub_status_t note_token(hub_request_t *request, void *user)
+{
+    hub_str_t token = hub_request_auth_token(request);
+
+    (void)user;
+    if (token.base == NULL)
+        server_note("no token");
+    else
+        server_note("token of %zu: %.*s", token.len, HUB_STR_ARG(token));
+    return HUB_OK;
+}
+
+static void expect_token(server_t *server, const char *offers, const char *chosen, const char *note)
+{
+    char fields[8192];
+    client_t *client;
+    client_response_t response;
+
+    snprintf(fields, sizeof(fields), "Sec-WebSocket-Protocol: %s\r\n", offers);
+    client = ask(server, client_upgrade_text("/socket", offers[0] == '\0' ? "" : fields));
+    response = client_expect_response(client, 101);
+    assert_true(
+        hub_str_equals(client_header(&response, "Sec-WebSocket-Protocol"), hub_str(chosen)));
+    server_expect_note(note);
+    server_drop_client(server, client, client_destroy);
+}
+
+#define TOKEN_OFFER "base64url.bearer.phx."
+
+static void a_token_among_the_subprotocols_reaches_authorize(void **state)
+{
+    server_t *s =
+        gate_of(&(hub_endpoint_options_t){.auth_token = true, .on_authorize = note_token});
+
+    (void)state;
+    expect_token(s, "phoenix, " TOKEN_OFFER "c2VjcmV0LXRva2Vu", "phoenix",
+                 "token of 12: secret-token");
+    expect_token(s, TOKEN_OFFER "c2VjcmV0LXRva2Vu, phoenix", "phoenix",
+                 "token of 12: secret-token");
+    expect_token(s, TOKEN_OFFER "c2VjcmV0LXRva2Vu", NULL, "token of 12: secret-token");
+    expect_token(s, "phoenix", "phoenix", "no token");
+    expect_token(s, "", NULL, "no token");
+    expect_token(s, TOKEN_OFFER, NULL, "token of 0: ");
+    expect_token(s, TOKEN_OFFER "Pj4-", NULL, "token of 3: >>>");
+    expect_token(s, TOKEN_OFFER "Pj4+", NULL, "token of 3: >>>");
+}
+
+static void a_token_that_is_not_base64url_or_comes_twice_is_403(void **state)
+{
+    server_t *s =
+        gate_of(&(hub_endpoint_options_t){.auth_token = true, .on_authorize = note_token});
+
+    (void)state;
+    expect_status(s, "/socket", "Sec-WebSocket-Protocol: phoenix, " TOKEN_OFFER "!!!\r\n", 403);
+    expect_status(s, "/socket", "Sec-WebSocket-Protocol: phoenix, " TOKEN_OFFER "YQ==\r\n", 400);
+    expect_status(s, "/socket", "Sec-WebSocket-Protocol: phoenix, " TOKEN_OFFER "YR\r\n", 403);
+    expect_status(s, "/socket",
+                  "Sec-WebSocket-Protocol: " TOKEN_OFFER "YQ\r\n"
+                  "Sec-WebSocket-Protocol: " TOKEN_OFFER "YQ\r\n",
+                  403);
+    server_expect_no_note();
+}
+
+/* A client's offers with a token of so many bytes. */
+static char *offer_of(size_t bytes)
+{
+    size_t len = (bytes * 4 + 2) / 3;
+    char *text = malloc(len + 100);
+    int head;
+
+    assert_non_null(text);
+    head = sprintf(text, "Sec-WebSocket-Protocol: phoenix, " TOKEN_OFFER);
+    memset(text + head, 'A', len);
+    strcpy(text + (size_t)head + len, "\r\n");
+    return text;
+}
+
+static void a_token_of_the_limit_passes_and_one_byte_more_is_403(void **state)
+{
+    server_t *s = gate_of(&(hub_endpoint_options_t){.auth_token = true});
+    char *less = offer_of(HUB_AUTH_TOKEN_MAX - 1), *most = offer_of(HUB_AUTH_TOKEN_MAX),
+         *more = offer_of(HUB_AUTH_TOKEN_MAX + 1);
+
+    (void)state;
+    expect_status(s, "/socket", less, 101);
+    expect_status(s, "/socket", most, 101);
+    expect_status(s, "/socket", more, 403);
+    free(less);
+    free(most);
+    free(more);
+}
+
+static void a_token_and_a_list_of_subprotocols_go_together(void **state)
+{
+    static const char *const protocols[] = {"one", NULL};
+    server_t *s = gate_of(&(hub_endpoint_options_t){
+        .auth_token = true, .protocols = protocols, .on_authorize = note_token});
+
+    (void)state;
+    expect_token(s, "one, " TOKEN_OFFER "YQ", "one", "token of 1: a");
+    expect_token(s, "zero, phoenix, one", "phoenix", "no token");
+    expect_status(s, "/socket", "Sec-WebSocket-Protocol: zero, " TOKEN_OFFER "YQ\r\n", 403);
+}
+
+static void without_the_option_a_token_is_an_offer_like_any_other(void **state)
+{
+    server_t *s = gate_of(&(hub_endpoint_options_t){.on_authorize = note_token});
+
+    (void)state;
+    expect_token(s, "phoenix, " TOKEN_OFFER "YQ", NULL, "no token");
+    expect_token(s, "phoenix, " TOKEN_OFFER "!!!", NULL, "no token");
+}
+
 /* ---- authorize ---- */
 
 static void on_free_note(void *user)
@@ -829,6 +944,11 @@ int main(void)
         SERVER_CASE(the_origin_check_is_off_only_when_said),
         SERVER_CASE(the_first_offered_subprotocol_that_is_listed_is_chosen),
         SERVER_CASE(offers_are_ignored_where_there_is_no_list),
+        SERVER_CASE(a_token_among_the_subprotocols_reaches_authorize),
+        SERVER_CASE(a_token_that_is_not_base64url_or_comes_twice_is_403),
+        SERVER_CASE(a_token_of_the_limit_passes_and_one_byte_more_is_403),
+        SERVER_CASE(a_token_and_a_list_of_subprotocols_go_together),
+        SERVER_CASE(without_the_option_a_token_is_an_offer_like_any_other),
         SERVER_CASE(authorize_sees_the_request_and_fills_the_grant),
         SERVER_CASE(authorize_refuses_with_a_status_and_a_body),
         SERVER_CASE(authorize_is_not_asked_about_a_bad_handshake_or_origin),
