@@ -450,17 +450,15 @@ static void earliest(uint64_t *due, uint64_t now_ms, uint32_t now, uint32_t sinc
         *due = at;
 }
 
-/* The next moment at which something has to be looked at. Traffic only moves last_seen: a deadline
- * that it has put off is found to be early when the timer fires. */
-void hub__conn_rearm(hub_conn_t *conn)
+/* Of pings and what goes with them. Traffic only moves last_seen: a deadline that it has put off is
+ * found to be early when the timer fires. */
+static uint64_t ping_due_at(const hub_conn_t *conn)
 {
     const hub_limits_t *limits = limits_of(conn);
-    hub__worker_t *worker = hub__conn_worker(conn);
+    const hub__worker_t *worker = hub__conn_worker(conn);
     uint32_t now = (uint32_t)worker->now_ms;
     uint64_t due = UINT64_MAX;
 
-    if (conn->state != HUB__CONN_OPEN)
-        return; /* the closing deadline stands */
     if (conn->pinged)
         earliest(&due, worker->now_ms, now, conn->ping_at, limits->pong_ms);
     else
@@ -468,6 +466,18 @@ void hub__conn_rearm(hub_conn_t *conn)
     earliest(&due, worker->now_ms, now, conn->last_seen, limits->idle_ms);
     if (conn->unfinished)
         earliest(&due, worker->now_ms, now, conn->unfinished_since, limits->unfinished_ms);
+    return due;
+}
+
+/* The next moment at which something has to be looked at. */
+void hub__conn_rearm(hub_conn_t *conn)
+{
+    hub__worker_t *worker = hub__conn_worker(conn);
+    uint64_t due;
+
+    if (conn->state != HUB__CONN_OPEN)
+        return; /* the closing deadline stands */
+    due = conn->transport->due_at != NULL ? conn->transport->due_at(conn) : ping_due_at(conn);
     if (conn->extra != NULL && conn->extra->expires_at_ms != 0 && conn->extra->expires_at_ms < due)
         due = conn->extra->expires_at_ms;
     if (due == UINT64_MAX)
@@ -494,6 +504,8 @@ static void on_deadline(hub__timer_t *timer, uint64_t now_ms)
     if (conn->extra != NULL && conn->extra->expires_at_ms != 0 &&
         now_ms >= conn->extra->expires_at_ms)
         hub__conn_want_close(conn, HUB_DISCONNECT_EXPIRED, 4003, HUB_STR("expired"));
+    else if (conn->transport->on_due != NULL)
+        conn->transport->on_due(conn, now_ms);
     else if (conn->pinged && reached(now, conn->ping_at, limits->pong_ms))
         hub__conn_want_close(conn, HUB_DISCONNECT_PING_TIMEOUT, 0, (hub_str_t){0});
     else if (reached(now, conn->last_seen, limits->idle_ms))
@@ -622,7 +634,10 @@ hub_conn_t *hub__conn_create(const hub__conn_birth_t *birth)
     }
     conn->seat = birth->seat;
     conn->transport = birth->transport;
-    conn->socket = birth->socket;
+    if (birth->longpoll != NULL)
+        conn->longpoll = birth->longpoll;
+    else
+        conn->socket = birth->socket;
     conn->timer.on_due = on_deadline;
     hub__session_init(&conn->session, &birth->seat->host, birth->dialect);
     if (!make_extra(conn, birth)) {
@@ -829,11 +844,7 @@ hub_str_t hub__peer_text(h2o_socket_t *socket, char *buffer, size_t size)
 
 hub_str_t hub_conn_peer(const hub_conn_t *conn)
 {
-    hub__worker_t *worker = hub__conn_worker(conn);
-
-    if (conn->socket == NULL)
-        return (hub_str_t){0};
-    return hub__peer_text(conn->socket, worker->text, sizeof(worker->text));
+    return conn->transport->peer(conn);
 }
 
 hub_str_t hub_conn_protocol(const hub_conn_t *conn)

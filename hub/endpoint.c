@@ -63,6 +63,8 @@ hub_status_t hub__endpoint_create(hub_t *hub, const hub_endpoint_options_t *opti
         return err;
     if (path != NULL && path[0] != '/')
         return hub_error_set(error, HUB_EINVAL, 0, "endpoint: path \"%s\" must begin with /", path);
+    if (raw != NULL && resolved.longpoll)
+        return hub_error_set(error, HUB_EINVAL, 0, "endpoint: longpoll needs a hub");
     endpoint = hub__alloc_zeroed(sizeof(*endpoint));
     endpoint->hub = hub;
     endpoint->options = resolved;
@@ -75,6 +77,13 @@ hub_status_t hub__endpoint_create(hub_t *hub, const hub_endpoint_options_t *opti
         endpoint->path = copy_path(path, "");
     if (path != NULL && raw == NULL && resolved.path_form != HUB_ENDPOINT_PATH)
         endpoint->path_suffix = copy_path(path, "/websocket");
+    if (path != NULL && resolved.longpoll)
+        endpoint->path_longpoll = copy_path(path, "/longpoll");
+    if (hub != NULL)
+        memcpy(endpoint->ticket_key,
+               resolved.longpoll_key != NULL ? resolved.longpoll_key : hub->ticket_key,
+               sizeof(endpoint->ticket_key));
+    endpoint->options.longpoll_key = NULL;
     endpoint->frame_limits = (hub__frame_limits_t){
         .message_bytes = resolved.limits.message_bytes,
         .fragments = resolved.limits.fragments,
@@ -92,6 +101,7 @@ void hub__endpoint_destroy(hub__endpoint_t *endpoint)
     hub__strings_free(endpoint->options.protocols);
     free(endpoint->path);
     free(endpoint->path_suffix);
+    free(endpoint->path_longpoll);
     free(endpoint);
 }
 
@@ -108,7 +118,29 @@ static bool path_is(const char *own, hub_str_t path)
 
 bool hub__endpoint_has_path(const hub__endpoint_t *endpoint, hub_str_t path)
 {
-    return path_is(endpoint->path, path) || path_is(endpoint->path_suffix, path);
+    return path_is(endpoint->path, path) || path_is(endpoint->path_suffix, path) ||
+           path_is(endpoint->path_longpoll, path);
+}
+
+/* Under a path of the program's own, the end of it tells. */
+bool hub__endpoint_polls_at(const hub__endpoint_t *endpoint, hub_str_t path)
+{
+    hub_str_t end = HUB_STR("/longpoll");
+
+    if (endpoint->path_longpoll != NULL || !endpoint->options.longpoll)
+        return path_is(endpoint->path_longpoll, path);
+    if (path.len != 0 && path.base[path.len - 1] == '/')
+        --path.len;
+    return path.len >= end.len &&
+           hub_str_equals(hub_str_n(path.base + path.len - end.len, end.len), end);
+}
+
+/* Each worker's share of a limit that nobody counts for all of them. */
+static size_t share_of(size_t limit, const hub__worker_t *worker)
+{
+    unsigned threads = worker->server != NULL ? hub__server_threads(worker->server) : 1;
+
+    return limit / threads != 0 ? limit / threads : 1;
 }
 
 hub__seat_t *hub__seat_create(hub__worker_t *worker, hub__endpoint_t *endpoint)
@@ -117,6 +149,8 @@ hub__seat_t *hub__seat_create(hub__worker_t *worker, hub__endpoint_t *endpoint)
 
     seat->worker = worker;
     seat->endpoint = endpoint;
+    seat->idle_last = &seat->idle_first;
+    seat->idle_limit = share_of(endpoint->options.limits.longpoll_idle_clients, worker);
     seat->host = (hub__session_host_t){
         .io = &hub__conn_session_io,
         .router = endpoint->hub != NULL ? endpoint->hub->router : NULL,

@@ -121,6 +121,16 @@ typedef struct hub_endpoint_options {
      * as one; "phoenix" counts as listed in `protocols`. 403 for a token that is not base64url,
      * comes twice or is too long. hub_request_auth_token() */
     bool auth_token;
+    /* Clients without websockets may come to path/longpoll, as phoenix.js does: a GET opens a
+     * connection or waits for its messages, a POST brings some. To callbacks it is a connection
+     * like any other. Origins are checked with each request; with auth_token the token comes in the
+     * header X-Phoenix-AuthToken; refusals are {"status":403} whatever status they were given,
+     * failures
+     * {"status":500}; subprotocols, pings and idle_ms do not apply, longpoll_window_ms and the
+     * limits behind it do. HTTP/1.1 alone. */
+    bool longpoll;
+    const unsigned char *longpoll_key; /* 32 secret bytes that seal the clients' tokens, copied;
+                                          NULL: random ones of the hub's */
 } hub_endpoint_options_t;
 
 #ifdef __cplusplus

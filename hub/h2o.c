@@ -103,6 +103,7 @@ static void on_poll(hub__timer_t *timer, uint64_t now_ms)
         hub__timer_arm(worker->wheel, &mount->poll, now_ms + 5);
         return;
     }
+    hub__exchange_forget(worker); /* for connections of other loops */
     worker->stopped = true;
 }
 

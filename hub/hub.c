@@ -44,6 +44,7 @@ static hub_status_t fail(const char *what, hub_status_t err, const hub_error_t *
 static void make_root(hub_t *hub)
 {
     randombytes_buf(&hub->node, sizeof(hub->node));
+    randombytes_buf(hub->ticket_key, sizeof(hub->ticket_key));
     hub->node |= 1; /* never the id of nobody */
 }
 

@@ -12,7 +12,9 @@
 #include <stdatomic.h>
 
 #include "hub/frame.h"
+#include "hub/handshake.h"
 #include "hub/session.h"
+#include "hub/ticket.h"
 
 typedef struct hub__worker hub__worker_t;
 typedef struct hub__endpoint hub__endpoint_t;
@@ -21,6 +23,7 @@ typedef struct hub__pool hub__pool_t;
 typedef struct hub__seat hub__seat_t;
 typedef struct hub__presence hub__presence_t;
 typedef struct hub__venue hub__venue_t;
+typedef struct hub__longpoll hub__longpoll_t;
 
 #define HUB__WORKERS_MAX 1000u
 
@@ -63,6 +66,7 @@ struct hub {
     uint32_t presence_beat_ms;
     /* of a root: */
     uint64_t node;
+    unsigned char ticket_key[HUB__TICKET_KEY];
     hub_bus_t *bus;
     bool owns_bus;
     hub_str_t bus_prefix; /* before its topics on a bus that it shares; else absent */
@@ -160,6 +164,7 @@ struct hub__worker {
         generation; /* of the newest connection; goes on where the last worker of this index was */
     uint32_t next_serial;
     hub__table_t topics, identities, requests;
+    hub__table_t parked; /* requests of long-poll clients that wait for their answer */
     hub__topic_t *dirty_first, **dirty_last;
     hub_conn_t *flush_first, **flush_last;
     hub_conn_t *due_first, **due_last; /* closes and sessions to go on at the end of the turn */
@@ -176,6 +181,7 @@ struct hub__worker {
     bool noting;             /* hooks of a frame run */
     size_t jobs_out;
     size_t upgrades_out; /* a 101 is being written */
+    bool answered;       /* h2o has something to do on account of an answer: it must not sleep */
     hub__attached_t *hubs;
     hub__presence_t *presences;
     hub_stats_t stats;
@@ -215,6 +221,8 @@ void hub__worker_settle_here(hub__worker_t *worker);
 void hub__worker_settle_nowhere(hub__worker_t *worker);
 bool hub__worker_is_here(const hub__worker_t *worker); /* Any thread. */
 void hub__worker_run_all_mail(hub__worker_t *worker);  /* what has been posted so far */
+/* No mail any more, from now on: what is there is discarded, who posts is told. */
+void hub__worker_end_mail(hub__worker_t *worker);
 void hub__worker_flush_emits(hub__worker_t *worker);
 /* A mounted worker that has stopped, outside its callbacks: frees it. */
 void hub__h2o_worker_gone(hub__worker_t *worker);
@@ -331,6 +339,11 @@ typedef struct hub__transport {
     void (*ping)(hub_conn_t *conn);
     /* Releases what the transport holds, at once. */
     void (*dispose)(hub_conn_t *conn);
+    hub_str_t (*peer)(const hub_conn_t *conn); /* Borrowed until the next call on this worker. */
+    /* A transport with a sign of life of its own says when on_due() is wanted; NULL: pings and the
+     * deadlines that go with them apply. While the connection is open. */
+    uint64_t (*due_at)(const hub_conn_t *conn);
+    void (*on_due)(hub_conn_t *conn, uint64_t now_ms);
 } hub__transport_t;
 
 typedef enum hub__conn_state {
@@ -358,7 +371,10 @@ struct hub_conn {
     hub__session_t session; /* first; unused on raw routes */
     hub__seat_t *seat;
     const hub__transport_t *transport;
-    h2o_socket_t *socket;
+    union {
+        h2o_socket_t *socket;      /* of a websocket */
+        hub__longpoll_t *longpoll; /* of a long-poll client */
+    };
     hub__frame_reader_t reader;
     hub__outbox_t outbox;
     hub_conn_t *flush_next, *due_next;
@@ -389,7 +405,8 @@ typedef struct hub__conn_birth {
     const hub__dialect_t *dialect;
     const hub__transport_t *transport;
     h2o_socket_t *socket;
-    const hub_grant_t *grant; /* its user and on_free are taken */
+    hub__longpoll_t *longpoll; /* in place of a socket */
+    const hub_grant_t *grant;  /* its user and on_free are taken */
     hub_str_t query;
     hub_str_t protocol;
 } hub__conn_birth_t;
@@ -435,14 +452,64 @@ extern const hub__transport_t hub__websocket;
 /* Takes over a socket after its 101; `early` came behind the request. */
 void hub__websocket_start(hub_conn_t *conn, hub_str_t early);
 
+/* ---- exchange.c: requests of long-poll clients ---- */
+
+typedef enum hub__exchange_kind {
+    HUB__EXCHANGE_POLL,   /* waits for messages */
+    HUB__EXCHANGE_SEND,   /* brings some */
+    HUB__EXCHANGE_CANCEL, /* nobody waits for the answer to that poll any more. Has none itself */
+} hub__exchange_kind_t;
+
+#define HUB__EXCHANGE_UNKNOWN 0 /* a status: there is no such connection */
+
+/* A request on its way from the worker that got it, where h2o's part of it is parked, to the one
+ * that its connection lives on, and back with the answer. */
+typedef struct hub__exchange {
+    hub_task_t task;
+    hub__worker_t *from, *home;
+    const hub__endpoint_t *endpoint;
+    uint64_t serial; /* of what is parked */
+    uint64_t local;  /* of the connection */
+    uint8_t kind;
+    bool ndjson;
+    uint16_t status;        /* of the answer, as the client reads it */
+    hub__buffer_t messages; /* of the answer: JSON strings with commas between them */
+    size_t body_len;
+    char body[];
+} hub__exchange_t;
+
+/* A request for the long-poll path of an endpoint, from first to last. */
+void hub__exchange_request(hub__seat_t *seat, h2o_req_t *req);
+/* Takes the exchange with its answer back to where it came from. */
+void hub__exchange_return(hub__exchange_t *exchange);
+void hub__exchange_destroy(hub__exchange_t *exchange);
+/* Answers a request that asked to connect: the token of its connection, or a refusal. */
+void hub__exchange_welcome(h2o_req_t *req, const hub_conn_t *conn);
+void hub__exchange_refuse(hub__seat_t *seat, h2o_req_t *req, int status);
+/* Answers everything that is parked, at once. */
+void hub__exchange_forget(hub__worker_t *worker);
+
+/* ---- longpoll.c ---- */
+
+extern const hub__transport_t hub__longpoll;
+/* NULL: no memory. Freed with its connection, or by hub__longpoll_destroy() where none was made. */
+hub__longpoll_t *hub__longpoll_create(hub__seat_t *seat, const char *peer);
+void hub__longpoll_destroy(hub__longpoll_t *self);
+/* Its connection is there: it has so long for its first poll. */
+void hub__longpoll_start(hub_conn_t *conn);
+/* Takes an exchange for this connection. */
+void hub__longpoll_serve(hub_conn_t *conn, hub__exchange_t *exchange);
+
 /* ---- endpoint.c, request.c ---- */
 
 /* What is mounted at a path of a server: a hub, or a raw route. Immutable after the start. */
 struct hub__endpoint {
     hub__endpoint_t *next;
-    hub_t *hub;                     /* root; NULL: raw */
-    char *path;                     /* NULL: any (mounted under the program's own path) */
-    char *path_suffix;              /* the second form; NULL: none */
+    hub_t *hub;          /* root; NULL: raw */
+    char *path;          /* NULL: any (mounted under the program's own path) */
+    char *path_suffix;   /* the second form; NULL: none */
+    char *path_longpoll; /* NULL: none, or under the program's own path */
+    unsigned char ticket_key[HUB__TICKET_KEY];
     hub_endpoint_options_t options; /* deep copy, limits resolved */
     hub_raw_options_t raw;
     hub__frame_limits_t frame_limits;
@@ -454,6 +521,8 @@ struct hub__seat {
     hub__worker_t *worker;
     hub__endpoint_t *endpoint;
     hub__seat_t *next;
+    hub__longpoll_t *idle_first, **idle_last; /* without a poll, the one longest without first */
+    size_t idle_count, idle_limit;
 };
 
 hub_status_t hub__endpoint_create(hub_t *hub, const hub_endpoint_options_t *options,
@@ -461,10 +530,17 @@ hub_status_t hub__endpoint_create(hub_t *hub, const hub_endpoint_options_t *opti
                                   hub__endpoint_t **ret_endpoint, hub_error_t *error);
 void hub__endpoint_destroy(hub__endpoint_t *endpoint);
 bool hub__endpoint_has_path(const hub__endpoint_t *endpoint, hub_str_t path);
+/* Whether it is that of the long poll. */
+bool hub__endpoint_polls_at(const hub__endpoint_t *endpoint, hub_str_t path);
 hub__seat_t *hub__seat_create(hub__worker_t *worker, hub__endpoint_t *endpoint);
 void hub__seat_destroy(hub__seat_t *seat);
 /* Handles a request for the endpoint's path to its end: the 101 or a refusal. */
 void hub__endpoint_request(hub__seat_t *seat, h2o_req_t *req);
+/* A long-poll client without a connection: the same checks, then hub__exchange_welcome() or
+ * _refuse(). */
+void hub__endpoint_connect(hub__seat_t *seat, h2o_req_t *req);
+/* Whether a page of this origin may call. */
+bool hub__endpoint_origin_passes(const hub__endpoint_t *endpoint, const hub__request_head_t *head);
 /* Answers a plain refusal. */
 void hub__http_refuse(h2o_req_t *req, int status, const char *content_type, hub_str_t body);
 /* Deferred authorizations that are still open on a worker end. */
@@ -500,8 +576,8 @@ hub_status_t hub__server_add_endpoint(hub_server_t *server, hub__endpoint_t *end
 const hub_server_limits_t *hub__server_limits(const hub_server_t *server);
 hub_status_t hub__server_check_open(hub_server_t *server,
                                     const char *what); /* HUB_EBUSY once started */
+unsigned hub__server_threads(const hub_server_t *server);
 bool hub__server_is_stopping(const hub_server_t *server);
-unsigned hub__server_thread_count(const hub_server_t *server);
 /* Counts a websocket in or out; false: the limit is reached. */
 bool hub__server_conn_opened(hub_server_t *server);
 void hub__server_conn_closed(hub_server_t *server);

@@ -30,7 +30,12 @@ extern "C" {
     X(ping_ms, 25000, 3600000, true, "a ping is sent")                                             \
     X(pong_ms, 8000, 600000, false, "closed")                                                      \
     X(idle_ms, 60000, 86400000, true, "close 1001")                                                \
-    X(close_ms, 2000, 10000, false, "TCP is closed")
+    X(close_ms, 2000, 10000, false, "TCP is closed")                                               \
+    X(longpoll_window_ms, 10000, 60000, false, "an empty answer; half more without a poll: ended") \
+    X(longpoll_body_bytes, 524288, 16777216, false,                                                \
+      "status 413; body_bytes of the server holds, too")                                           \
+    X(longpoll_answer_bytes, 262144, 67108864, false, "the rest goes into the next answer")        \
+    X(longpoll_idle_clients, 1000, 1048576, true, "the one longest without a poll is ended")
 
 /* X(name, default, ceiling, may be off, at the limit) - per endpoint, accepted from the version
  * that keeps them; until then any value but 0 and HUB_OFF is refused, so that nobody relies on what

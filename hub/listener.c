@@ -27,7 +27,8 @@ struct hub__visitor {
     hub__reception_t *reception;
     h2o_socket_t *socket;
     hub__timer_t timer;
-    bool leaving; /* shown out, counts no more; h2o has yet to notice */
+    bool
+        counted; /* not while its poll waits, nor once it was shown out and h2o has yet to notice */
 };
 
 /* ---- addresses ---- */
@@ -264,8 +265,9 @@ static void visitor_uncount(hub__visitor_t *visitor)
 {
     hub__reception_t *reception = visitor->reception;
 
-    if (visitor->leaving)
+    if (!visitor->counted)
         return;
+    visitor->counted = false;
     if ((*visitor->prev = visitor->next) != NULL)
         visitor->next->prev = visitor->prev;
     else
@@ -291,7 +293,6 @@ static void on_visitor_closed(void *data)
 static void show_out(hub__visitor_t *visitor)
 {
     visitor_uncount(visitor);
-    visitor->leaving = true;
     (void)shutdown(h2o_socket_get_fd(visitor->socket), SHUT_RDWR);
 }
 
@@ -299,6 +300,24 @@ static void on_visitor_due(hub__timer_t *timer, uint64_t now_ms)
 {
     (void)now_ms;
     show_out(HUB__CONTAINER(timer, hub__visitor_t, timer));
+}
+
+/* Who was here longest makes room. */
+static void visitor_count(hub__visitor_t *visitor)
+{
+    hub__reception_t *reception = visitor->reception;
+
+    if (reception->count >= reception->limit) {
+        HUB__STAT(&reception->worker->stats, pre_upgrade_shed_total);
+        show_out(reception->first);
+    }
+    visitor->next = NULL;
+    visitor->prev = reception->last;
+    *reception->last = visitor;
+    reception->last = &visitor->next;
+    visitor->counted = true;
+    ++reception->count;
+    HUB__STAT(&reception->worker->stats, pre_upgrade);
 }
 
 static void welcome(hub__reception_t *reception, h2o_socket_t *socket)
@@ -310,18 +329,10 @@ static void welcome(hub__reception_t *reception, h2o_socket_t *socket)
         h2o_socket_close(socket);
         return;
     }
-    if (reception->count >= reception->limit) {
-        HUB__STAT(&worker->stats, pre_upgrade_shed_total);
-        show_out(reception->first);
-    }
     visitor->reception = reception;
     visitor->socket = socket;
-    visitor->prev = reception->last;
-    *reception->last = visitor;
-    reception->last = &visitor->next;
-    ++reception->count;
+    visitor_count(visitor);
     ++reception->present;
-    HUB__STAT(&worker->stats, pre_upgrade);
     visitor->timer.on_due = on_visitor_due;
     hub__timer_arm(worker->wheel, &visitor->timer,
                    worker->now_ms + reception->request_ms + GRACE_MS);
@@ -342,6 +353,35 @@ void hub__reception_busy(h2o_socket_t *socket)
     if (reception->request_ms + GRACE_MS > wait_ms)
         wait_ms = reception->request_ms + GRACE_MS;
     hub__timer_arm(reception->worker->wheel, &visitor->timer, reception->worker->now_ms + wait_ms);
+}
+
+void hub__reception_park(h2o_socket_t *socket, uint64_t wait_ms)
+{
+    hub__visitor_t *visitor = socket->on_close.data;
+    hub__worker_t *worker;
+
+    if (socket->on_close.cb != on_visitor_closed)
+        return;
+    worker = visitor->reception->worker;
+    visitor_uncount(visitor);
+    hub__timer_arm(worker->wheel, &visitor->timer, worker->now_ms + wait_ms + GRACE_MS);
+}
+
+/* During a stop it gets its answer and goes. */
+void hub__reception_unpark(h2o_socket_t *socket)
+{
+    hub__visitor_t *visitor = socket->on_close.data;
+    hub__worker_t *worker;
+
+    if (socket->on_close.cb != on_visitor_closed)
+        return;
+    worker = visitor->reception->worker;
+    if (worker->stopping) {
+        hub__timer_arm(worker->wheel, &visitor->timer, worker->now_ms + GRACE_MS);
+        return;
+    }
+    visitor_count(visitor);
+    hub__reception_busy(socket);
 }
 
 void hub__reception_release(h2o_socket_t *socket)

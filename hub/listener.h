@@ -46,5 +46,10 @@ void hub__reception_close(hub__reception_t *reception);
 void hub__reception_destroy(hub__reception_t *reception);
 /* A request of this socket is being handled: it has a while to take its answer. */
 void hub__reception_busy(h2o_socket_t *socket);
+/* A poll of this socket waits, for so long at most: meanwhile it is no visitor who could be asked
+ * to make room, and a stop does not show it out before it has its answer. Nothing happens where it
+ * is not one of ours. */
+void hub__reception_park(h2o_socket_t *socket, uint64_t wait_ms);
+void hub__reception_unpark(h2o_socket_t *socket);
 /* It is no visitor any more. */
 void hub__reception_release(h2o_socket_t *socket);

@@ -31,6 +31,12 @@ extern "C" {
     X(bad_envelopes_total, counter, "frames that are no envelope")                                 \
     X(handler_errors_total, counter, "callbacks that failed")                                      \
     X(upgrades_refused_total, counter, "websocket handshakes refused, for any reason")             \
+    X(longpoll_conns, gauge, "of the open connections, those on long poll")                        \
+    X(longpoll_polls_total, counter, "polls of long-poll clients")                                 \
+    X(longpoll_posts_total, counter, "posts of long-poll clients")                                 \
+    X(longpoll_refused_total, counter, "requests of long-poll clients that were refused")          \
+    X(longpoll_shed_total, counter,                                                                \
+      "long-poll clients ended because too many were without a poll")                              \
     X(http_requests_total, counter, "plain HTTP requests")                                         \
     X(pre_upgrade, gauge, "connections without a handshake yet")                                   \
     X(pre_upgrade_shed_total, counter, "of those, closed to make room")                            \

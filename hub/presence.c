@@ -315,7 +315,7 @@ static hub__tracker_t *create_tracker(hub__presence_t *presence)
         .largest_bytes = hub_bus_largest_message(hub->bus),
         /* one worker, and a bus that nobody else can reach */
         .alone = hub->owns_bus && worker->server != NULL &&
-                 hub__server_thread_count(worker->server) == 1,
+                 hub__server_threads(worker->server) == 1,
     };
 
     do {

@@ -9,6 +9,7 @@
 #include "hub/internal.h"
 
 #define REFUSED_CODE 4403
+#define AUTH_TOKEN_HEADER "x-phoenix-authtoken" /* of a long-poll client, which may set headers */
 #define REQUEST_MS 10000 /* within the program's own h2o server, which has limits of its own */
 
 /* A request on its way. Owned by the worker; outlives h2o's, whose memory goes with the 101. */
@@ -22,6 +23,7 @@ struct hub_request {
     bool deferred;  /* it is in the worker's table */
     bool deferring; /* by the one who is being asked */
     bool asked_all;
+    bool polls; /* it opens no websocket: a long-poll client's first request */
     const hub__check_row_t *next_check;
     bool refused;
     hub__request_head_t head; /* spans into `bytes` */
@@ -38,6 +40,7 @@ struct hub_request {
     char *refusal_type;
     hub__buffer_t refusal_body;
     char peer[80];
+    size_t size;
     char bytes[];
 };
 
@@ -251,14 +254,31 @@ static hub_conn_t *make_conn(hub_request_t *request, h2o_socket_t *socket)
         .query = request->seat->endpoint->options.keep_query ? request->head.query : (hub_str_t){0},
         .protocol = request->protocol,
     };
-    hub_conn_t *conn = hub__conn_create(&birth);
+    hub_conn_t *conn = NULL;
 
+    if (request->polls) {
+        birth.transport = &hub__longpoll;
+        birth.longpoll = hub__longpoll_create(request->seat, request->peer);
+    }
+    if (!request->polls || birth.longpoll != NULL)
+        conn = hub__conn_create(&birth);
+    if (conn == NULL && birth.longpoll != NULL)
+        hub__longpoll_destroy(birth.longpoll);
     if (request->granted) {
         request->grant.on_free =
             NULL; /* the connection has the user pointer now, or it was freed */
         drop_grant(request);
     }
     return conn;
+}
+
+static void open_conn(hub_request_t *request, hub_conn_t *conn)
+{
+    hub__worker_t *worker = request->seat->worker;
+
+    worker->opening_query = request->head.query;
+    hub__conn_open(conn);
+    worker->opening_query = (hub_str_t){0};
 }
 
 static void on_upgraded(void *data, h2o_socket_t *socket, size_t reqsize)
@@ -290,9 +310,7 @@ static void on_upgraded(void *data, h2o_socket_t *socket, size_t reqsize)
     } else if (worker->stopping) {
         hub__conn_want_close(conn, HUB_DISCONNECT_SHUTDOWN, 1012, (hub_str_t){0});
     } else {
-        worker->opening_query = request->head.query;
-        hub__conn_open(conn);
-        worker->opening_query = (hub_str_t){0};
+        open_conn(request, conn);
     }
     hub__websocket_start(conn, hub_str_n(socket->input->bytes, socket->input->size));
 out:
@@ -336,11 +354,46 @@ static void upgrade(hub_request_t *request)
     h2o_http1_upgrade(req, NULL, 0, on_upgraded, request);
 }
 
+/* ---- a long-poll client's connection ---- */
+
+static void refuse_poll(hub_request_t *request, int status)
+{
+    hub__exchange_refuse(request->seat, request->req, status);
+    request_destroy(request);
+}
+
+static void open_poll(hub_request_t *request)
+{
+    hub__worker_t *worker = request->seat->worker;
+    hub_conn_t *conn;
+
+    if (worker->stopping || (worker->server != NULL && !hub__server_conn_opened(worker->server))) {
+        refuse_poll(request, 503);
+        return;
+    }
+    if ((conn = make_conn(request, NULL)) == NULL) {
+        if (worker->server != NULL)
+            hub__server_conn_closed(worker->server);
+        refuse_poll(request, 503);
+        return;
+    }
+    hub__longpoll_start(conn);
+    open_conn(request, conn);
+    hub__exchange_welcome(request->req, conn);
+    request_destroy(request);
+}
+
+/* ---- authorizing ---- */
+
 static void refuse_authorization(hub_request_t *request, hub_status_t err)
 {
     if (!request->refused)
         (void)hub_request_refuse(request, err == HUB_EREJECTED ? 403 : 500, 0, NULL,
                                  (hub_str_t){0});
+    if (request->polls) {
+        refuse_poll(request, request->refusal_status);
+        return;
+    }
     if (request->seat->endpoint->options.refuse_by_close && request->handshake_status == 0) {
         HUB__STAT(&request->seat->worker->stats, upgrades_refused_total);
         drop_grant(request);
@@ -376,7 +429,10 @@ static void authorize(hub_request_t *request)
             return;
         }
     }
-    upgrade(request);
+    if (request->polls)
+        open_poll(request);
+    else
+        upgrade(request);
 }
 
 /* ---- authorizing later ---- */
@@ -531,8 +587,9 @@ void hub__endpoint_forget_requests(hub__worker_t *worker)
 
 /* ---- settling what is asked for ---- */
 
-static bool origin_passes(const hub_endpoint_options_t *options, const hub__request_head_t *head)
+bool hub__endpoint_origin_passes(const hub__endpoint_t *endpoint, const hub__request_head_t *head)
 {
+    const hub_endpoint_options_t *options = &endpoint->options;
     size_t count;
     hub_str_t origin = hub__request_head_field(head, "origin", &count);
     hub_str_t host = hub__request_head_field(head, "host", NULL);
@@ -558,11 +615,16 @@ static bool origin_passes(const hub_endpoint_options_t *options, const hub__requ
 /* False: there is one, and it is not as it must be. */
 static bool take_auth_token(hub_request_t *request)
 {
+    size_t count;
     hub_status_t err;
     char *buffer;
 
     if (!request->seat->endpoint->options.auth_token)
         return true;
+    if (request->polls) {
+        request->auth_token = hub__request_head_field(&request->head, AUTH_TOKEN_HEADER, &count);
+        return count <= 1 && request->auth_token.len <= HUB_AUTH_TOKEN_MAX;
+    }
     buffer = h2o_mem_alloc_pool(&request->req->pool, HUB_AUTH_TOKEN_MAX);
     err =
         hub__handshake_auth_token(&request->head, buffer, HUB_AUTH_TOKEN_MAX, &request->auth_token);
@@ -629,7 +691,7 @@ static int settle(hub_request_t *request, const char **ret_why)
         *ret_why = "a websocket is opened with GET";
         return 405;
     }
-    if (!origin_passes(&endpoint->options, &request->head)) {
+    if (!hub__endpoint_origin_passes(endpoint, &request->head)) {
         *ret_why = "";
         return 403;
     }
@@ -648,12 +710,12 @@ static int settle(hub_request_t *request, const char **ret_why)
     return endpoint->options.authorize_early ? 0 : request->handshake_status;
 }
 
-static int parse_head(hub_request_t *request, size_t size, const char **ret_why)
+static int parse_head(hub_request_t *request, const char **ret_why)
 {
     size_t head_len;
     hub_error_t error;
-    hub_status_t err =
-        hub__request_head_parse(hub_str_n(request->bytes, size), &request->head, &head_len, &error);
+    hub_status_t err = hub__request_head_parse(hub_str_n(request->bytes, request->size),
+                                               &request->head, &head_len, &error);
 
     *ret_why = "the request is malformed";
     if (err == HUB_ETOOLARGE) {
@@ -663,10 +725,32 @@ static int parse_head(hub_request_t *request, size_t size, const char **ret_why)
     return err == HUB_OK ? 0 : 400;
 }
 
-void hub__endpoint_request(hub__seat_t *seat, h2o_req_t *req)
+/* NULL: no memory. */
+static hub_request_t *request_create(hub__seat_t *seat, h2o_req_t *req)
 {
     h2o_socket_t *socket = req->conn->callbacks->get_socket(req->conn);
     size_t size = socket->input->size;
+    hub_request_t *request;
+
+    if (size > HUB__HANDSHAKE_HEAD_MAX)
+        size = HUB__HANDSHAKE_HEAD_MAX; /* frames may follow; a longer head ends too early */
+    if ((request = malloc(sizeof(*request) + size)) == NULL)
+        return NULL;
+    memset(request, 0, offsetof(hub_request_t, bytes));
+    memcpy(request->bytes, socket->input->bytes, size);
+    request->size = size;
+    request->seat = seat;
+    request->req = req;
+    request->guard = h2o_mem_alloc_shared(&req->pool, sizeof(*request->guard), on_request_gone);
+    *request->guard = request;
+    request->next_check = seat->endpoint->hub != NULL ? seat->endpoint->hub->checks : NULL;
+    hub__peer_text(socket, request->peer, sizeof(request->peer));
+    return request;
+}
+
+static void open_websocket(hub__seat_t *seat, h2o_req_t *req)
+{
+    h2o_socket_t *socket = req->conn->callbacks->get_socket(req->conn);
     hub_request_t *request;
     const char *why;
     int status;
@@ -675,28 +759,52 @@ void hub__endpoint_request(hub__seat_t *seat, h2o_req_t *req)
         refuse_handshake(seat, req, 405, "a websocket is opened with GET");
         return;
     }
-    if (req->entity.base != NULL || size == 0) {
+    if (req->entity.base != NULL || socket->input->size == 0) {
         refuse_handshake(seat, req, 400, "a request with a body opens no websocket");
         return;
     }
-    if (size > HUB__HANDSHAKE_HEAD_MAX)
-        size = HUB__HANDSHAKE_HEAD_MAX; /* frames may follow; a longer head ends too early */
-    if ((request = malloc(sizeof(*request) + size)) == NULL) {
+    if ((request = request_create(seat, req)) == NULL) {
         refuse_handshake(seat, req, 503, "");
         return;
     }
-    memset(request, 0, offsetof(hub_request_t, bytes));
-    memcpy(request->bytes, socket->input->bytes, size);
-    request->seat = seat;
-    request->req = req;
-    request->guard = h2o_mem_alloc_shared(&req->pool, sizeof(*request->guard), on_request_gone);
-    *request->guard = request;
-    hub__peer_text(socket, request->peer, sizeof(request->peer));
-    if ((status = parse_head(request, size, &why)) != 0 || (status = settle(request, &why)) != 0) {
+    if ((status = parse_head(request, &why)) != 0 || (status = settle(request, &why)) != 0) {
         refuse_handshake(seat, req, status, why);
         request_destroy(request);
         return;
     }
-    request->next_check = seat->endpoint->hub != NULL ? seat->endpoint->hub->checks : NULL;
     authorize(request);
+}
+
+/* Its origin has passed already. */
+void hub__endpoint_connect(hub__seat_t *seat, h2o_req_t *req)
+{
+    hub_request_t *request = request_create(seat, req);
+    const char *why;
+    int status;
+
+    if (request == NULL) {
+        hub__exchange_refuse(seat, req, 503);
+        return;
+    }
+    request->polls = true;
+    if ((status = parse_head(request, &why)) != 0) {
+        refuse_poll(request, status);
+        return;
+    }
+    request->dialect = choose_dialect(seat->endpoint, request->head.query);
+    if (!take_auth_token(request) || request->dialect == NULL) {
+        refuse_poll(request, 403);
+        return;
+    }
+    authorize(request);
+}
+
+void hub__endpoint_request(hub__seat_t *seat, h2o_req_t *req)
+{
+    size_t path_len = req->query_at != SIZE_MAX ? req->query_at : req->path.len;
+
+    if (hub__endpoint_polls_at(seat->endpoint, hub_str_n(req->path.base, path_len)))
+        hub__exchange_request(seat, req);
+    else
+        open_websocket(seat, req);
 }

@@ -119,7 +119,9 @@ hub_status_t hub__server_add_endpoint(hub_server_t *server, hub__endpoint_t *end
     for (; *last != NULL; last = &(*last)->next)
         if ((endpoint->path != NULL && hub__endpoint_has_path(*last, hub_str(endpoint->path))) ||
             (endpoint->path_suffix != NULL &&
-             hub__endpoint_has_path(*last, hub_str(endpoint->path_suffix))))
+             hub__endpoint_has_path(*last, hub_str(endpoint->path_suffix))) ||
+            (endpoint->path_longpoll != NULL &&
+             hub__endpoint_has_path(*last, hub_str(endpoint->path_longpoll))))
             return hub_error_set(error, HUB_EEXIST, 0, "endpoint: path \"%s\" is taken",
                                  endpoint->path != NULL ? endpoint->path : endpoint->path_suffix);
     *last = endpoint;
@@ -189,14 +191,14 @@ const hub_server_limits_t *hub__server_limits(const hub_server_t *server)
     return &server->options.limits;
 }
 
+unsigned hub__server_threads(const hub_server_t *server)
+{
+    return server->options.threads;
+}
+
 bool hub__server_is_stopping(const hub_server_t *server)
 {
     return atomic_load_explicit(&server->stopping, memory_order_acquire);
-}
-
-unsigned hub__server_thread_count(const hub_server_t *server)
-{
-    return server->options.threads;
 }
 
 hub_bus_t *hub__server_first_bus(const hub_server_t *server)
@@ -484,6 +486,7 @@ static void on_drain_deadline(hub__timer_t *timer, uint64_t now_ms)
         hub_log(HUB_LOG_WARN, "server.drain_cut", "worker=%u connections=%u",
                 station->worker->index, station->worker->conn_count);
     cut_conns(station->worker);
+    hub__exchange_forget(station->worker);
 }
 
 static void begin_stop(hub__worker_t *worker)
@@ -513,8 +516,10 @@ void hub__worker_check_stopped(hub__worker_t *worker)
         return;
     if (!worker->stopping)
         begin_stop(worker);
-    if (atomic_load_explicit(&server->cut, memory_order_relaxed))
+    if (atomic_load_explicit(&server->cut, memory_order_relaxed)) {
         cut_conns(worker);
+        hub__exchange_forget(worker);
+    }
     worker->stopped = worker->conn_count == 0 && station_of(worker)->reception->present == 0 &&
                       worker->jobs_out == 0 && worker->upgrades_out == 0 &&
                       !hub__worker_has_more(worker);
@@ -531,9 +536,13 @@ static void *worker_main(void *arg)
     while (!worker->stopped) {
         int32_t wait_ms = worker->stopping ? STOPPING_WAIT_MS : IDLE_WAIT_MS;
 
-        h2o_evloop_run(worker->loop, hub__worker_has_more(worker) ? 0 : wait_ms);
+        if (hub__worker_has_more(worker) || worker->answered)
+            wait_ms = 0;
+        worker->answered = false;
+        h2o_evloop_run(worker->loop, wait_ms);
         hub__worker_end_turn(worker);
     }
+    hub__worker_end_mail(worker); /* or others would wait for answers that nobody gives */
     hub__worker_settle_nowhere(worker);
     if (write(worker->server->done_fd, &one, sizeof(one)) == -1)
         hub_log(HUB_LOG_ERROR, "worker.done", "error=\"%s\"", strerror(errno));

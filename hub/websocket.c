@@ -213,6 +213,15 @@ static void dispose(hub_conn_t *conn)
     conn->socket = NULL;
 }
 
+static hub_str_t peer(const hub_conn_t *conn)
+{
+    hub__worker_t *worker = hub__conn_worker(conn);
+
+    if (conn->socket == NULL)
+        return (hub_str_t){0};
+    return hub__peer_text(conn->socket, worker->text, sizeof(worker->text));
+}
+
 const hub__transport_t hub__websocket = {
     .name = "websocket",
     .flush = flush,
@@ -221,6 +230,7 @@ const hub__transport_t hub__websocket = {
     .close = say_goodbye,
     .ping = ping,
     .dispose = dispose,
+    .peer = peer,
 };
 
 void hub__websocket_start(hub_conn_t *conn, hub_str_t early)

@@ -270,7 +270,7 @@ static void discard_mail(hub_task_t *task)
     }
 }
 
-static void close_mailbox(hub__worker_t *worker)
+void hub__worker_end_mail(hub__worker_t *worker)
 {
     hub_task_t *task;
 
@@ -284,10 +284,11 @@ static void close_mailbox(hub__worker_t *worker)
     worker->mail_batch = NULL;
     discard_mail(task);
 }
+
 void hub__worker_close(hub__worker_t *worker)
 {
     assert(worker->conn_count == 0);
-    close_mailbox(worker);
+    hub__worker_end_mail(worker);
     h2o_socket_close(worker->wake_socket);
     h2o_socket_close(worker->timer_socket);
     hub__run_release(worker->run);
@@ -296,6 +297,7 @@ void hub__worker_close(hub__worker_t *worker)
     hub__table_dispose(&worker->topics);
     hub__table_dispose(&worker->identities);
     hub__table_dispose(&worker->requests);
+    hub__table_dispose(&worker->parked);
     free(worker->slots);
     worker->slots = NULL;
     free(worker->read_buffer);

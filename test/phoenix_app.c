@@ -565,6 +565,7 @@ static hub_limits_t wide_limits(size_t message_bytes, size_t idle_ms)
         .outbox_messages = HUB_OFF,
         .ping_ms = HUB_OFF,
         .idle_ms = idle_ms,
+        .longpoll_window_ms = 2000,
         .messages_per_s = HUB_OFF,
         .messages_burst = HUB_OFF,
         .bytes_per_s = HUB_OFF,
@@ -586,15 +587,15 @@ static hub_status_t mount_endpoints(hub_server_t *server, hub_t *hub)
         hub_on_authorize_cb on_authorize;
         const char *const *protocols;
         size_t message_bytes, idle_ms;
-        bool auth_token;
+        bool auth_token, longpoll;
     } rows[] = {
-        {"/socket", on_connect, NULL, LARGEST, IDLE_MS, false},
-        {"/custerr", on_connect_custerr, NULL, LARGEST, IDLE_MS, false},
-        {"/sub", on_connect_any, protocols, LARGEST, IDLE_MS, false},
-        {"/auth", on_connect_any, NULL, LARGEST, IDLE_MS, true},
-        {"/compress", on_connect_any, NULL, LARGEST, IDLE_MS, false},
-        {"/small", on_connect_any, NULL, 1024, IDLE_MS, false},
-        {"/short", on_connect_any, NULL, LARGEST, 2000, false},
+        {"/socket", on_connect, NULL, LARGEST, IDLE_MS, false, true},
+        {"/custerr", on_connect_custerr, NULL, LARGEST, IDLE_MS, false, false},
+        {"/sub", on_connect_any, protocols, LARGEST, IDLE_MS, false, false},
+        {"/auth", on_connect_any, NULL, LARGEST, IDLE_MS, true, false},
+        {"/compress", on_connect_any, NULL, LARGEST, IDLE_MS, false, false},
+        {"/small", on_connect_any, NULL, 1024, IDLE_MS, false, false},
+        {"/short", on_connect_any, NULL, LARGEST, 2000, false, false},
     };
     hub_status_t err = HUB_OK;
 
@@ -609,6 +610,7 @@ static hub_status_t mount_endpoints(hub_server_t *server, hub_t *hub)
                                    .origins = hosts,
                                    .protocols = rows[i].protocols,
                                    .auth_token = rows[i].auth_token,
+                                   .longpoll = rows[i].longpoll,
                                    .format_without_vsn = HUB_FORMAT_PHOENIX1,
                                    .limits = wide_limits(rows[i].message_bytes, rows[i].idle_ms)});
     return err;

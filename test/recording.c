@@ -246,11 +246,57 @@ recording_frame_t recording_other(char *text)
     return (recording_frame_t){.text = text, .topic = strdup("")};
 }
 
+/* A message within an answer to a poll, as a frame of its own would be written. */
+static json_t *plain_message(const json_t *message)
+{
+    json_t *value = json_loads(json_string_value(message) ?: "", JSON_DECODE_ANY, NULL), *plain;
+    char *text = value == NULL ? NULL : json_dumps(value, JSON_SORT_KEYS | JSON_COMPACT);
+
+    plain = text == NULL ? json_deep_copy(message) : json_string(text);
+    free(text);
+    json_decref(value);
+    return plain;
+}
+
+/* An answer to a long-poll client: its messages as values, its token as one like any other. NULL:
+ * something else. To be freed. */
+static char *plain_answer(const char *body)
+{
+    json_t *answer = json_loads(body, 0, NULL), *messages = json_object_get(answer, "messages");
+    char *text = NULL;
+
+    for (size_t i = 0; i < json_array_size(messages); i++)
+        json_array_set_new(messages, i, plain_message(json_array_get(messages, i)));
+    if (json_object_get(answer, "token") != NULL)
+        json_object_set_new(answer, "token", json_string("TOKEN"));
+    if (answer != NULL)
+        text = json_dumps(answer, JSON_SORT_KEYS | JSON_COMPACT);
+    json_decref(answer);
+    return text;
+}
+
+char *recording_token(const char *body)
+{
+    json_t *answer = json_loads(body, 0, NULL);
+    const char *token = json_string_value(json_object_get(answer, "token"));
+    char *copy = token == NULL ? NULL : strdup(token);
+
+    json_decref(answer);
+    return copy;
+}
+
 /* Texts that explain an error to a person are free. */
 recording_frame_t recording_http(int status, const char *body)
 {
     bool free_text = status != 403 && status != 429 && status / 100 != 2;
+    char *answer = free_text ? NULL : plain_answer(body);
 
+    if (answer != NULL) {
+        recording_frame_t frame = recording_other(recording_format("http %d %s", status, answer));
+
+        free(answer);
+        return frame;
+    }
     return recording_other(free_text || body[0] == '\0'
                                ? recording_format("http %d", status)
                                : recording_format("http %d %s", status, body));

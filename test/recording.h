@@ -63,8 +63,11 @@ void recording_forget(recording_frame_t *frame);
 /* The same of what came. */
 recording_frame_t recording_text(const char *text);
 recording_frame_t recording_binary(hub_str_t bytes);
-/* An error page's text is left out: it is for people. */
+/* An error page's text is left out: it is for people. The tokens of long-poll clients are all the
+ * same. */
 recording_frame_t recording_http(int status, const char *body);
+/* The token in an answer to a long-poll client, to be freed; NULL: there is none. */
+char *recording_token(const char *body);
 recording_frame_t recording_upgrade(const char *protocol, const char *extensions);
 /* `text` is taken. */
 recording_frame_t recording_other(char *text);
