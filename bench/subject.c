@@ -101,6 +101,7 @@ static hub_limits_t limits_for(const subject_options_t *options)
                            .bytes_burst = HUB_OFF,
                            .joins_per_s = HUB_OFF,
                            .joins_burst = HUB_OFF,
+                           .longpoll_idle_clients = HUB_OFF,
                            .topics = options->topics_per_conn};
 
     if (message > 65536)
@@ -132,8 +133,9 @@ static hub_status_t open_server(const subject_options_t *options, hub_t *hub,
             &(hub_server_options_t){.threads = options->threads, .limits.connections = HUB_OFF},
             ret_server);
     if (err == HUB_OK)
-        err = hub_server_mount(*ret_server, hub,
-                               &(hub_endpoint_options_t){.limits = limits_for(options)});
+        err = hub_server_mount(
+            *ret_server, hub,
+            &(hub_endpoint_options_t){.limits = limits_for(options), .longpoll = true});
     if (err == HUB_OK)
         err = hub_server_listen(*ret_server, "127.0.0.1:0");
     if (err == HUB_OK)

@@ -1,10 +1,10 @@
 /* bench/subject.h - the hub under test, in a process of its own, so that its time and memory can be
  * told from those of the benchmark.
  *
- * It serves ws://127.0.0.1:PORT/socket/websocket with the channel `bench:{id}`: event `msg` is
- * broadcast to the topic with its payload and not answered, `echo` is answered to its sender with
- * its payload, `none` does nothing, `track` tracks a key that is the connection's own and asks for
- * the state. A pipe answers questions about it. */
+ * It serves ws://127.0.0.1:PORT/socket/websocket, and /socket/longpoll beside it, with the channel
+ * `bench:{id}`: event `msg` is broadcast to the topic with its payload and not answered, `echo` is
+ * answered to its sender with its payload, `none` does nothing, `track` tracks a key that is the
+ * connection's own and asks for the state. A pipe answers questions about it. */
 #pragma once
 
 #include <sys/types.h>
