@@ -218,7 +218,7 @@ static bool is_meant(const hub_conn_t *conn, const hub__exchange_t *exchange)
 {
     const hub__seat_t *seat = conn->seat;
 
-    return conn->transport == &hub__longpoll && seat->endpoint->hub == exchange->endpoint->hub &&
+    return conn->transport == &hub__longpoll && seat->endpoint->hub == exchange->root &&
            (seat->endpoint == exchange->endpoint || seat->worker->mounted);
 }
 
@@ -256,7 +256,7 @@ static hub__worker_t *find_home(hub__worker_t *from, hub_t *root, uint64_t local
 static void send_exchange(hub__exchange_t *exchange)
 {
     hub__worker_t *from = exchange->from;
-    hub__worker_t *home = find_home(from, exchange->endpoint->hub, exchange->local);
+    hub__worker_t *home = find_home(from, exchange->root, exchange->local);
     bool urgent = exchange->kind != HUB__EXCHANGE_SEND;
     hub_status_t err = HUB_ECLOSED;
 
@@ -287,6 +287,7 @@ static void cancel(const hub__parked_t *parked)
         return; /* it will find out that nobody polls */
     exchange->kind = HUB__EXCHANGE_CANCEL;
     exchange->from = parked->seat->worker;
+    exchange->root = parked->seat->endpoint->hub;
     exchange->endpoint = parked->seat->endpoint;
     exchange->serial = parked->serial;
     exchange->local = parked->local;
@@ -371,13 +372,16 @@ void hub__exchange_forget(hub__worker_t *worker)
     hub__table_foreach(&worker->parked, forget, NULL);
 }
 
+/* Returns its serial number; 0: no memory. */
 static uint64_t park(hub__seat_t *seat, h2o_req_t *req, uint64_t local, bool polls, hub_str_t token)
 {
     hub__worker_t *worker = seat->worker;
-    hub__parked_t *parked = hub__alloc_zeroed(sizeof(*parked));
+    hub__parked_t *parked = calloc(1, sizeof(*parked));
     uint64_t wait_ms =
         worker->server != NULL ? hub__server_limits(worker->server)->request_ms : REQUEST_MS;
 
+    if (parked == NULL)
+        return 0;
     if (polls)
         wait_ms += seat->endpoint->options.limits.longpoll_window_ms;
     parked->seat = seat;
@@ -458,20 +462,23 @@ static void exchange(hub__seat_t *seat, h2o_req_t *req, hub__exchange_kind_t kin
 {
     size_t body_len = kind == HUB__EXCHANGE_SEND ? req->entity.len : 0;
     hub__exchange_t *made = malloc(sizeof(*made) + body_len);
+    uint64_t serial = 0;
 
-    if (made == NULL) {
+    if (made == NULL || (serial = park(seat, req, local, kind == HUB__EXCHANGE_POLL, token)) == 0) {
+        free(made);
         refuse_plainly(seat, req, 503);
         return;
     }
     *made = (hub__exchange_t){.from = seat->worker,
+                              .root = seat->endpoint->hub,
                               .endpoint = seat->endpoint,
+                              .serial = serial,
                               .local = local,
                               .kind = (uint8_t)kind,
                               .ndjson = ndjson,
                               .body_len = body_len};
     if (body_len != 0)
         memcpy(made->body, req->entity.base, body_len);
-    made->serial = park(seat, req, local, kind == HUB__EXCHANGE_POLL, token);
     send_exchange(made);
 }
 

@@ -467,9 +467,10 @@ typedef enum hub__exchange_kind {
 typedef struct hub__exchange {
     hub_task_t task;
     hub__worker_t *from, *home;
-    const hub__endpoint_t *endpoint;
-    uint64_t serial; /* of what is parked */
-    uint64_t local;  /* of the connection */
+    hub_t *root;
+    const hub__endpoint_t *endpoint; /* to be compared: it may be gone */
+    uint64_t serial;                 /* of what is parked */
+    uint64_t local;                  /* of the connection */
     uint8_t kind;
     bool ndjson;
     uint16_t status;        /* of the answer, as the client reads it */

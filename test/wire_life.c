@@ -707,7 +707,7 @@ static void *own_run(void *arg)
     h2o_context_init(&own->context, loop, &own->config);
     own->accept = (h2o_accept_ctx_t){.ctx = &own->context, .hosts = own->config.hosts};
     err = hub_h2o_attach(own->hub, &own->context, &host->paths.entries[1],
-                         &(hub_endpoint_options_t){.path = "/live"}, &own->mount);
+                         &(hub_endpoint_options_t){.path = "/live", .longpoll = true}, &own->mount);
     own_listen(own);
     server_note("attach %s", hub_status_name(err));
     while (!atomic_load(&own->stop) || !own->detached)
@@ -757,6 +757,72 @@ static void a_hub_lives_within_an_h2o_server_of_the_program(void **state)
     pthread_join(own.thread, NULL);
 }
 
+/* Asks a loop of the program's own and ends that connection; returns what comes back. */
+static const char *ask_own(server_t *s, struct own_server *own, const char *method,
+                           const char *token, const char *body)
+{
+    static char answer[1000];
+    char text[500];
+    client_t *client;
+
+    s->address = own->address;
+    client = server_connect(s);
+    snprintf(text, sizeof(text),
+             "%s /live/longpoll?token=%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+             "%s%.0zu\r\n\r\n%s",
+             method, token, body[0] == '\0' ? "X: " : "Content-Length: ", strlen(body), body);
+    client_send_text(client, text);
+    snprintf(answer, sizeof(answer), "%s", client_expect_response(client, 200).body.base);
+    server_drop_client(s, client, client_destroy);
+    return answer;
+}
+
+static void own_start(struct own_server *own, server_t *s)
+{
+    *own = (struct own_server){.hub = s->hub};
+    assert_int_equal(pthread_create(&own->thread, NULL, own_run, own), 0);
+    server_expect_note("attach OK");
+}
+
+static void a_poll_waits_on_one_loop_of_the_program_for_a_connection_on_another(void **state)
+{
+    static struct own_server home, other;
+    server_t *s = server_create(); /* for its hub; its server is never started */
+    char token[100], target[200];
+    client_t *first, *waiting;
+
+    (void)state;
+    fill_hub(s->hub);
+    own_start(&home, s);
+    own_start(&other, s);
+    assert_int_equal(sscanf(ask_own(s, &home, "GET", "", ""),
+                            "{\"messages\":[],\"status\":410,\"token\":\"%90[^\"]\"}", token),
+                     1);
+    assert_string_equal(ask_own(s, &other, "POST", token,
+                                "{\"topic\":\"t1\",\"event\":\"join\",\"payload\":{},\"ref\":1}"),
+                        "{\"status\":200}");
+    assert_non_null(strstr(ask_own(s, &other, "GET", token, ""), "already_joined"));
+    snprintf(target, sizeof(target), "/live/longpoll?token=%s", token);
+    first = server_connect(s);
+    client_request(first, "GET", target, "Connection: close\r\n");
+    waiting = server_connect(s);
+    client_request(waiting, "GET", target, "");
+    /* its place was taken: the other one waits */
+    assert_non_null(strstr(client_expect_response(first, 200).body.base, "\"status\":204"));
+    atomic_store(&other.detach, true);
+    assert_non_null(strstr(client_expect_response(waiting, 200).body.base, "\"status\":410"));
+    client_expect_eof(waiting);
+    server_expect_note("detached");
+    assert_int_equal(hub_publish(s->hub, HUB_STR("t1"), HUB_STR("x"), HUB_JSON("2")), HUB_OK);
+    assert_non_null(strstr(ask_own(s, &home, "GET", token, ""), "\\\"x\\\""));
+    atomic_store(&home.detach, true);
+    SERVER_EXPECT_NOTES("exit t1 shutdown", "disconnect shutdown", "detached");
+    atomic_store(&home.stop, true);
+    atomic_store(&other.stop, true);
+    pthread_join(home.thread, NULL);
+    pthread_join(other.thread, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest cases[] = {
@@ -787,6 +853,7 @@ int main(void)
         SERVER_CASE(hubs_on_one_server_do_not_meet_and_endpoints_of_one_hub_do),
         SERVER_CASE(hubs_that_share_a_bus_meet_only_under_one_name),
         SERVER_CASE(a_hub_lives_within_an_h2o_server_of_the_program),
+        SERVER_CASE(a_poll_waits_on_one_loop_of_the_program_for_a_connection_on_another),
     };
 
     return cmocka_run_group_tests(cases, NULL, NULL);
