@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What is mounted at a path: options copied and checked at once, and the seat that each worker has
- * of it. What becomes of a request there is in request.c. */
+/* What is mounted at a path: options copied and checked at once, what they make of a request's
+ * origin, subprotocols and version, and the seat that each worker has of it. What becomes of a
+ * request there is in request.c. */
 #include "hub/endpoint.h"
 
 #include <stdlib.h>
@@ -134,6 +135,85 @@ bool hub__endpoint_polls_at(const hub__endpoint_t *endpoint, hub_str_t path)
     return path.len >= end.len &&
            hub_str_equals(hub_str_n(path.base + path.len - end.len, end.len), end);
 }
+
+/* ---- what a request may have ---- */
+
+bool hub__endpoint_origin_passes(const hub__endpoint_t *endpoint, const hub__request_head_t *head)
+{
+    const hub_endpoint_options_t *options = &endpoint->options;
+    size_t count;
+    hub_str_t origin = hub__request_head_field(head, "origin", &count);
+    hub_str_t host = hub__request_head_field(head, "host", NULL);
+
+    if (options->origin_rule == HUB_ORIGIN_ANY || count == 0)
+        return true;
+    if (count != 1)
+        return false;
+    if (options->origin_rule == HUB_ORIGIN_SAME)
+        return hub__origin_is_same(origin, host);
+    if (options->origin_rule == HUB_ORIGIN_ASK)
+        return options->on_origin(origin, host, options->user) == HUB_OK;
+    for (size_t i = 0; options->origins[i] != NULL; ++i) {
+        hub_str_t entry = hub_str(options->origins[i]);
+
+        if (options->origin_rule == HUB_ORIGIN_HOST ? hub__origin_host_is(origin, entry)
+                                                    : hub__origin_matches(origin, entry))
+            return true;
+    }
+    return false;
+}
+
+static bool is_listed(const hub_endpoint_options_t *options, hub_str_t offer)
+{
+    if (options->auth_token && hub_str_equals(offer, HUB_STR("phoenix")))
+        return true;
+    for (size_t i = 0; options->protocols != NULL && options->protocols[i] != NULL; ++i)
+        if (hub_str_equals(offer, hub_str(options->protocols[i])))
+            return true;
+    return false;
+}
+
+bool hub__endpoint_choose_protocol(const hub__endpoint_t *endpoint, const hub__request_head_t *head,
+                                   hub_str_t *ret_protocol)
+{
+    const hub_endpoint_options_t *options = &endpoint->options;
+    bool bad = false, offered = false;
+    size_t cursor = 0;
+    hub_str_t offer;
+
+    if (options->protocols == NULL && !options->auth_token)
+        return true;
+    while (hub__handshake_protocol_next(head, &cursor, &offer, &bad)) {
+        if (options->auth_token && hub_str_starts_with(offer, HUB_STR(HUB__AUTH_TOKEN_OFFER)))
+            continue;
+        offered = true;
+        if (is_listed(options, offer)) {
+            *ret_protocol = offer;
+            return true;
+        }
+    }
+    return !offered && !bad;
+}
+
+const hub__dialect_t *hub__endpoint_choose_dialect(const hub__endpoint_t *endpoint, hub_str_t query)
+{
+    char buffer[32];
+    hub_str_t vsn;
+    hub_status_t err;
+
+    if (endpoint->hub == NULL)
+        return hub__dialect(HUB__DIALECT_NATIVE);
+    err = hub__query_param(query, HUB_STR("vsn"), buffer, sizeof(buffer), &vsn);
+    if (err == HUB_OK)
+        return hub__dialect_by_vsn(vsn);
+    if (err != HUB_ENOTFOUND || endpoint->options.format_without_vsn == HUB_FORMAT_REFUSE)
+        return NULL;
+    return hub__dialect(endpoint->options.format_without_vsn == HUB_FORMAT_PHOENIX1
+                            ? HUB__DIALECT_PHOENIX1
+                            : HUB__DIALECT_NATIVE);
+}
+
+/* ---- on a worker ---- */
 
 /* Each worker's share of a limit that nobody counts for all of them. */
 static size_t share_of(size_t limit, const hub__worker_t *worker)

@@ -542,6 +542,12 @@ void hub__endpoint_request(hub__seat_t *seat, h2o_req_t *req);
 void hub__endpoint_connect(hub__seat_t *seat, h2o_req_t *req);
 /* Whether a page of this origin may call. */
 bool hub__endpoint_origin_passes(const hub__endpoint_t *endpoint, const hub__request_head_t *head);
+/* The first offered subprotocol that is listed. False: there was an offer, and none of it is. */
+bool hub__endpoint_choose_protocol(const hub__endpoint_t *endpoint, const hub__request_head_t *head,
+                                   hub_str_t *ret_protocol);
+/* The wire format; NULL: none. */
+const hub__dialect_t *hub__endpoint_choose_dialect(const hub__endpoint_t *endpoint,
+                                                   hub_str_t query);
 /* Answers a plain refusal. */
 void hub__http_refuse(h2o_req_t *req, int status, const char *content_type, hub_str_t body);
 /* Deferred authorizations that are still open on a worker end. */

@@ -587,31 +587,6 @@ void hub__endpoint_forget_requests(hub__worker_t *worker)
 
 /* ---- settling what is asked for ---- */
 
-bool hub__endpoint_origin_passes(const hub__endpoint_t *endpoint, const hub__request_head_t *head)
-{
-    const hub_endpoint_options_t *options = &endpoint->options;
-    size_t count;
-    hub_str_t origin = hub__request_head_field(head, "origin", &count);
-    hub_str_t host = hub__request_head_field(head, "host", NULL);
-
-    if (options->origin_rule == HUB_ORIGIN_ANY || count == 0)
-        return true;
-    if (count != 1)
-        return false;
-    if (options->origin_rule == HUB_ORIGIN_SAME)
-        return hub__origin_is_same(origin, host);
-    if (options->origin_rule == HUB_ORIGIN_ASK)
-        return options->on_origin(origin, host, options->user) == HUB_OK;
-    for (size_t i = 0; options->origins[i] != NULL; ++i) {
-        hub_str_t entry = hub_str(options->origins[i]);
-
-        if (options->origin_rule == HUB_ORIGIN_HOST ? hub__origin_host_is(origin, entry)
-                                                    : hub__origin_matches(origin, entry))
-            return true;
-    }
-    return false;
-}
-
 /* False: there is one, and it is not as it must be. */
 static bool take_auth_token(hub_request_t *request)
 {
@@ -631,56 +606,6 @@ static bool take_auth_token(hub_request_t *request)
     return err == HUB_OK || err == HUB_ENOTFOUND;
 }
 
-static bool is_listed(const hub_endpoint_options_t *options, hub_str_t offer)
-{
-    if (options->auth_token && hub_str_equals(offer, HUB_STR("phoenix")))
-        return true;
-    for (size_t i = 0; options->protocols != NULL && options->protocols[i] != NULL; ++i)
-        if (hub_str_equals(offer, hub_str(options->protocols[i])))
-            return true;
-    return false;
-}
-
-/* The first offered subprotocol that is listed. False: there was an offer, and none of it is. */
-static bool choose_protocol(const hub_endpoint_options_t *options, const hub__request_head_t *head,
-                            hub_str_t *ret_protocol)
-{
-    bool bad = false, offered = false;
-    size_t cursor = 0;
-    hub_str_t offer;
-
-    if (options->protocols == NULL && !options->auth_token)
-        return true;
-    while (hub__handshake_protocol_next(head, &cursor, &offer, &bad)) {
-        if (options->auth_token && hub_str_starts_with(offer, HUB_STR(HUB__AUTH_TOKEN_OFFER)))
-            continue;
-        offered = true;
-        if (is_listed(options, offer)) {
-            *ret_protocol = offer;
-            return true;
-        }
-    }
-    return !offered && !bad;
-}
-
-static const hub__dialect_t *choose_dialect(const hub__endpoint_t *endpoint, hub_str_t query)
-{
-    char buffer[32];
-    hub_str_t vsn;
-    hub_status_t err;
-
-    if (endpoint->hub == NULL)
-        return hub__dialect(HUB__DIALECT_NATIVE);
-    err = hub__query_param(query, HUB_STR("vsn"), buffer, sizeof(buffer), &vsn);
-    if (err == HUB_OK)
-        return hub__dialect_by_vsn(vsn);
-    if (err != HUB_ENOTFOUND || endpoint->options.format_without_vsn == HUB_FORMAT_REFUSE)
-        return NULL;
-    return hub__dialect(endpoint->options.format_without_vsn == HUB_FORMAT_PHOENIX1
-                            ? HUB__DIALECT_PHOENIX1
-                            : HUB__DIALECT_NATIVE);
-}
-
 /* 0, or the status of the refusal. The order is Phoenix's: who may not connect learns that first.
  */
 static int settle(hub_request_t *request, const char **ret_why)
@@ -696,11 +621,11 @@ static int settle(hub_request_t *request, const char **ret_why)
         return 403;
     }
     if (!take_auth_token(request) ||
-        !choose_protocol(&endpoint->options, &request->head, &request->protocol)) {
+        !hub__endpoint_choose_protocol(endpoint, &request->head, &request->protocol)) {
         *ret_why = "";
         return 403;
     }
-    if ((request->dialect = choose_dialect(endpoint, request->head.query)) == NULL) {
+    if ((request->dialect = hub__endpoint_choose_dialect(endpoint, request->head.query)) == NULL) {
         *ret_why = "";
         return 403;
     }
@@ -791,7 +716,7 @@ void hub__endpoint_connect(hub__seat_t *seat, h2o_req_t *req)
         refuse_poll(request, status);
         return;
     }
-    request->dialect = choose_dialect(seat->endpoint, request->head.query);
+    request->dialect = hub__endpoint_choose_dialect(seat->endpoint, request->head.query);
     if (!take_auth_token(request) || request->dialect == NULL) {
         refuse_poll(request, 403);
         return;

@@ -1222,6 +1222,29 @@ static void a_worker_that_does_not_answer_is_408(void **state)
     server_gate_open();
 }
 
+static void a_post_that_finds_a_full_mailbox_is_503(void **state)
+{
+    server_t *s = polled_with(&(hub_server_options_t){.threads = 4, .limits.mailbox_messages = 1},
+                              (hub_endpoint_options_t){0});
+    poller_t p = member_of(s, V2);
+    client_t *clients[16], *answered;
+
+    (void)state;
+    send_post(&p, server_connect(s), "application/json",
+              HUB_STR("[\"1\",\"2\",\"t1\",\"block\",{}]"));
+    server_expect_note("blocked");
+    for (size_t i = 0; i < 16; i++) { /* one waits in the mailbox, those behind it can't */
+        clients[i] = server_connect(s);
+        send_post(&p, clients[i], "application/json", frame_of(100));
+    }
+    do
+        answered = first_readable(clients, 16);
+    while (answered == NULL);
+    expect_status(answered, 503);
+    SERVER_EXPECT_STAT_AT_LEAST(s, mailbox_full_total, 1);
+    server_gate_open();
+}
+
 /* ---- the stop ---- */
 
 static void a_stop_answers_every_waiting_poll(void **state)
@@ -1355,6 +1378,7 @@ int main(void)
         SERVER_CASE(a_client_that_vanishes_from_another_worker_loses_nothing),
         SERVER_CASE(a_dead_token_is_told_by_any_worker),
         SERVER_CASE(a_worker_that_does_not_answer_is_408),
+        SERVER_CASE(a_post_that_finds_a_full_mailbox_is_503),
         SERVER_CASE(a_stop_answers_every_waiting_poll),
         SERVER_CASE(a_stop_brings_what_was_published_before_it),
         SERVER_CASE(a_stop_does_not_wait_for_who_does_not_poll),
