@@ -753,6 +753,22 @@ static void what_was_queued_before_the_end_can_still_be_fetched(void **state)
     expect_token(&p, p.client);
 }
 
+static void a_waiting_poll_gets_the_last_words_and_the_next_one_the_news(void **state)
+{
+    server_t *s = polled(&(hub_limits_t){0});
+    poller_t p = member_of(s, V2);
+    client_t *waiting = waiting_poll(&p);
+
+    (void)state;
+    post(&p, "['1','2','t1','kick',{}]");
+    expect_messages(&p, waiting, "[['1',null,'t1','last',{}]]");
+    server_expect_note("closed server");
+    SERVER_EXPECT_STAT(s, conns, 0);
+    SERVER_EXPECT_STAT(s, dropped_total, 0);
+    send_get(&p, p.client);
+    expect_token(&p, p.client);
+}
+
 static void what_nobody_fetches_after_the_end_is_dropped(void **state)
 {
     server_t *s = polled(&(hub_limits_t){.close_ms = 20});
@@ -1354,6 +1370,7 @@ int main(void)
         SERVER_CASE(a_line_that_is_none_ends_the_connection_behind_those_before_it),
         SERVER_CASE(text_that_is_not_utf8_ends_the_connection),
         SERVER_CASE(what_was_queued_before_the_end_can_still_be_fetched),
+        SERVER_CASE(a_waiting_poll_gets_the_last_words_and_the_next_one_the_news),
         SERVER_CASE(what_nobody_fetches_after_the_end_is_dropped),
         SERVER_CASE(a_waiting_poll_is_told_at_once_that_its_identity_was_disconnected),
         SERVER_CASE(a_grant_expires_under_a_waiting_poll),
