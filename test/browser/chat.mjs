@@ -2,61 +2,17 @@
 //
 //     SOCKETHUB_EXAMPLES=build/release/examples node test/browser/chat.mjs
 //
-// CHAT names another binary, CHROMIUM another browser than Debian's, PLAYWRIGHT another folder than
-// this one in whose node_modules playwright-core is; pictures go to SCREENSHOTS, else to
-// SOCKETHUB_ARTIFACTS. Nothing here sleeps: every wait is for something, with a deadline.
+// Nothing here sleeps: every wait is for something, with a deadline.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { mkdirSync } from "node:fs";
-import { createRequire } from "node:module";
-import path from "node:path";
-import { createInterface } from "node:readline";
 import { after, afterEach, before, test } from "node:test";
-
-const { env } = process;
-const CHAT = env.CHAT ?? `${env.SOCKETHUB_EXAMPLES ?? "build/release/examples"}/chat`;
-const CHROMIUM = env.CHROMIUM ?? "/usr/bin/chromium";
-const SCREENSHOTS = env.SCREENSHOTS ?? (env.SOCKETHUB_ARTIFACTS && `${env.SOCKETHUB_ARTIFACTS}/screenshots`);
-const modules = env.PLAYWRIGHT ? `${path.resolve(env.PLAYWRIGHT)}/` : import.meta.url;
-const { chromium } = createRequire(modules)("playwright-core");
-const DEADLINE_MS = 15000;
-const FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-  "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+import { CHAT, startServer } from "./server.js";
+import { launch, openTab, picture, troubles } from "./tabs.js";
 
 let browser, server;
-const troubles = []; // what no page may have said
-
-async function startServer(port) {
-  const child = spawn(CHAT, ["--port", String(port)], { stdio: ["ignore", "pipe", "inherit"] });
-  const signal = AbortSignal.timeout(DEADLINE_MS);
-  process.on("exit", () => child.kill("SIGKILL")); // should a test fail with it running
-  const [line] = await Promise.race([
-    once(createInterface({ input: child.stdout }), "line", { signal }),
-    once(child, "exit", { signal }).then((why) => Promise.reject(new Error(`${CHAT} ended: ${why}`))),
-  ]);
-  const match = /^listening on (http:\/\/[^ ]+:(\d+))$/.exec(line);
-  assert.ok(match, `unexpected first line: ${line}`);
-  return { child, url: match[1], port: Number(match[2]) };
-}
-
-async function stopServer() {
-  const signal = AbortSignal.timeout(DEADLINE_MS);
-  const ended = once(server.child, "exit", { signal });
-  server.child.kill("SIGTERM");
-  assert.deepEqual(await ended, [0, null], "the chat must end with status 0 on SIGTERM");
-}
 
 // One person: a browser profile of their own, in the rooms of the address, with a name.
-async function visit(name, rooms, options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1100, height: 760 }, ...options });
-  const page = await context.newPage();
-  page.setDefaultTimeout(DEADLINE_MS);
-  page.on("pageerror", (error) => troubles.push(`${name}: ${error}`));
-  page.on("dialog", (dialog) => troubles.push(`${name}: dialog ${dialog.message()}`));
-  page.on("request", (request) => {
-    if (!/^(data:|http:\/\/127\.0\.0\.1:)/.test(request.url())) troubles.push(`${name}: asked for ${request.url()}`);
-  });
+async function visit(name, rooms, options) {
+  const page = await openTab(browser, name, options);
   await page.goto(`${server.url}/#${rooms}`);
   await page.getByLabel("You are").fill(name);
   await page.getByLabel("You are").press("Enter");
@@ -74,14 +30,9 @@ async function say(page, text) {
   await page.getByLabel("Message").press("Enter");
 }
 
-async function picture(page, name) {
-  if (SCREENSHOTS) await page.screenshot({ path: path.join(SCREENSHOTS, `${name}.png`) });
-}
-
 before(async () => {
-  if (SCREENSHOTS) mkdirSync(SCREENSHOTS, { recursive: true });
-  browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS, timeout: 60000 });
-  server = await startServer(0);
+  browser = await launch();
+  server = await startServer(CHAT);
 });
 
 afterEach(async () => {
@@ -91,7 +42,7 @@ afterEach(async () => {
 
 after(async () => {
   await browser?.close();
-  if (server) await stopServer();
+  await server?.stop();
 });
 
 test("a message crosses to its room and to no other", async () => {
@@ -168,14 +119,14 @@ test("the rooms are walked with the keyboard alone", async () => {
 test("the page says that the server is gone, keeps what was typed, and comes back", async () => {
   const ada = await visit("Ada", "lobby", { viewport: { width: 360, height: 640 } });
   const ben = await visit("Ben", "lobby");
-  await stopServer();
+  await server.stop();
   await ada.locator("#link[data-state=lost]").waitFor();
   await ada.getByText("Not connected, trying again").waitFor();
   await say(ada, "still here?");
   assert.equal(await ada.getByLabel("Message").inputValue(), "still here?");
   await picture(ada, "not-connected");
 
-  server = await startServer(server.port);
+  server = await startServer(CHAT, { port: server.port });
   await Promise.all([joined(ada), joined(ben)]);
   await ada.getByText("Connected", { exact: true }).waitFor();
   await ada.getByRole("button", { name: "Send" }).click();
