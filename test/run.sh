@@ -3,16 +3,18 @@
 #
 # Installs what is missing, builds, runs the tests. Without an option that is: everything under ASan
 # and UBSan but what wants a build for use, then what crosses threads under TSan, then the rest with
-# the build for use (the page in a browser, the installed library). --asan and --tsan run everything
-# under that one; --coverage runs unit, wire and stress and tells what they reached. What else is
-# given goes to ctest: test/run.sh -L unit, test/run.sh -R json.
+# the build for use (clients from npm, pages in a browser, the installed library). --asan and --tsan
+# run everything under that one; --coverage runs unit, wire and stress and tells what they reached.
+# What else is given goes to ctest: test/run.sh -L unit, test/run.sh -R json. -L phoenix is all that
+# speaks Phoenix's protocol: its recorded conversations, and phoenix.js in node and in a browser.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . test/packages.sh
 
 # Seconds of all tests of a label together, over all stages, on two cores. A noisy machine takes
 # longer, so a label fails the run only at three times its budget.
-BUDGETS="unit=40 wire=240 stress=120 threads=300 browser=60 bench=30 install=40 exports=5 format=5"
+BUDGETS="unit=40 wire=240 stress=120 threads=300 phoenix=160 clients=40 browser=60 bench=30 install=40
+    exports=5 format=5"
 
 mode=default
 case ${1:-} in
@@ -121,8 +123,8 @@ coverage)
 default)
     stage dev all 'unit|wire|stress' "$@"
     stage tsan all-threads-tests threads "$@"
-    stage release 'sockethub sockethub_static all-examples all-bench' \
-        'browser|bench|install|exports|format' "$@"
+    stage release 'sockethub sockethub_static all-examples all-bench phoenix_app' \
+        'clients|browser|bench|install|exports|format' "$@"
     ;;
 esac
 summarize
