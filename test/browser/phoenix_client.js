@@ -2,6 +2,7 @@
 // made into promises.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import path from "node:path";
 import { load } from "./packages.js";
 import { DEADLINE_MS, hear, within } from "./wait.js";
 
@@ -43,6 +44,12 @@ delete globalThis.self;
 const versions = [
   { ...newest, name: `phoenix.js ${dependencies.phoenix}`, bytes: true, token: true, fallback: true, session: true },
   { ...oldest, name: `phoenix.js ${dependencies["phoenix-1.5"].replace("npm:phoenix@", "")}` },
+];
+
+// The builds of them that make a page's `Phoenix`.
+export const forPages = [
+  { ...versions[0], file: `${path.dirname(load.resolve("phoenix"))}/phoenix.js` },
+  { ...versions[1], file: load.resolve("phoenix-1.5") },
 ];
 
 export const overWebsocket = versions.map((version) => ({ ...version, transport: WebSocket, websocket: true }));
@@ -88,6 +95,20 @@ export const heard = (channel, event) => hear((on) => channel.on(event, on), `${
 export const closes = (socket) => hear((on) => socket.onClose(on), "the close of a socket");
 export const opens = (socket) => hear((on) => socket.onOpen(on), "an open socket");
 export const frames = (socket) => hear((on) => socket.onMessage(on), "a message");
+
+// What the server can't do yet, each with the reason for which the cases of it are skipped.
+export async function lacking(server) {
+  const socket = new newest.Socket(`${server.url.replace("http", "ws")}/socket`, { transport: WebSocket });
+  socket.connect();
+  const { status } = await answer(socket.channel("presence:probe").join());
+  socket.disconnect();
+  const isMissing = async (path) => (await fetch(server.url + path)).status === 404;
+  return {
+    presence: status !== "ok" && "the server has no presence yet",
+    longPoll: await isMissing("/socket/longpoll?vsn=2.0.0") && "the server has no long poll yet",
+    token: await isMissing("/auth/websocket") && "the server has no authentication tokens yet",
+  };
+}
 
 // A member whose Presence is followed. until(wanted) waits until who() is that: each key with the
 // `k` of its metas, "ada phone,desk".

@@ -7,7 +7,7 @@
 // own if it is to be stopped. That something does not come is known when something later has come.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { answer, appear, closes, frames, heard, join, ok, open, opens, overLongPoll, overWebsocket } from "./phoenix_client.js";
+import { answer, appear, closes, frames, heard, join, lacking, ok, open, opens, overLongPoll, overWebsocket } from "./phoenix_client.js";
 import { startProxy } from "./proxy.js";
 import { PHOENIX_APP, startServer } from "./server.js";
 import { DEADLINE_MS } from "./wait.js";
@@ -20,22 +20,9 @@ async function control(server, what) {
   assert.equal(status, 200);
 }
 
-// What the server can't do yet: those cases say so, and wait.
-const lacks = await (async () => {
-  const server = await start(1);
-  const [socket] = overWebsocket.map(({ Socket, transport }) => new Socket(`${server.url.replace("http", "ws")}/socket`, { transport }));
-  socket.connect();
-  const { status } = await answer(socket.channel("presence:probe").join());
-  socket.disconnect();
-  const isMissing = async (path) => (await fetch(server.url + path)).status === 404;
-  const found = {
-    presence: status !== "ok" && "the server has no presence yet",
-    longPoll: await isMissing("/socket/longpoll?vsn=2.0.0") && "the server has no long poll yet",
-    token: await isMissing("/auth/websocket") && "the server has no authentication tokens yet",
-  };
-  await server.stop();
-  return found;
-})();
+const probed = await start(1);
+const lacks = await lacking(probed);
+await probed.stop();
 
 let names = 0;
 const unique = (kind) => `${kind}${++names}`;
