@@ -3,7 +3,8 @@
 /* Rooms with a web page: the page, its websocket, metrics and health on one port.
  *
  * Shows: a channel with a table of events, a join that is refused with a reason, broadcast and
- * reply, files from memory and HTTP routes beside the hub, several workers. Try it by hand at
+ * reply, files from memory and HTTP routes beside the hub, several workers, and at /phoenix the
+ * same rooms for phoenix.js, which speaks the other wire format. Try it by hand at
  * ws://127.0.0.1:4000/socket:
  *
  *     {"topic":"room:1","event":"join","payload":{},"ref":"1"}
@@ -46,34 +47,24 @@ static const hub_event_handler_t room_events[] = {
     {NULL, NULL},
 };
 
-static hub_status_t add_routes(hub_server_t *server)
+static hub_status_t add_routes(hub_server_t *server, const char *program, const char *phoenix)
 {
-    const struct {
-        const char *path, *type, *bytes;
-        uint64_t size;
-    } files[] = {
-        {"/", "text/html; charset=utf-8", chat_html, chat_html_size},
-        {"/chat.css", "text/css; charset=utf-8", chat_css, chat_css_size},
-        {"/chat.js", "text/javascript; charset=utf-8", chat_js, chat_js_size},
-    };
     hub_status_t err = hub_server_route(server, "GET", "/metrics", hub_metrics_on_http, server);
 
     if (err == HUB_OK)
         err = hub_server_route(server, "GET", "/health", hub_health_on_http, server);
-    for (size_t i = 0; err == HUB_OK && i < sizeof(files) / sizeof(files[0]); i++)
-        err = hub_server_file(server, files[i].path, files[i].type,
-                              hub_str_n(files[i].bytes, (size_t)files[i].size));
-    return err;
+    return err != HUB_OK ? err : chat_page_serve(server, program, phoenix);
 }
 
 int main(int argc, char **argv)
 {
-    const char *host = "127.0.0.1";
+    const char *host = "127.0.0.1", *phoenix = NULL;
     unsigned long port = 4000, threads = 1;
     const struct choice choices[] = {
         {"host", "the address to listen on", .text = &host},
         {"port", "0 lets the kernel pick one", .number = &port, .max = 65535},
         {"threads", "workers, each a thread", .number = &threads, .min = 1, .max = 256},
+        {"phoenix", "phoenix.mjs of npm's phoenix, for /phoenix", .text = &phoenix},
         {.name = NULL}};
     hub_error_t error = {HUB_OK, 0, ""};
     hub_server_t *server = NULL;
@@ -92,7 +83,7 @@ int main(int argc, char **argv)
     if (err == HUB_OK)
         err = hub_server_mount(server, hub, NULL); /* at /socket and /socket/websocket */
     if (err == HUB_OK)
-        err = add_routes(server);
+        err = add_routes(server, argv[0], phoenix);
     if (err == HUB_OK)
         err = serve(server, argv[0], host, port, &error);
     hub_server_destroy(server);

@@ -1,7 +1,9 @@
-/* examples/chat_page.h - the chat's web page, in memory: the three files beside it, built in. */
+/* examples/chat_page.h - the chat's web pages: the ordinary one, and the one through phoenix.js. */
 #pragma once
 
-#include <stdint.h>
+#include <hub/hub.h>
 
-extern const char chat_html[], chat_css[], chat_js[];
-extern const uint64_t chat_html_size, chat_css_size, chat_js_size;
+/* Serves both from memory. `phoenix` is the path of phoenix.js's module, phoenix.mjs in its npm
+ * package, which is read now; NULL: its page says what is missing. What is wrong with the file is
+ * told on stderr, in the name of `program`. */
+hub_status_t chat_page_serve(hub_server_t *server, const char *program, const char *phoenix);

@@ -214,6 +214,17 @@ static void a_bad_option_is_named_with_its_value(void **state)
     assert_non_null(strstr(text, "--colour"));
 }
 
+static void a_file_that_cannot_be_read_is_named(void **state)
+{
+    char text[4096];
+
+    (void)state;
+    assert_int_equal(RUN(text, "chat", "--phoenix", "/nowhere/phoenix.mjs"), 1);
+    assert_non_null(strstr(text, "--phoenix"));
+    assert_non_null(strstr(text, "/nowhere/phoenix.mjs"));
+    assert_non_null(strstr(text, "No such file"));
+}
+
 static void a_port_in_use_is_named_and_status_1(void **state)
 {
     char text[4096];
@@ -328,6 +339,7 @@ int main(void)
         cmocka_unit_test_teardown(the_chat_ends_in_order, clean_up),
         cmocka_unit_test_teardown(help_is_no_error, clean_up),
         cmocka_unit_test_teardown(a_bad_option_is_named_with_its_value, clean_up),
+        cmocka_unit_test_teardown(a_file_that_cannot_be_read_is_named, clean_up),
         cmocka_unit_test_teardown(a_port_in_use_is_named_and_status_1, clean_up),
         cmocka_unit_test_teardown(the_chat_outlives_a_lack_of_descriptors, clean_up),
         cmocka_unit_test_teardown(echo_gives_back_text_as_text_and_binary_as_binary, clean_up),

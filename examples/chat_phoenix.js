@@ -1,0 +1,153 @@
+// The chat's half of the conversation as phoenix.js has it: its Socket keeps the connection, one of its
+// Channels is the room, and both come back by themselves. What others send is shown by textContent
+// alone, so it stays text whatever it looks like.
+import { Socket } from "./phoenix.js";
+
+const LINES_KEPT = 500;
+const $ = (id) => document.getElementById(id);
+const clock = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit" });
+const url = new URL("socket", location.href);
+const socket = new Socket(`${url.origin.replace("http", "ws")}${url.pathname}`);
+let room = null;
+
+// One room at a time: its channel, and the elements that show it.
+class Room {
+  constructor(name) {
+    Object.assign(this, { name, topic: `room:${name}`, sent: new Set() });
+    this.panel = $("panel").content.firstElementChild.cloneNode(true);
+    this.lines = this.panel.querySelector(".lines");
+    this.panel.querySelector("h2").textContent = name;
+    this.panel.setAttribute("aria-label", `Room ${name}`);
+    $("in").replaceChildren(this.panel);
+    this.setState("waiting", "");
+    this.channel = this.join();
+  }
+
+  // The callbacks of a join are called for each rejoin, too.
+  join() {
+    const channel = socket.channel(this.topic);
+    channel.on("shout", (payload) => this.onShout(payload));
+    channel.on("gap", () => this.add("Some messages were lost on the way.", { event: true }));
+    channel.onError(() => this.setState("waiting", ""));
+    channel.onClose(() => { if (this.state !== "refused") this.setState("closed", "The room was closed."); });
+    channel.join()
+      .receive("ok", () => this.setState("joined", `You have joined ${this.topic}.`))
+      .receive("error", ({ reason }) => {
+        this.setState("refused", `You cannot enter: ${reason}.`);
+        channel.leave(); // else it would try again and again
+      });
+    return channel;
+  }
+
+  leave() {
+    this.channel.leave();
+  }
+
+  setState(state, note) {
+    this.state = this.panel.dataset.state = state;
+    this.panel.querySelector(".note").textContent = note;
+    updateSend();
+  }
+
+  // The mark comes back with the broadcast: names are not unique, and nobody else can know it yet.
+  say(text) {
+    const mark = Math.random().toString(36).slice(2);
+    const fail = (why) => {
+      this.sent.delete(mark);
+      this.add(`Perhaps not delivered (${why}): ${text}`, { event: true });
+    };
+    this.sent.add(mark);
+    this.channel.push("shout", { name: $("name").value, text, mark })
+      .receive("error", () => fail("refused"))
+      .receive("timeout", () => fail("no answer"));
+  }
+
+  // Anybody can send anything by hand, so nothing is taken for granted here.
+  onShout(payload) {
+    const { name, text, mark } = payload ?? {};
+    const who = typeof name === "string" && name.trim() ? name.slice(0, 32) : "somebody";
+    this.add(typeof text === "string" ? text : JSON.stringify(payload), { who, mine: this.sent.delete(mark) });
+  }
+
+  add(text, { who = "", ...kinds }) {
+    const line = $("line").content.firstElementChild.cloneNode(true);
+    const { scrollHeight, scrollTop, clientHeight } = this.lines;
+    const follow = kinds.mine || scrollHeight - scrollTop - clientHeight < 40;
+    const now = new Date();
+    for (const kind in kinds) line.classList.toggle(kind, kinds[kind]);
+    line.querySelector(".who").textContent = who;
+    line.querySelector("time").textContent = clock.format(now);
+    line.querySelector("time").dateTime = now.toISOString();
+    line.querySelector(".said").textContent = text;
+    this.lines.append(line);
+    if (this.lines.children.length > LINES_KEPT) this.lines.firstElementChild.remove();
+    if (follow) this.lines.scrollTop = this.lines.scrollHeight;
+  }
+}
+
+function updateSend() {
+  $("send").disabled = room?.state !== "joined" || !$("text").value.trim();
+}
+
+// The address names the room, as on the ordinary page, whose first room is taken.
+function nameIn(list) {
+  let name = "";
+  try { name = decodeURIComponent(list.split(",")[0]); } catch { /* no name, then */ }
+  return new RegExp(`^(?:${$("room").pattern})$`, "u").test(name) ? name : "lobby";
+}
+
+function enter(name) {
+  if (name === room?.name) return;
+  room?.leave();
+  room = new Room(name);
+  history.replaceState(null, "", `#${encodeURIComponent(name)}`);
+  updateSend();
+}
+
+function showLink(state, text) {
+  $("link").dataset.state = state;
+  if ($("link").textContent !== text) $("link").textContent = text; // said aloud when it changes
+}
+
+// A browser may refuse to store anything; then a reload forgets the name, and that is all.
+function store(name) {
+  try { sessionStorage.name = localStorage.name = name; } catch { /* refused */ }
+}
+
+function stored() {
+  try { return sessionStorage.name ?? localStorage.name; } catch { return undefined; }
+}
+
+$("enter").onsubmit = (submit) => {
+  submit.preventDefault();
+  enter($("room").value);
+  $("room").value = "";
+  $("text").focus();
+};
+$("say").onsubmit = (submit) => {
+  submit.preventDefault();
+  if ($("send").disabled) return;
+  room.say($("text").value.trim());
+  $("text").value = "";
+  updateSend();
+};
+$("text").oninput = updateSend;
+$("text").onkeydown = (key) => {
+  if (key.key !== "Enter" || key.shiftKey || key.isComposing) return;
+  key.preventDefault();
+  $("say").requestSubmit();
+};
+$("name").onchange = () => {
+  $("name").value = $("name").value.trim() || stored();
+  store($("name").value);
+};
+window.onhashchange = () => enter(nameIn(location.hash.slice(1)));
+
+socket.onOpen(() => showLink("open", "Connected"));
+socket.onClose(() => showLink("lost", "Not connected, trying again"));
+socket.onError(() => showLink("lost", "Not connected, trying again"));
+socket.connect();
+store(stored() || `Guest ${Math.floor(100 + Math.random() * 900)}`);
+$("name").value = stored();
+enter(nameIn(location.hash.slice(1)));
+$("text").focus();
