@@ -57,6 +57,12 @@ export const overWebsocket = versions.map((version) => ({ ...version, transport:
 // messages with bytes come as strings there, which no version of the client can read
 export const overLongPoll = versions.map((version) => ({ ...version, transport: version.LongPoll, bytes: false }));
 
+// For good: 1.5 would come back if it was about to, and when its last poll is answered.
+export function hangUp(socket) {
+  socket.connect = socket.onConnOpen = () => {};
+  socket.disconnect();
+}
+
 // A socket that loses no time, disconnected when the test is over.
 export function open(t, client, url, { path = "/socket", user, ...options } = {}) {
   const socket = new client.Socket(url.replace("http", "ws") + path, {
@@ -67,10 +73,7 @@ export function open(t, client, url, { path = "/socket", user, ...options } = {}
     rejoinAfterMs: () => 10,
     ...options,
   });
-  t.after(() => {
-    socket.connect = socket.onConnOpen = () => {}; // else 1.5 is back when its last poll is answered
-    socket.disconnect();
-  });
+  t.after(() => hangUp(socket));
   socket.connect();
   return socket;
 }
@@ -134,8 +137,9 @@ export function appear(client, socket, topic, params) {
   const channel = socket.channel(topic, params);
   const presence = new client.Presence(channel);
   const syncs = hear((on) => presence.onSync(on), `a change of who is in ${topic}`);
-  const comings = hear((on) => presence.onJoin((key, current, coming) => on({ key, current, coming })), "a join");
-  const goings = hear((on) => presence.onLeave((key, current, going) => on({ key, current, going })), "a leave");
+  // copies: the client goes on to change what it shows
+  const comings = hear((on) => presence.onJoin((key, current) => on(structuredClone({ key, current }))), "a join");
+  const goings = hear((on) => presence.onLeave((key, current) => on(structuredClone({ key, current }))), "a leave");
   const who = () => presence.list((key, { metas }) => `${key} ${metas.map(({ k }) => k)}`).sort();
   return {
     channel, presence, comings, goings, who,
