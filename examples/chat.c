@@ -3,8 +3,9 @@
 /* Rooms with a web page: the page, its websocket, metrics and health on one port.
  *
  * Shows: a channel with a table of events, a join that is refused with a reason, broadcast and
- * reply, files from memory and HTTP routes beside the hub, several workers, and at /phoenix the
- * same rooms for phoenix.js, which speaks the other wire format. Try it by hand at
+ * reply, presence (who is in a room is told on a topic of its own), files from memory and HTTP
+ * routes beside the hub, several workers, and at /phoenix the same rooms for phoenix.js, which
+ * speaks the other wire format and may come by long poll. Try it by hand at
  * ws://127.0.0.1:4000/socket:
  *
  *     {"topic":"room:1","event":"join","payload":{},"ref":"1"}
@@ -31,14 +32,38 @@ static hub_status_t on_shout(hub_member_t *me, const hub_message_t *msg)
     return err != HUB_OK ? err : hub_member_reply(me, msg, HUB_JSON("{}"));
 }
 
+/* Names are not unique: a connection is known by its id. */
+static hub_str_t id_of(const hub_member_t *me, char buffer[HUB_CONN_ID_TEXT])
+{
+    return hub_str(hub_conn_id_format(hub_conn_id(hub_member_conn(me)), buffer));
+}
+
 static hub_status_t on_whoami(hub_member_t *me, const hub_message_t *msg)
 {
     char id[HUB_CONN_ID_TEXT];
     char response[HUB_CONN_ID_TEXT + 16];
 
-    hub_conn_id_format(hub_conn_id(hub_member_conn(me)), id);
-    snprintf(response, sizeof(response), "{\"id\":\"%s\"}", id);
+    snprintf(response, sizeof(response), "{\"id\":\"%.*s\"}", HUB_STR_ARG(id_of(me, id)));
     return hub_member_reply(me, msg, hub_json(hub_str(response)));
+}
+
+/* Who is in room:{id} joins who:{id} as well, with {"name":…}, and is told who else is there. */
+static hub_status_t on_who_join(hub_member_t *me, const hub_message_t *msg)
+{
+    char id[HUB_CONN_ID_TEXT];
+    hub_status_t err = on_join(me, msg);
+
+    if (err == HUB_OK)
+        err = hub_presence_track(me, id_of(me, id), msg->payload);
+    return err != HUB_OK ? err : hub_presence_push(me);
+}
+
+static hub_status_t on_rename(hub_member_t *me, const hub_message_t *msg)
+{
+    char id[HUB_CONN_ID_TEXT];
+    hub_status_t err = hub_presence_update(me, id_of(me, id), msg->payload);
+
+    return err != HUB_OK ? err : hub_member_reply(me, msg, HUB_JSON("{}"));
 }
 
 static const hub_event_handler_t room_events[] = {
@@ -46,6 +71,26 @@ static const hub_event_handler_t room_events[] = {
     {"whoami", on_whoami},
     {NULL, NULL},
 };
+
+static const hub_event_handler_t who_events[] = {
+    {"rename", on_rename},
+    {NULL, NULL},
+};
+
+static hub_status_t add_channels(hub_t *hub)
+{
+    static const hub_presence_options_t presence = {.meta_bytes = 256};
+    hub_status_t err = hub_channel_add(hub, &(hub_channel_options_t){.pattern = "room:{id}",
+                                                                     .on_join = on_join,
+                                                                     .events = room_events});
+
+    if (err == HUB_OK)
+        err = hub_channel_add(hub, &(hub_channel_options_t){.pattern = "who:{id}",
+                                                            .on_join = on_who_join,
+                                                            .events = who_events,
+                                                            .presence = &presence});
+    return err;
+}
 
 static hub_status_t add_routes(hub_server_t *server, const char *program, const char *phoenix)
 {
@@ -74,14 +119,13 @@ int main(int argc, char **argv)
     read_options(argc, argv, choices);
     err = hub_create(NULL, &hub);
     if (err == HUB_OK)
-        err = hub_channel_add(hub, &(hub_channel_options_t){.pattern = "room:{id}",
-                                                            .on_join = on_join,
-                                                            .events = room_events});
+        err = add_channels(hub);
     if (err == HUB_OK)
         err = hub_server_create(
             &(hub_server_options_t){.threads = (unsigned)threads, .ret_error = &error}, &server);
     if (err == HUB_OK)
-        err = hub_server_mount(server, hub, NULL); /* at /socket and /socket/websocket */
+        err = hub_server_mount(server, hub, /* at /socket, /socket/websocket, /socket/longpoll */
+                               &(hub_endpoint_options_t){.longpoll = true});
     if (err == HUB_OK)
         err = add_routes(server, argv[0], phoenix);
     if (err == HUB_OK)

@@ -9,6 +9,7 @@ const RETRY_MIN_MS = 500;
 const RETRY_MAX_MS = 15000;
 const LINES_KEPT = 500;
 const SAME_BREATH_MS = 120000;
+const PEOPLE_SHOWN = 30;
 
 class Link {
   constructor(url, handlers) {
@@ -83,11 +84,13 @@ const clock = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit" }
 
 class Room {
   constructor(name) {
-    Object.assign(this, { name, topic: `room:${name}`, unread: 0, last: null, sent: new Set() });
+    Object.assign(this, { name, topic: `room:${name}`, whoTopic: `who:${name}`, unread: 0, last: null });
+    Object.assign(this, { sent: new Set(), people: new Map() });
     this.tab = $("tab").content.firstElementChild.cloneNode(true);
     this.panel = $("panel").content.firstElementChild.cloneNode(true);
     this.lines = this.panel.querySelector(".lines");
     this.newer = this.panel.querySelector(".newer");
+    this.list = this.panel.querySelector(".people");
     this.tab.querySelector(".title").textContent = this.tab.title = name;
     this.panel.querySelector("h2").textContent = name;
     this.panel.setAttribute("aria-label", `Room ${name}`);
@@ -120,9 +123,34 @@ class Room {
     try {
       await link.request(this.topic, "join");
       this.setState("joined");
+      await link.request(this.whoTopic, "join", { name: $("name").value });
     } catch (error) {
-      if (link.isOpen) this.setState("refused", `You cannot enter: ${error.message}.`);
+      if (link.isOpen && this.state !== "joined") this.setState("refused", `You cannot enter: ${error.message}.`);
     }
+  }
+
+  rename() {
+    if (this.state === "joined") link.request(this.whoTopic, "rename", { name: $("name").value }).catch(() => {});
+  }
+
+  // The whole list, and then what changes of it; a connection is a key and has one meta.
+  onPresence(event, payload) {
+    if (event === "presence_state") this.people = new Map(Object.entries(payload));
+    for (const key of Object.keys(payload.leaves ?? {}))
+      if (!payload.joins[key]) this.people.delete(key);
+    for (const [key, presence] of Object.entries(payload.joins ?? {})) this.people.set(key, presence);
+    this.showPeople();
+  }
+
+  showPeople() {
+    const { "*": counts, ...people } = Object.fromEntries(this.people);
+    const names = Object.values(people).map(({ metas }) => metas?.[0]?.name)
+      .map((name) => typeof name === "string" && name.trim() ? name.slice(0, 32) : "somebody")
+      .sort((left, right) => left.localeCompare(right));
+    const shown = names.slice(0, PEOPLE_SHOWN);
+    const more = (counts?.metas[0].keys ?? names.length) - shown.length;
+    this.list.replaceChildren(...shown.map(nameTag));
+    if (more > 0) this.list.append(moreTag(more));
   }
 
   // The mark comes back with the broadcast: names are not unique, and nobody else can know it yet.
@@ -172,6 +200,20 @@ class Room {
     if (follow) this.scrollDown();
     else this.newer.hidden = false;
   }
+}
+
+function nameTag(name) {
+  const tag = document.createElement("li");
+  tag.textContent = tag.title = name;
+  tag.style.setProperty("--hue", hue(name));
+  return tag;
+}
+
+function moreTag(count) {
+  const tag = document.createElement("li");
+  tag.className = "more";
+  tag.textContent = `and ${count} more`;
+  return tag;
 }
 
 function hue(name) {
@@ -243,7 +285,8 @@ function enter(name) {
 }
 
 function leave(room) {
-  if (room.state !== "refused") link.request(room.topic, "leave").catch(() => {});
+  for (const topic of room.state === "refused" ? [] : [room.topic, room.whoTopic])
+    link.request(topic, "leave").catch(() => {});
   rooms.delete(room.name);
   room.tab.remove();
   room.panel.remove();
@@ -264,12 +307,17 @@ function onopen() {
 
 function onlose() {
   showLink("lost", "Not connected, trying again");
-  for (const room of rooms.values()) room.setState("waiting");
+  for (const room of rooms.values()) {
+    room.setState("waiting");
+    room.onPresence("presence_state", {});
+  }
 }
 
 function onevent(topic, event, payload) {
-  const room = rooms.get(topic.slice("room:".length));
-  if (event === "shout") room?.onShout(payload);
+  const room = rooms.get(topic.slice(topic.indexOf(":") + 1));
+  if (event.startsWith("presence_")) room?.onPresence(event, payload);
+  else if (topic !== room?.topic) return;
+  else if (event === "shout") room?.onShout(payload);
   else if (event === "gap") room?.addEvent("Some messages were lost on the way.");
   else if (event === "close" || event === "error") room?.setState("refused", "The room was closed.");
 }
@@ -305,6 +353,7 @@ $("tabs").onkeydown = (key) => {
 $("name").onchange = () => {
   $("name").value = $("name").value.trim() || stored("name");
   store("name", $("name").value);
+  for (const room of rooms.values()) room.rename();
 };
 window.ononline = () => link.connect();
 window.onhashchange = () => namesIn(location.hash.slice(1)).forEach(enter);

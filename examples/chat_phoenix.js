@@ -1,13 +1,14 @@
 // The chat's half of the conversation as phoenix.js has it: its Socket keeps the connection, one of its
 // Channels is the room, and both come back by themselves. What others send is shown by textContent
 // alone, so it stays text whatever it looks like.
-import { Socket } from "./phoenix.js";
+import { Presence, Socket } from "./phoenix.js";
 
 const LINES_KEPT = 500;
+const PEOPLE_SHOWN = 30;
 const $ = (id) => document.getElementById(id);
 const clock = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit" });
 const url = new URL("socket", location.href);
-const socket = new Socket(`${url.origin.replace("http", "ws")}${url.pathname}`);
+const socket = new Socket(`${url.origin.replace("http", "ws")}${url.pathname}`, { longPollFallbackMs: 2500 });
 let room = null;
 
 // One room at a time: its channel, and the elements that show it.
@@ -16,11 +17,13 @@ class Room {
     Object.assign(this, { name, topic: `room:${name}`, sent: new Set() });
     this.panel = $("panel").content.firstElementChild.cloneNode(true);
     this.lines = this.panel.querySelector(".lines");
+    this.list = this.panel.querySelector(".people");
     this.panel.querySelector("h2").textContent = name;
     this.panel.setAttribute("aria-label", `Room ${name}`);
     $("in").replaceChildren(this.panel);
     this.setState("waiting", "");
     this.channel = this.join();
+    this.who = this.watch();
   }
 
   // The callbacks of a join are called for each rejoin, too.
@@ -39,8 +42,34 @@ class Room {
     return channel;
   }
 
+  // Who is in the room is told on a topic of its own. The parameters of a rejoin are those of its day.
+  watch() {
+    const who = socket.channel(`who:${this.name}`, () => ({ name: $("name").value }));
+    const presence = new Presence(who);
+    presence.onSync(() => this.showPeople(presence));
+    who.join().receive("error", () => who.leave());
+    return who;
+  }
+
+  rename() {
+    this.who.push("rename", { name: $("name").value });
+  }
+
   leave() {
     this.channel.leave();
+    this.who.leave();
+  }
+
+  showPeople(presence) {
+    const counts = presence.state["*"];
+    const names = presence.list((key, { metas: [first] }) => ({ key, name: first?.name }))
+      .filter(({ key }) => key !== "*")
+      .map(({ name }) => typeof name === "string" && name.trim() ? name.slice(0, 32) : "somebody")
+      .sort((left, right) => left.localeCompare(right));
+    const shown = names.slice(0, PEOPLE_SHOWN);
+    const more = (counts?.metas[0].keys ?? names.length) - shown.length;
+    this.list.replaceChildren(...shown.map((name) => tag(name, "")));
+    if (more > 0) this.list.append(tag(`and ${more} more`, "more"));
   }
 
   setState(state, note) {
@@ -83,6 +112,13 @@ class Room {
     if (this.lines.children.length > LINES_KEPT) this.lines.firstElementChild.remove();
     if (follow) this.lines.scrollTop = this.lines.scrollHeight;
   }
+}
+
+function tag(text, kind) {
+  const item = document.createElement("li");
+  item.className = kind;
+  item.textContent = item.title = text;
+  return item;
 }
 
 function updateSend() {
@@ -140,6 +176,7 @@ $("text").onkeydown = (key) => {
 $("name").onchange = () => {
   $("name").value = $("name").value.trim() || stored();
   store($("name").value);
+  room.rename();
 };
 window.onhashchange = () => enter(nameIn(location.hash.slice(1)));
 

@@ -314,8 +314,8 @@ static hub__tracker_t *create_tracker(hub__presence_t *presence)
         .beat_ms = hub->presence_beat_ms,
         .largest_bytes = hub_bus_largest_message(hub->bus),
         /* one worker, and a bus that nobody else can reach */
-        .alone = hub->owns_bus && worker->server != NULL &&
-                 hub__server_threads(worker->server) == 1,
+        .alone =
+            hub->owns_bus && worker->server != NULL && hub__server_threads(worker->server) == 1,
     };
 
     do {

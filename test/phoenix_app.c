@@ -400,6 +400,14 @@ static hub_status_t on_stopreply(hub_member_t *me, const hub_message_t *msg)
 
 /* ---- presence ---- */
 
+/* Who gave no user is known as what Elixir makes of nothing. */
+static hub_str_t presence_key(const hub_member_t *me)
+{
+    hub_str_t user = user_of(me);
+
+    return user.len != 0 ? user : HUB_STR("nil");
+}
+
 static hub_status_t on_presence_join(hub_member_t *me, const hub_message_t *msg)
 {
     json_t *payload = msg->payload.kind == HUB_PAYLOAD_JSON
@@ -413,7 +421,7 @@ static hub_status_t on_presence_join(hub_member_t *me, const hub_message_t *msg)
     if (k != NULL)
         json_object_set(meta, "k", k);
     if ((text = json_dumps(meta, JSON_COMPACT)) != NULL)
-        err = hub_presence_track(me, user_of(me), hub_json(hub_str(text)));
+        err = hub_presence_track(me, presence_key(me), hub_json(hub_str(text)));
     free(text);
     json_decref(meta);
     json_decref(payload);
@@ -422,7 +430,7 @@ static hub_status_t on_presence_join(hub_member_t *me, const hub_message_t *msg)
 
 static hub_status_t on_presence_update(hub_member_t *me, const hub_message_t *msg)
 {
-    hub_status_t err = hub_presence_update(me, user_of(me), msg->payload);
+    hub_status_t err = hub_presence_update(me, presence_key(me), msg->payload);
 
     return err != HUB_OK ? err : on_okonly(me, msg);
 }
@@ -437,7 +445,7 @@ static hub_status_t on_presence_list(hub_member_t *me, const hub_message_t *msg)
 
 static hub_status_t on_presence_untrack(hub_member_t *me, const hub_message_t *msg)
 {
-    hub_status_t err = hub_presence_untrack(me, user_of(me));
+    hub_status_t err = hub_presence_untrack(me, presence_key(me));
 
     return err != HUB_OK ? err : on_okonly(me, msg);
 }

@@ -69,6 +69,29 @@ test("a message crosses to its room and to no other", async () => {
   await picture(ada, "two-people");
 });
 
+// The list of a room, in the order shown; waits until it is that.
+const people = (page, ...names) => page.waitForFunction((wanted) =>
+  [...document.querySelectorAll("#panels section:not([hidden]) .people li")].map((li) => li.textContent).join() === wanted,
+  names.join());
+
+test("everybody sees who is in the room, under their name of the day", async () => {
+  const ada = await visit("Ada", "tea,lobby");
+  await tab(ada, "tea").click();
+  const ben = await visit("Ben", "tea");
+  const cyd = await visit("Cyd", "tea");
+  await Promise.all([ada, ben, cyd].map((page) => people(page, "Ada", "Ben", "Cyd")));
+  await ben.getByLabel("You are").fill("Zoe");
+  await ben.getByLabel("You are").press("Enter");
+  await Promise.all([ada, ben, cyd].map((page) => people(page, "Ada", "Cyd", "Zoe")));
+  await picture(ada, "who-is-here");
+  await cyd.close();
+  await people(ada, "Ada", "Zoe");
+  await panel(ben).getByRole("button", { name: "Leave" }).click();
+  await people(ada, "Ada");
+  await tab(ada, "lobby").click();
+  await people(ada, "Ada");
+});
+
 test("HTML in a message, a name and a room stays text", async () => {
   const html = "<img src=x onerror=alert(1)><script>alert(2)<\u002fscript><b>bold</b>";
   const eve = await visit("<i>Eve</i>", "lobby");

@@ -69,6 +69,21 @@ test("the two pages talk in one room", async () => {
   await picture(ada, "phoenix");
 });
 
+const people = (page, ...names) => page.waitForFunction((wanted) =>
+  [...document.querySelectorAll("section:not([hidden]) .people li")].map((li) => li.textContent).join() === wanted,
+  names.join());
+
+test("each page shows who is on the other", async () => {
+  const [ada, ben] = await visitBoth("tea");
+  await Promise.all([ada, ben].map((page) => people(page, "Ada", "Ben")));
+  await ada.getByLabel("You are").fill("Ida");
+  await ada.getByLabel("You are").press("Enter");
+  await Promise.all([ada, ben].map((page) => people(page, "Ben", "Ida")));
+  await picture(ada, "phoenix-who");
+  await ben.close();
+  await people(ada, "Ida");
+});
+
 test("HTML in a message stays text", async () => {
   const html = "<img src=x onerror=alert(1)><b>bold</b>";
   const [ada, ben] = await visitBoth("html");
