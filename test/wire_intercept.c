@@ -239,7 +239,7 @@ static void say_all(client_t *client, const char *const *frames, size_t count)
 
 static void visit(client_t *visitor, const member_t *resident, char scripts[3][SCRIPT_MAX + 1])
 {
-    char runs[3][128], payload[SCRIPT_MAX + 3];
+    char runs[3][128], payload[64];
     const char *const frames[] = {
         runs[0], "{'topic':'" TOPIC "','event':'join','payload':{},'ref':'j'}", runs[1],
         "{'topic':'" TOPIC "','event':'leave','payload':{},'ref':'l'}", runs[2]};
