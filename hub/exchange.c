@@ -425,14 +425,19 @@ static bool is_unambiguous(const h2o_req_t *req, const hub__request_head_t *head
            req->entity.base == socket->input->bytes + head_len;
 }
 
-static void settle_persistence(h2o_req_t *req, const hub__request_head_t *head, size_t head_len)
+/* A server of ours closes after any body until that is proven; the program's own may have reasons
+ * to close that we do not know. */
+static void settle_persistence(const hub__worker_t *worker, h2o_req_t *req,
+                               const hub__request_head_t *head, size_t head_len)
 {
     size_t expects;
 
     (void)hub__request_head_field(head, "expect", &expects);
-    req->http1_is_persistent = head->minor_version > 0 && expects == 0 &&
-                               !hub__request_head_has_token(head, "connection", "close") &&
-                               is_unambiguous(req, head, head_len);
+    if (worker->server != NULL)
+        req->http1_is_persistent = head->minor_version > 0 && expects == 0 &&
+                                   !hub__request_head_has_token(head, "connection", "close");
+    if (!is_unambiguous(req, head, head_len))
+        req->http1_is_persistent = 0;
 }
 
 static void answer_preflight(hub__seat_t *seat, h2o_req_t *req, const hub__request_head_t *head)
@@ -554,6 +559,6 @@ void hub__exchange_request(hub__seat_t *seat, h2o_req_t *req)
         refuse_plainly(seat, req, 400);
         return;
     }
-    settle_persistence(req, &head, head_len);
+    settle_persistence(seat->worker, req, &head, head_len);
     dispatch(seat, req, &head);
 }

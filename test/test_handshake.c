@@ -871,6 +871,50 @@ static void a_decoded_nul_is_a_byte_like_any_other(void **state)
     assert_memory_equal(value.base, "x\0y", 3);
 }
 
+/* ---- the token among the subprotocols ---- */
+
+#define PROTOCOL "Sec-WebSocket-Protocol: "
+
+static const struct token_row {
+    const char *fields;
+    hub_status_t status;
+    const char *token;
+} token_rows[] = {
+    {"", HUB_ENOTFOUND, NULL},
+    {PROTOCOL "phoenix\r\n", HUB_ENOTFOUND, NULL},
+    {PROTOCOL "phoenix, base64url.bearer.phx.YQ\r\n", HUB_OK, "a"},
+    {PROTOCOL "base64url.bearer.phx.YWI,phoenix\r\n", HUB_OK, "ab"},
+    {PROTOCOL "phoenix\r\n" PROTOCOL "base64url.bearer.phx.YWJj\r\n", HUB_OK, "abc"},
+    {PROTOCOL "base64url.bearer.phx.\r\n", HUB_OK, ""},
+    {PROTOCOL "base64url.bearer.phx.-_-_\r\n", HUB_OK, "\xfb\xff\xbf"},
+    {PROTOCOL "base64url.bearer.phx.+_-_\r\n", HUB_OK, "\xfb\xff\xbf"},
+    {PROTOCOL "base64url.bearer.phx.YWJjZGVmZ2g\r\n", HUB_OK, "abcdefgh"},
+    {PROTOCOL "base64url.bearer.phx.YWJjZGVmZ2hp\r\n", HUB_ETOOLARGE, NULL},
+    {PROTOCOL "base64url.bearer.phx.Y\r\n", HUB_ESYNTAX, NULL},
+    {PROTOCOL "base64url.bearer.phx.YR\r\n", HUB_ESYNTAX, NULL},
+    {PROTOCOL "base64url.bearer.phx.!!!!\r\n", HUB_ESYNTAX, NULL},
+    {PROTOCOL "base64url.bearer.phx.YQ, base64url.bearer.phx.YQ\r\n", HUB_ESYNTAX, NULL},
+    {PROTOCOL "Base64url.bearer.phx.YQ\r\n", HUB_ENOTFOUND, NULL},
+};
+
+static void a_token_is_found_among_the_subprotocols(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(token_rows); i++) {
+        hub__request_head_t head;
+        hub_str_t token = {0};
+        char text[600], buffer[8];
+        size_t len;
+
+        snprintf(text, sizeof(text), "GET / HTTP/1.1\r\n%s\r\n", token_rows[i].fields);
+        assert_int_equal(hub__request_head_parse(hub_str(text), &head, &len, NULL), HUB_OK);
+        if (hub__handshake_auth_token(&head, buffer, sizeof(buffer), &token) !=
+                token_rows[i].status ||
+            !hub_str_equals(token, hub_str(token_rows[i].token)))
+            fail_msg("%s: %.*s", token_rows[i].fields, HUB_STR_ARG(token));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -899,6 +943,7 @@ int main(void)
         cmocka_unit_test(a_query_parameter_is_found_and_decoded),
         cmocka_unit_test(an_absent_query_has_no_parameters),
         cmocka_unit_test(a_decoded_nul_is_a_byte_like_any_other),
+        cmocka_unit_test(a_token_is_found_among_the_subprotocols),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
