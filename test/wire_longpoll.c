@@ -4,6 +4,7 @@
 #define _GNU_SOURCE 1
 #include "test/server.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -1185,6 +1186,54 @@ static void a_client_that_vanishes_from_another_worker_loses_nothing(void **stat
     }
 }
 
+/* Takes what a poll brings, which must go on where the last one ended. Returns where it ends. */
+static int take_numbers(poller_t *poller, client_t *client, int next)
+{
+    json_t *messages = next_messages(poller, client, 200);
+
+    for (size_t i = 0; i < json_array_size(messages); i++, next++) {
+        char wanted[60];
+
+        snprintf(wanted, sizeof(wanted), "[null,null,\"t1\",\"n\",%d]", next);
+        assert_string_equal(json_string_value(json_array_get(messages, i)), wanted);
+    }
+    json_decref(messages);
+    return next;
+}
+
+static void *publish_numbers(void *hub)
+{
+    char number[16];
+
+    for (int i = 0; i < 3000; i++) {
+        int len = snprintf(number, sizeof(number), "%d", i);
+
+        if (hub_publish(hub, HUB_STR("t1"), HUB_STR("n"),
+                        hub_json(hub_str_n(number, (size_t)len))) != HUB_OK)
+            server_note("publish %d failed", i);
+    }
+    return NULL;
+}
+
+static void everything_comes_once_and_in_order_whatever_worker_is_asked(void **state)
+{
+    server_t *s = polled_with(&four, (hub_endpoint_options_t){0});
+    poller_t p = member_of(s, V2);
+    client_t *clients[8];
+    pthread_t thread;
+
+    (void)state;
+    for (size_t i = 0; i < 8; i++)
+        clients[i] = server_connect(s);
+    assert_int_equal(pthread_create(&thread, NULL, publish_numbers, s->hub), 0);
+    for (int next = 0, turn = 0; next < 3000; turn++) {
+        send_get(&p, clients[turn % 8]);
+        next = take_numbers(&p, clients[turn % 8], next);
+    }
+    pthread_join(thread, NULL);
+    server_expect_no_note();
+}
+
 static void a_dead_token_is_told_by_any_worker(void **state)
 {
     server_t *s = polled_with(&four, (hub_endpoint_options_t){0});
@@ -1206,12 +1255,16 @@ static void a_dead_token_is_told_by_any_worker(void **state)
     }
 }
 
+/* The first of them that something comes for. */
 static client_t *first_readable(client_t *const *clients, size_t count)
 {
-    for (int64_t tries = 0; tries < 10000; tries++)
+    for (int waited_ms = 0; waited_ms < CLIENT_DEADLINE_MS; waited_ms++) {
         for (size_t i = 0; i < count; i++)
             if (client_is_readable(clients[i]))
                 return clients[i];
+        poll(NULL, 0, 1);
+    }
+    fail_msg("nothing comes for any of %zu", count);
     return NULL;
 }
 
@@ -1231,11 +1284,30 @@ static void a_worker_that_does_not_answer_is_408(void **state)
         clients[i] = server_connect(s);
         send_post(&p, clients[i], "application/json", frame_of(100));
     }
-    do
-        answered = first_readable(clients, 12);
-    while (answered == NULL);
+    answered = first_readable(clients, 12);
     expect_status(answered, 408);
     server_gate_open();
+}
+
+static void a_poll_that_a_worker_does_not_answer_ends_empty(void **state)
+{
+    server_t *s = polled_with(&(hub_server_options_t){.threads = 4, .limits.request_ms = 50},
+                              (hub_endpoint_options_t){.limits.longpoll_window_ms = 100});
+    poller_t p = member_of(s, V2);
+    client_t *clients[12], *answered;
+
+    (void)state;
+    send_post(&p, server_connect(s), "application/json",
+              HUB_STR("[\"1\",\"2\",\"t1\",\"block\",{}]"));
+    server_expect_note("blocked");
+    for (size_t i = 0; i < 12; i++) {
+        clients[i] = server_connect(s);
+        send_get(&p, clients[i]);
+    }
+    answered = first_readable(clients, 12);
+    expect_nothing(&p, answered, 204);
+    server_gate_open();
+    server_expect_note("closed idle");
 }
 
 static void a_post_that_finds_a_full_mailbox_is_503(void **state)
@@ -1253,9 +1325,7 @@ static void a_post_that_finds_a_full_mailbox_is_503(void **state)
         clients[i] = server_connect(s);
         send_post(&p, clients[i], "application/json", frame_of(100));
     }
-    do
-        answered = first_readable(clients, 16);
-    while (answered == NULL);
+    answered = first_readable(clients, 16);
     expect_status(answered, 503);
     SERVER_EXPECT_STAT_AT_LEAST(s, mailbox_full_total, 1);
     server_gate_open();
@@ -1393,8 +1463,10 @@ int main(void)
         SERVER_CASE(any_worker_takes_what_is_for_another),
         SERVER_CASE(a_poll_waits_on_another_worker_as_well),
         SERVER_CASE(a_client_that_vanishes_from_another_worker_loses_nothing),
+        SERVER_CASE(everything_comes_once_and_in_order_whatever_worker_is_asked),
         SERVER_CASE(a_dead_token_is_told_by_any_worker),
         SERVER_CASE(a_worker_that_does_not_answer_is_408),
+        SERVER_CASE(a_poll_that_a_worker_does_not_answer_ends_empty),
         SERVER_CASE(a_post_that_finds_a_full_mailbox_is_503),
         SERVER_CASE(a_stop_answers_every_waiting_poll),
         SERVER_CASE(a_stop_brings_what_was_published_before_it),
