@@ -33,7 +33,7 @@ const room = () => unique("room:");
 function group(client, threads, cases) {
   const transport = client.websocket ? "websocket" : "long poll";
   const skip = !client.websocket && lacks.longPoll;
-  describe(`${client.name} over ${transport}, workers: ${threads}`, { concurrency: true, skip }, () => {
+  describe(`${client.name} over ${transport}`, { concurrency: true, skip }, () => {
     let server;
     before(async () => { server = await start(threads); });
     after(() => server.stop());
@@ -592,7 +592,7 @@ function presence(on) {
     await Promise.all([ada, ben, cyd].map((each) => each.until("ada desk", "ben phone", "cyd tv")));
     await leave(ben.channel);
     await ada.until("ada desk", "cyd tv");
-    socket.disconnect();
+    hangUp(socket);
     await ada.until("ada desk");
     assert.deepEqual(ada.goings.all.map(({ key, current }) => [key, current.metas.length]), [["ben", 0], ["cyd", 0]]);
   });
@@ -680,10 +680,12 @@ function presence(on) {
 }
 
 for (const threads of [1, 2]) {
-  for (const client of [...overWebsocket, ...overLongPoll]) {
-    group(client, threads, (on) => {
-      for (const cases of [connecting, joining, pushing, spreading, presence]) cases(on);
-      if (client.websocket) [websocketsOnly, fallingBack].forEach((cases) => cases(on));
-    });
-  }
+  describe(`workers: ${threads}`, { concurrency: 2 }, () => {
+    for (const client of [...overWebsocket, ...overLongPoll]) {
+      group(client, threads, (on) => {
+        for (const cases of [connecting, joining, pushing, spreading, presence]) cases(on);
+        if (client.websocket) [websocketsOnly, fallingBack].forEach((cases) => cases(on));
+      });
+    }
+  });
 }
