@@ -1,5 +1,5 @@
 // Every wait of a test is one of these: for something, and not for ever. None is for a time to pass.
-export const DEADLINE_MS = 15000;
+export const DEADLINE_MS = 20000;
 
 export async function within(promise, what = "an answer") {
   let timer;
