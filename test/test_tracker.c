@@ -150,6 +150,23 @@ static void what_was_lost_is_asked_for(void **state)
     assembly_destroy(assembly);
 }
 
+/* Who missed something can't know that it was a question. */
+static void a_question_that_was_lost_is_answered_all_the_same(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 1, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, false), *bob;
+
+    (void)state;
+    assert_int_equal(track(alice, "alice", "{}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    bob = assembly_come(assembly, 1, 0, true);
+    assert_true(assembly_deliver(assembly, 1 * 2 + 0, true));
+    assembly_settle(assembly, 200);
+    assert_int_equal(json_object_size(bob->view), 1);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
 /* Nobody tells the gap: the next delta shows the hole. */
 static void a_hole_between_deltas_is_noticed(void **state)
 {
@@ -483,6 +500,7 @@ int main(void)
         cmocka_unit_test(a_node_that_stops_says_so),
         cmocka_unit_test(a_node_that_was_away_comes_back),
         cmocka_unit_test(what_was_lost_is_asked_for),
+        cmocka_unit_test(a_question_that_was_lost_is_answered_all_the_same),
         cmocka_unit_test(a_hole_between_deltas_is_noticed),
         cmocka_unit_test(who_answers_to_no_question_is_not_there),
         cmocka_unit_test(changes_within_the_batch_are_one_diff),
