@@ -35,8 +35,8 @@ HUB_API HUB_MUST_USE hub_status_t hub_presence_update(hub_member_t *member, hub_
 HUB_API HUB_MUST_USE hub_status_t hub_presence_untrack(hub_member_t *member, hub_str_t key);
 
 /* Pushes presence_state to this member, behind its join reply and the diff at hand, once all
- * workers of this process have been heard; the state includes what the member tracks itself. Made
- * once for all who wait for it. Loop thread. */
+ * workers of this process have been heard (or one was too busy for a second); the state includes
+ * what the member tracks itself. Made once for all who wait for it. Loop thread. */
 HUB_API HUB_MUST_USE hub_status_t hub_presence_push(hub_member_t *member);
 
 /* The list as this worker knows it now, in the shape of presence_state and within its budget.

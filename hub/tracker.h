@@ -101,12 +101,13 @@ struct hub__venue {
     uint64_t told_ms;        /* when members were told last */
     uint64_t stale_ms;       /* what is still missing then is not there any more; 0: nothing is */
     uint64_t retry_ms;       /* 0: now */
+    uint64_t sync_ms;        /* who has not answered by then is not waited for */
     hub__tracking_t *cursor; /* of the state that is being sent */
     void **acks;
     size_t ack_count, ack_capacity;
     bool ever_told;
     bool due;
-    bool synced;     /* everybody in this process has been heard */
+    bool synced;     /* everybody in this process has been heard, or had time enough */
     bool owes_state; /* somebody asked for it */
     bool sending, is_first;
     uint16_t topic_len;
@@ -173,6 +174,7 @@ void hub__attendance_end(hub__attendance_t *attendance, bool may_return);
 /* ---- shared by tracker.c and venue.c ---- */
 
 #define HUB__TRACKER_RETRY_MS 1000
+#define HUB__TRACKER_SYNC_MS 1000
 
 /* Something is to be told, or to be done now. */
 void hub__venue_wake(hub__venue_t *venue);

@@ -53,6 +53,8 @@ static uint64_t next_due(const hub__venue_t *venue)
         earliest(&due, venue->grace_first->grace_due_ms);
     if (venue->stale_ms != 0)
         earliest(&due, venue->stale_ms);
+    if (venue->wishes != NULL && !venue->synced)
+        earliest(&due, venue->sync_ms);
     if (venue->owes_state || venue->sending)
         earliest(&due, venue->retry_ms);
     return due;
@@ -389,6 +391,7 @@ static hub__venue_t *create_venue(hub__tracker_t *tracker, uint64_t hash, hub_st
     }
     hub__table_insert(&tracker->venues, &venue->node);
     venue->synced = tracker->alone;
+    venue->sync_ms = *tracker->now_ms + HUB__TRACKER_SYNC_MS;
     if (tracker->alone)
         return venue;
     hub__tracker_begin(tracker);
@@ -490,6 +493,9 @@ void hub__venue_run(hub__venue_t *venue)
     }
     if (venue->stale_ms != 0 && venue->stale_ms <= now_ms)
         hub__tracker_drop_stale(venue);
+    if (venue->sync_ms <= now_ms)
+        venue->synced =
+            true; /* a worker that is busy holds up nobody: its answer comes as a diff */
     if (has_something_to_tell(venue) && next_telling(venue) <= now_ms)
         tell(venue);
     if ((venue->owes_state || venue->sending) && venue->retry_ms <= now_ms)

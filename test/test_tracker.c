@@ -61,6 +61,27 @@ static void who_comes_later_gets_the_whole_list(void **state)
     assembly_destroy(assembly);
 }
 
+static void a_worker_that_is_busy_holds_up_nobody_for_long(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 2, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, false), *bob;
+
+    (void)state;
+    assert_int_equal(track(alice, "alice", "{}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    assembly_freeze(assembly, 0, true);
+    bob = assembly_come(assembly, 1, 0, true);
+    assembly_settle(assembly, 900);
+    assert_null(bob->view);
+    assembly_settle(assembly, 200);
+    assert_int_equal(json_object_size(bob->view), 0);
+    assembly_freeze(assembly, 0, false);
+    assembly_settle(assembly, 200);
+    assert_int_equal(json_object_size(bob->view), 1);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
 static void metas_of_one_key_are_the_oldest_first_everywhere(void **state)
 {
     assembly_t *assembly = assembly_create(3, 1, NULL);
@@ -495,6 +516,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_one_tracks_all_others_see),
         cmocka_unit_test(who_comes_later_gets_the_whole_list),
+        cmocka_unit_test(a_worker_that_is_busy_holds_up_nobody_for_long),
         cmocka_unit_test(metas_of_one_key_are_the_oldest_first_everywhere),
         cmocka_unit_test(a_node_that_is_killed_is_cleared_in_time),
         cmocka_unit_test(a_node_that_stops_says_so),
