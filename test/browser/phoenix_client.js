@@ -57,9 +57,10 @@ export const overWebsocket = versions.map((version) => ({ ...version, transport:
 // messages with bytes come as strings there, which no version of the client can read
 export const overLongPoll = versions.map((version) => ({ ...version, transport: version.LongPoll, bytes: false }));
 
-// For good: 1.5 would come back if it was about to, and when its last poll is answered.
+// For good: 1.5 would come back if it was about to, and goes on polling when its session has gone.
 export function hangUp(socket) {
   socket.connect = socket.onConnOpen = () => {};
+  if (socket.conn) socket.conn.poll = () => {};
   socket.disconnect();
 }
 
@@ -131,8 +132,8 @@ export async function lacking(server) {
   };
 }
 
-// A member whose Presence is followed. until(wanted) waits until who() is that: each key with the
-// `k` of its metas, "ada phone,desk".
+// A member whose Presence is followed. until(...wanted) waits until who() is that: each key with the
+// `k` of its metas, "ada desk,phone", in the order of the alphabet.
 export function appear(client, socket, topic, params) {
   const channel = socket.channel(topic, params);
   const presence = new client.Presence(channel);
@@ -140,10 +141,9 @@ export function appear(client, socket, topic, params) {
   // copies: the client goes on to change what it shows
   const comings = hear((on) => presence.onJoin((key, current) => on(structuredClone({ key, current }))), "a join");
   const goings = hear((on) => presence.onLeave((key, current) => on(structuredClone({ key, current }))), "a leave");
-  const who = () => presence.list((key, { metas }) => `${key} ${metas.map(({ k }) => k)}`).sort();
+  const who = () => presence.list((key, { metas }) => `${key} ${metas.map(({ k }) => k).sort()}`).sort();
   return {
     channel, presence, comings, goings, who,
-    changed: () => syncs.next(),
     joined: ok(channel.join()),
     async until(...wanted) {
       while (JSON.stringify(who()) !== JSON.stringify(wanted.sort())) {

@@ -568,7 +568,7 @@ function fallingBack(on) {
 function presence(on) {
   const { client, connect } = on;
 
-  const present = (name, run) => test(name, { skip: lacks.presence }, run);
+  const present = (name, run, options) => test(name, { skip: lacks.presence, ...options }, run);
   const topicOf = () => unique("presence:");
   const enter = (t, user, topic, k) => appear(client, connect(t, { user }), topic, { k });
 
@@ -603,7 +603,7 @@ function presence(on) {
     const phone = enter(t, "ada", topic, "phone");
     await phone.until("ada phone", "ben tv");
     const desk = enter(t, "ada", topic, "desk");
-    await Promise.all([ben, phone, desk].map((each) => each.until("ada phone,desk", "ben tv")));
+    await Promise.all([ben, phone, desk].map((each) => each.until("ada desk,phone", "ben tv")));
     const refs = ben.presence.state.ada.metas.map((meta) => meta.phx_ref);
     assert.equal(new Set(refs).size, 2);
     await leave(phone.channel);
@@ -612,6 +612,19 @@ function presence(on) {
     await ben.until("ben tv");
     assert.deepEqual(ben.goings.all.map(({ key, current }) => [key, current.metas.length]), [["ada", 1], ["ada", 0]]);
   });
+
+  // Where a member is its worker's first, what others have told of the topic comes as news after it is
+  // in the state, and the client puts what is news last.
+  present("the devices of one stand in the order of their coming", async (t) => {
+    const topic = topicOf();
+    const devices = ["1", "2", "3", "4", "5", "6"];
+    const all = [];
+    for (const k of devices) {
+      all.push(enter(t, "ada", topic, k));
+      await Promise.all(all.map((each) => each.until(`ada ${devices.slice(0, all.length)}`)));
+    }
+    for (const { presence: { state } } of all) assert.deepEqual(state.ada.metas.map(({ k }) => k), devices);
+  }, { todo: on.threads > 1 && "the first member of a worker hears of the others twice" });
 
   present("an update replaces what is known of one, who has not been away", async (t) => {
     const topic = topicOf();
@@ -645,13 +658,12 @@ function presence(on) {
     await Promise.all(all.map((each) => each.joined));
     await Promise.all(all.slice(3, 6).map((each) => leave(each.channel)));
     await ok(all[6].channel.push("update", { k: "6b" }));
-    const list = await ok(all[0].channel.push("list", {}));
-    const wanted = Object.entries(list).map(([key, { metas }]) => `${key} ${metas.map(({ k }) => k)}`);
-    assert.deepEqual([...wanted].sort().map((line) => line.split(" ")[0]), ["ada", "ben", "eve", "fay"]);
-    for (const n of [0, 1, 2, 6, 7]) {
-      // those who came at the same time have no order
-      const sorted = (lines) => lines.map((line) => [...line].sort().join("")).sort();
-      while (JSON.stringify(sorted(all[n].who())) !== JSON.stringify(sorted(wanted))) await all[n].changed();
+    const wanted = ["ada 0,2", "ben 1", "eve 6b", "fay 7"];
+    const stayed = [0, 1, 2, 6, 7].map((n) => all[n]);
+    await Promise.all(stayed.map((each) => each.until(...wanted)));
+    for (const { channel } of stayed) {
+      const list = Object.entries(await ok(channel.push("list", {})));
+      assert.deepEqual(list.map(([key, { metas }]) => `${key} ${metas.map(({ k }) => k).sort()}`).sort(), wanted);
     }
   });
 
@@ -675,8 +687,7 @@ function presence(on) {
     const again = await start(on.threads, own.port);
     t.after(() => again.stop());
     await Promise.all(all.slice(0, 3).map((each) => each.until("ada x", "ben x", "cyd x")));
-    assert.deepEqual(Object.keys(await ok(all[0].channel.push("list", {}))).sort(), ["ada", "ben", "cyd"]);
-  });
+  }, unable(client) && { skip: unable(client) });
 }
 
 for (const threads of [1, 2]) {
