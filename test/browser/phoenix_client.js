@@ -61,6 +61,7 @@ export const overLongPoll = versions.map((version) => ({ ...version, transport: 
 export function hangUp(socket) {
   socket.connect = socket.onConnOpen = () => {};
   if (socket.conn) socket.conn.poll = () => {};
+  socket.channels.forEach((channel) => channel.joinPush.cancelTimeout());
   socket.disconnect();
 }
 
