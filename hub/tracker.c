@@ -465,17 +465,30 @@ typedef struct hub__incoming {
     hub__share_t *share;
 } hub__incoming_t;
 
+/* As long as nobody here has a state yet, what comes from others is part of the first one, and no
+ * news besides. */
 static bool on_peer_join(const hub__tracking_facts_t *facts, void *user)
 {
     hub__incoming_t *incoming = user;
+    hub__tracking_t *tracking;
 
     if (facts->key.len == 1 && facts->key.base[0] == '*')
         return true;
-    if (hub__share_join(incoming->share, facts) == NULL)
+    if ((tracking = hub__share_join(incoming->share, facts)) == NULL) {
         incoming->share->stale = true; /* no memory for it now */
-    else
-        hub__venue_met(incoming->venue, facts->key);
+        return true;
+    }
+    if (!incoming->venue->synced)
+        tracking->told = true;
+    hub__venue_met(incoming->venue, facts->key);
     return true;
+}
+
+static void peer_leaves(const hub__venue_t *venue, hub__tracking_t *tracking)
+{
+    if (!venue->synced)
+        tracking->told = false;
+    hub__share_leave(tracking);
 }
 
 static void on_peer_leave(uint64_t number, void *user)
@@ -484,7 +497,7 @@ static void on_peer_leave(uint64_t number, void *user)
     hub__tracking_t *tracking = hub__share_find(incoming->share, number);
 
     if (tracking != NULL)
-        hub__share_leave(tracking);
+        peer_leaves(incoming->venue, tracking);
 }
 
 static void on_hello(hub__venue_t *venue, hub__peer_t *peer, const hub__replica_t *replica,
@@ -535,14 +548,14 @@ static void on_delta(hub__venue_t *venue, hub__peer_t *peer, const hub__replica_
 }
 
 /* What is not in a state that is complete has left. */
-static void drop_unconfirmed(hub__share_t *share)
+static void drop_unconfirmed(const hub__venue_t *venue, hub__share_t *share)
 {
     hub__tracking_t *next;
 
     for (hub__tracking_t *tracking = share->first; tracking != NULL; tracking = next) {
         next = tracking->next;
         if (tracking->generation != share->generation)
-            hub__share_leave(tracking);
+            peer_leaves(venue, tracking);
     }
 }
 
@@ -566,7 +579,7 @@ static void on_state(hub__venue_t *venue, hub__peer_t *peer, const hub__replica_
         count_bad(venue->tracker, peer->owner);
     share->clock = replica->clock;
     if (replica->last) {
-        drop_unconfirmed(share);
+        drop_unconfirmed(venue, share);
         share->receiving = false;
     }
     hub__venue_wake(venue);

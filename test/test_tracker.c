@@ -57,6 +57,7 @@ static void who_comes_later_gets_the_whole_list(void **state)
     assert_null(bob->view); /* not before the other worker was heard */
     assembly_settle(assembly, 200);
     assert_int_equal(json_object_size(bob->view), 1);
+    assert_int_equal(assembly_stats(assembly, 1)->presence_diffs_total, 0); /* that is all */
     assembly_check(assembly);
     assembly_destroy(assembly);
 }
