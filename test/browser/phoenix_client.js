@@ -119,20 +119,6 @@ export const closes = (socket) => hear((on) => socket.onClose(on), "the close of
 export const opens = (socket) => hear((on) => socket.onOpen(on), "an open socket");
 export const frames = (socket) => hear((on) => socket.onMessage(on), "a message");
 
-// What the server can't do yet, each with the reason for which the cases of it are skipped.
-export async function lacking(server) {
-  const socket = new newest.Socket(`${server.url.replace("http", "ws")}/socket`, { transport: WebSocket });
-  socket.connect();
-  const { status } = await answer(socket.channel("presence:probe").join());
-  socket.disconnect();
-  const isMissing = async (path) => (await fetch(server.url + path)).status === 404;
-  return {
-    presence: status !== "ok" && "the server has no presence yet",
-    longPoll: await isMissing("/socket/longpoll?vsn=2.0.0") && "the server has no long poll yet",
-    token: await isMissing("/auth/websocket") && "the server has no authentication tokens yet",
-  };
-}
-
 // A member whose Presence is followed. until(...wanted) waits until who() is that: each key with the
 // `k` of its metas, "ada desk,phone", in the order of the alphabet.
 export function appear(client, socket, topic, params) {

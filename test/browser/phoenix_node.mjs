@@ -7,7 +7,7 @@
 // own if it is to be stopped. That something does not come is known when something later has come.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { answer, appear, closes, frames, hangUp, heard, join, lacking, leave, ok, open, opens, overLongPoll, overWebsocket, tell } from "./phoenix_client.js";
+import { answer, appear, closes, frames, hangUp, heard, join, leave, ok, open, opens, overLongPoll, overWebsocket, tell } from "./phoenix_client.js";
 import { startProxy } from "./proxy.js";
 import { PHOENIX_APP, startServer } from "./server.js";
 import { DEADLINE_MS } from "./wait.js";
@@ -20,10 +20,6 @@ async function control(server, what) {
   assert.equal(status, 200);
 }
 
-const probed = await start(1);
-const lacks = await lacking(probed);
-await probed.stop();
-
 const unable = ({ websocket, polls }) => !websocket && !polls && "its posts may overtake one another, and a session's end is not noticed";
 
 let names = 0;
@@ -32,8 +28,7 @@ const room = () => unique("room:");
 
 function group(client, threads, cases) {
   const transport = client.websocket ? "websocket" : "long poll";
-  const skip = !client.websocket && lacks.longPoll;
-  describe(`${client.name} over ${transport}`, { concurrency: true, skip }, () => {
+  describe(`${client.name} over ${transport}`, { concurrency: true }, () => {
     let server;
     before(async () => { server = await start(threads); });
     after(() => server.stop());
@@ -505,18 +500,18 @@ function websocketsOnly({ client, connect }) {
   if (client.token) {
     // its base64 has a "+", as the client uses the ordinary alphabet and not the one for URLs
     for (const token of ["secret", "a", "SFMyNTY.g2gDYQ-x_y==", "~~~>"]) {
-      test(`the authentication token ${token} arrives`, { skip: lacks.token }, async (t) => {
+      test(`the authentication token ${token} arrives`, async (t) => {
         const socket = connect(t, { path: "/auth", authToken: token });
         assert.deepEqual(await ok(socket.channel("room:token").join()), { token });
       });
     }
 
-    test("without an authentication token there is none, and elsewhere none is looked for", { skip: lacks.token }, async (t) => {
+    test("without an authentication token there is none, and elsewhere none is looked for", async (t) => {
       for (const path of ["/auth", "/socket"])
         assert.deepEqual(await ok(connect(t, { path }).channel("room:token").join()), { token: null });
     });
 
-    test("the authentication token is that of the day when the client comes back", { skip: lacks.token }, async (t) => {
+    test("the authentication token is that of the day when the client comes back", async (t) => {
       const user = unique("user");
       let tokens = 0;
       const socket = connect(t, { path: "/auth", user, authToken: () => `token${++tokens}` });
@@ -540,7 +535,7 @@ function fallingBack(on) {
   };
 
   for (const [what, onUpgrade] of [["refused", (socket) => socket.destroy()], ["never answered", () => {}]]) {
-    test(`where a websocket is ${what} the client goes over to long poll`, { skip: lacks.longPoll }, async (t) => {
+    test(`where a websocket is ${what} the client goes over to long poll`, async (t) => {
       const proxy = await startProxy(t, on.server, onUpgrade);
       const sessionStorage = remembered();
       const socket = open(t, client, proxy.url, { longPollFallbackMs: 200, sessionStorage });
@@ -568,11 +563,10 @@ function fallingBack(on) {
 function presence(on) {
   const { client, connect } = on;
 
-  const present = (name, run, options) => test(name, { skip: lacks.presence, ...options }, run);
   const topicOf = () => unique("presence:");
   const enter = (t, user, topic, k) => appear(client, connect(t, { user }), topic, { k });
 
-  present("who comes knows at once who is there, and those learn who comes", async (t) => {
+  test("who comes knows at once who is there, and those learn who comes", async (t) => {
     const topic = topicOf();
     const ada = enter(t, "ada", topic, "desk");
     await ada.until("ada desk");
@@ -584,7 +578,7 @@ function presence(on) {
     assert.deepEqual([ada.goings.all, ben.goings.all], [[], []]);
   });
 
-  present("who leaves, and whose connection ends, is gone", async (t) => {
+  test("who leaves, and whose connection ends, is gone", async (t) => {
     const topic = topicOf();
     const [ada, ben] = [enter(t, "ada", topic, "desk"), enter(t, "ben", topic, "phone")];
     const socket = connect(t, { user: "cyd" });
@@ -597,7 +591,7 @@ function presence(on) {
     assert.deepEqual(ada.goings.all.map(({ key, current }) => [key, current.metas.length]), [["ben", 0], ["cyd", 0]]);
   });
 
-  present("one with two devices is one, until both are gone", async (t) => {
+  test("one with two devices is one, until both are gone", async (t) => {
     const topic = topicOf();
     const ben = enter(t, "ben", topic, "tv");
     const phone = enter(t, "ada", topic, "phone");
@@ -613,9 +607,8 @@ function presence(on) {
     assert.deepEqual(ben.goings.all.map(({ key, current }) => [key, current.metas.length]), [["ada", 1], ["ada", 0]]);
   });
 
-  // Where a member is its worker's first, what others have told of the topic comes as news after it is
-  // in the state, and the client puts what is news last.
-  present("the devices of one stand in the order of their coming", async (t) => {
+  // A client puts what is news last, so what is in its first state must not be news as well.
+  test("the devices of one stand in the order of their coming", async (t) => {
     const topic = topicOf();
     const devices = ["1", "2", "3", "4", "5", "6"];
     const all = [];
@@ -624,9 +617,9 @@ function presence(on) {
       await Promise.all(all.map((each) => each.until(`ada ${devices.slice(0, all.length)}`)));
     }
     for (const { presence: { state } } of all) assert.deepEqual(state.ada.metas.map(({ k }) => k), devices);
-  }, { todo: on.threads > 1 && "the first member of a worker hears of the others twice" });
+  });
 
-  present("an update replaces what is known of one, who has not been away", async (t) => {
+  test("an update replaces what is known of one, who has not been away", async (t) => {
     const topic = topicOf();
     const [ada, ben] = [enter(t, "ada", topic, "desk"), enter(t, "ben", topic, "phone")];
     await Promise.all([ada, ben].map((each) => each.until("ada desk", "ben phone")));
@@ -640,7 +633,7 @@ function presence(on) {
     assert.equal(ben.comings.all.at(-1).key, "ada");
   });
 
-  present("who is untracked is a member still, and sees the own leave", async (t) => {
+  test("who is untracked is a member still, and sees the own leave", async (t) => {
     const topic = topicOf();
     const [ada, ben] = [enter(t, "ada", topic, "desk"), enter(t, "ben", topic, "phone")];
     await Promise.all([ada, ben].map((each) => each.until("ada desk", "ben phone")));
@@ -651,7 +644,7 @@ function presence(on) {
     assert.equal(ada.channel.state, "joined");
   });
 
-  present("the server's list is what the clients have made of its messages", async (t) => {
+  test("the server's list is what the clients have made of its messages", async (t) => {
     const topic = topicOf();
     const users = ["ada", "ben", "ada", "cyd", "dan", "ben", "eve", "fay"];
     const all = users.map((user, n) => enter(t, user, topic, `${n}`));
@@ -667,7 +660,7 @@ function presence(on) {
     }
   });
 
-  present("a crash takes one away for a moment", async (t) => {
+  test("a crash takes one away for a moment", async (t) => {
     const topic = topicOf();
     const [ada, ben] = [enter(t, "ada", topic, "desk"), enter(t, "ben", topic, "phone")];
     await Promise.all([ada, ben].map((each) => each.until("ada desk", "ben phone")));
@@ -676,7 +669,7 @@ function presence(on) {
     await Promise.all([ada, ben].map((each) => each.until("ada desk", "ben phone")));
   });
 
-  present("after a restart of the server everybody knows who has come back", async (t) => {
+  test("after a restart of the server everybody knows who has come back", { skip: unable(client) }, async (t) => {
     const own = await start(on.threads);
     t.after(() => own.kill());
     const topic = topicOf();
@@ -687,7 +680,7 @@ function presence(on) {
     const again = await start(on.threads, own.port);
     t.after(() => again.stop());
     await Promise.all(all.slice(0, 3).map((each) => each.until("ada x", "ben x", "cyd x")));
-  }, unable(client) && { skip: unable(client) });
+  });
 }
 
 for (const threads of [1, 2]) {

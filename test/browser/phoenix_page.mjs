@@ -10,7 +10,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { after, afterEach, before, describe, test } from "node:test";
-import { forPages, lacking } from "./phoenix_client.js";
+import { forPages } from "./phoenix_client.js";
 import { startProxy } from "./proxy.js";
 import { PHOENIX_APP, startServer } from "./server.js";
 import { launch, openTab, troubles } from "./tabs.js";
@@ -18,7 +18,6 @@ import { launch, openTab, troubles } from "./tabs.js";
 const OPTIONS = { options: ["--threads", 2] }; // so that tabs may be on one worker or on two
 let browser, pages;
 let server = await startServer(PHOENIX_APP, OPTIONS);
-const lacks = await lacking(server);
 
 // In the page: one socket, one channel, and all that they have said. Bytes go in and out as arrays.
 function inPage() {
@@ -136,7 +135,7 @@ forPages.forEach((client, number) => describe(client.name, () => {
     await talk(ada, ben);
   });
 
-  test("both tabs see who is there", { skip: lacks.presence }, async () => {
+  test("both tabs see who is there", async () => {
     const [ada, ben] = await visitBoth("ada", "ben");
     const topic = `presence:${room()}`;
     await join(ada, topic, { k: "desk" });
@@ -148,20 +147,19 @@ forPages.forEach((client, number) => describe(client.name, () => {
     await sees(ada, "ada desk");
   });
 
-  test("two tabs talk over long poll, and see who is there", { skip: lacks.longPoll }, async () => {
+  test("two tabs talk over long poll, and see who is there", async () => {
     const ada = await visit("ada", { longPoll: true });
     const ben = await visit("ben", { longPoll: true });
     const topic = room();
     for (const page of [ada, ben]) assert.deepEqual(await join(page, topic), ok({}));
     await talk(ada, ben);
-    if (lacks.presence) return;
     const crowd = `presence:${topic}`;
     await join(ada, crowd, { k: "desk" });
     await join(ben, crowd, { k: "phone" });
     await Promise.all([ada, ben].map((page) => sees(page, "ada desk", "ben phone")));
   });
 
-  test("a tab whose websockets are blocked goes over to long poll", { skip: client.fallback ? lacks.longPoll : "it has no fallback" }, async (t) => {
+  test("a tab whose websockets are blocked goes over to long poll", { skip: !client.fallback && "it has no fallback" }, async (t) => {
     const proxy = await startProxy(t, server, (socket) => socket.destroy());
     const ada = await visit("ada", { port: proxy.port, longPollFallbackMs: 1000 });
     const ben = await visit("ben");
@@ -172,7 +170,7 @@ forPages.forEach((client, number) => describe(client.name, () => {
     assert.ok(await ada.evaluate(() => socket.transport === Phoenix.LongPoll));
   });
 
-  test("a tab shows its authentication token", { skip: client.token ? lacks.token : "it has no tokens" }, async () => {
+  test("a tab shows its authentication token", { skip: !client.token && "it has no tokens" }, async () => {
     const ada = await visit("ada", { path: "/auth", authToken: "~~~>" }); // a "+" in its base64
     assert.deepEqual(await join(ada, "room:token"), ok({ token: "~~~>" }));
   });
