@@ -417,14 +417,20 @@ static void count_bad(hub__tracker_t *tracker, uint64_t owner)
     hub_log_peer(HUB_LOG_WARN, "presence.bad_message", "owner=%012llx", (unsigned long long)owner);
 }
 
-/* Something of this owner is missing. */
+/* Something of this owner is missing. What is still to come of a state can't make it whole. */
+static void set_stale(hub__share_t *share)
+{
+    share->stale = true;
+    share->receiving = false;
+}
+
 static void ask_again(hub__venue_t *venue, hub__share_t *share)
 {
     uint64_t now_ms = *venue->tracker->now_ms;
 
     if (share->stale && now_ms - share->asked_ms < HUB__TRACKER_RETRY_MS)
         return;
-    share->stale = true;
+    set_stale(share);
     share->asked_ms = now_ms;
     venue->stale_ms = now_ms + venue->tracker->beat_ms;
     hub__tracker_ask(venue, share->owner, false);
@@ -435,7 +441,8 @@ static void mark_stale(hub__venue_t *venue)
 {
     for (hub__share_t *share = hub__roster_shares(venue->roster); share != NULL;
          share = share->next)
-        share->stale = share != venue->own;
+        if (share != venue->own)
+            set_stale(share);
 }
 
 void hub__tracker_gap(hub__venue_t *venue)

@@ -417,6 +417,34 @@ static void a_state_of_many_parts_arrives_whole(void **state)
     assembly_destroy(assembly);
 }
 
+/* The last part comes when the loss of one before it is known: the list is not whole yet. */
+static void a_part_of_a_state_that_is_lost_is_made_good(void **state)
+{
+    hub_presence_options_t options = {.keys_per_member = 100};
+    assembly_t *assembly = assembly_create(2, 1, &options);
+    attendee_t *alice = assembly_come(assembly, 1, 0, false), *bob;
+
+    (void)state;
+    for (int i = 0; i < 60; i++) {
+        char key[16];
+
+        snprintf(key, sizeof(key), "k%d", i);
+        assert_int_equal(track(alice, key, "{}"), HUB_OK);
+    }
+    assembly_settle(assembly, 200);
+    bob = assembly_come(assembly, 0, 0, true);
+    assembly_turn(assembly, 0);
+    while (assembly_deliver(assembly, 1, false)) /* the question */
+        ;
+    assembly_turn(assembly, 1);                        /* the parts */
+    assert_true(assembly_deliver(assembly, 2, false)); /* the first one */
+    assert_true(assembly_deliver(assembly, 2, true));  /* that is lost */
+    assembly_settle(assembly, 3 * ASSEMBLY_BEAT_MS);
+    assert_int_equal(json_object_size(bob->view), 60);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
 /* ---- the model ---- */
 
 static uint64_t draw(uint64_t *seed)
@@ -532,6 +560,7 @@ int main(void)
         cmocka_unit_test(limits_are_kept),
         cmocka_unit_test(junk_is_counted_and_does_no_harm),
         cmocka_unit_test(a_state_of_many_parts_arrives_whole),
+        cmocka_unit_test(a_part_of_a_state_that_is_lost_is_made_good),
         cmocka_unit_test(after_any_steps_everybody_sees_what_the_living_hold),
     };
 
