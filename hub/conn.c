@@ -313,6 +313,8 @@ static void io_release(hub__session_t *session, hub_member_t *member)
     }
     if (held != NULL)
         hub__outbox_dispose(held, NULL, NULL);
+    if (member->extra != NULL && member->extra->presence != NULL)
+        hub__presence_joined(member);
 }
 
 static hub_status_t io_publish(hub__session_t *session, hub_member_t *member, hub_str_t event,

@@ -313,6 +313,8 @@ void hub__fanout_settle(hub__worker_t *worker);
  */
 hub__venue_t *hub__presence_enter(hub__worker_t *worker, hub_t *hub, hub_str_t topic,
                                   const hub_presence_options_t *options);
+/* The member, which has presence, hears from now on what is told to all. */
+void hub__presence_joined(hub_member_t *member);
 /* The member ends: what it tracks leaves, now, or after the grace. */
 void hub__presence_leave(hub_member_t *member, bool may_return);
 /* Near the end of the turn, before the fan-out. */

@@ -31,6 +31,7 @@ struct hub__presence {
 struct hub__member_presence {
     hub__attendance_t attendance; /* first */
     hub_member_t *member;
+    bool wants_state; /* once it has joined */
 };
 
 static hub__presence_t *presence_of(const hub__tracker_t *tracker)
@@ -431,7 +432,7 @@ static hub_status_t attend(hub_member_t *member, hub__member_presence_t **ret_pr
         free(presence);
         return HUB_ENOMEM;
     }
-    presence->member = member;
+    *presence = (hub__member_presence_t){.member = member};
     hub__attendance_begin(&presence->attendance, venue);
     *ret_presence = member->extra->presence = presence;
     return HUB_OK;
@@ -444,6 +445,15 @@ void hub__presence_leave(hub_member_t *member, bool may_return)
     member->extra->presence = NULL;
     hub__attendance_end(&presence->attendance, may_return);
     free(presence);
+}
+
+void hub__presence_joined(hub_member_t *member)
+{
+    hub__member_presence_t *presence = member->extra->presence;
+
+    if (presence->wants_state)
+        hub__attendance_wish(&presence->attendance);
+    presence->wants_state = false;
 }
 
 hub_status_t hub_presence_track(hub_member_t *member, hub_str_t key, hub_payload_t meta)
@@ -475,9 +485,14 @@ hub_status_t hub_presence_push(hub_member_t *member)
     hub__member_presence_t *presence;
     hub_status_t err = attend(member, &presence);
 
-    if (err == HUB_OK)
+    if (err != HUB_OK)
+        return err;
+    /* who has not joined misses the diffs behind the state */
+    if (member->state == HUB__MEMBER_JOINED)
         hub__attendance_wish(&presence->attendance);
-    return err;
+    else
+        presence->wants_state = true;
+    return HUB_OK;
 }
 
 hub_status_t hub_presence_list(hub_member_t *member, hub_payload_t *ret_list)

@@ -421,6 +421,29 @@ static void a_deferred_join_gets_its_state_behind_the_reply(void **state)
     forget(&alice);
 }
 
+static void who_comes_while_a_join_is_deferred_is_seen(void **state)
+{
+    server_t *s = serve(1, &(hub_presence_options_t){.diff_ms = HUB_PRESENCE_AT_ONCE});
+    watcher_t alice = {.v2 = true, .client = server_client(s, V2)};
+    client_t *bob = server_client(s, V2);
+    hub_token_t first;
+
+    (void)state;
+    client_json(alice.client, "['7','8','later:1','phx_join',{'key':'alice'}]");
+    server_expect_note("deferred");
+    expect_quiet(alice.client);
+    first = token;
+    client_json(bob, "['7','8','later:1','phx_join',{'key':'bob'}]");
+    server_expect_note("deferred");
+    expect_quiet(bob);
+    SERVER_EXPECT_STAT_AT_LEAST(s, presences, 2);
+    assert_int_equal(hub_join_accept(s->hub, &first, HUB_JSON("{}")), HUB_OK);
+    while (alice.view == NULL)
+        take_frame(&alice);
+    expect_view(&alice, "{'alice':1,'bob':1}");
+    forget(&alice);
+}
+
 static void a_leave_and_a_lost_connection_are_told_at_once(void **state)
 {
     server_t *s = serve(1, NULL);
@@ -750,6 +773,7 @@ int main(void)
         SERVER_CASE(the_list_is_that_of_the_state),
         SERVER_CASE(who_is_refused_was_never_there),
         SERVER_CASE(a_deferred_join_gets_its_state_behind_the_reply),
+        SERVER_CASE(who_comes_while_a_join_is_deferred_is_seen),
         SERVER_CASE(a_leave_and_a_lost_connection_are_told_at_once),
         SERVER_CASE(a_second_join_of_the_same_member_is_one_presence),
         SERVER_CASE(a_reconnect_within_the_grace_goes_unseen),
