@@ -477,6 +477,7 @@ typedef struct hub__incoming {
 static bool on_peer_join(const hub__tracking_facts_t *facts, void *user)
 {
     hub__incoming_t *incoming = user;
+    size_t before = incoming->share->count;
     hub__tracking_t *tracking;
 
     if (facts->key.len == 1 && facts->key.base[0] == '*')
@@ -487,7 +488,8 @@ static bool on_peer_join(const hub__tracking_facts_t *facts, void *user)
     }
     if (!incoming->venue->synced)
         tracking->told = true;
-    hub__venue_met(incoming->venue, facts->key);
+    if (incoming->share->count != before)
+        hub__venue_met(incoming->venue, facts->key);
     return true;
 }
 

@@ -308,6 +308,28 @@ static void who_returns_on_another_worker_keeps_the_key(void **state)
     assembly_destroy(assembly);
 }
 
+/* That another one who holds the key is told of anew does not mean that somebody came. */
+static void a_state_told_again_ends_no_grace(void **state)
+{
+    hub_presence_options_t options = {.grace_ms = 5000, .diff_ms = 20};
+    assembly_t *assembly = assembly_create(2, 1, &options);
+    attendee_t *phone = assembly_come(assembly, 0, 0, false);
+    attendee_t *laptop = assembly_come(assembly, 1, 0, false);
+
+    (void)state;
+    assert_non_null(assembly_come(assembly, 0, 0, true));
+    assert_int_equal(track(phone, "alice", "{\"n\":1}"), HUB_OK);
+    assert_int_equal(track(laptop, "alice", "{\"n\":2}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    assembly_go(assembly, phone, true);
+    assert_int_equal(track(laptop, "bob", "{}"), HUB_OK);
+    assembly_turn(assembly, 1);
+    assert_true(assembly_deliver(assembly, 2, true));
+    assembly_settle(assembly, 200); /* far less than the grace */
+    expect_list(assembly, 0, "{'alice':{'metas':[{'n':1},{'n':2}]},'bob':{'metas':[{}]}}");
+    assembly_destroy(assembly);
+}
+
 static void limits_are_kept(void **state)
 {
     hub_presence_options_t options = {.keys_per_member = 2, .meta_bytes = 8};
@@ -557,6 +579,7 @@ int main(void)
         cmocka_unit_test(changes_within_the_batch_are_one_diff),
         cmocka_unit_test(who_returns_within_the_grace_has_never_been_away),
         cmocka_unit_test(who_returns_on_another_worker_keeps_the_key),
+        cmocka_unit_test(a_state_told_again_ends_no_grace),
         cmocka_unit_test(limits_are_kept),
         cmocka_unit_test(junk_is_counted_and_does_no_harm),
         cmocka_unit_test(a_state_of_many_parts_arrives_whole),
