@@ -488,7 +488,7 @@ static bool on_peer_join(const hub__tracking_facts_t *facts, void *user)
     }
     if (!incoming->venue->synced)
         tracking->told = true;
-    if (incoming->share->count != before)
+    if (incoming->share->count != before && facts->previous == 0)
         hub__venue_met(incoming->venue, facts->key);
     return true;
 }

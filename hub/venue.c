@@ -173,9 +173,10 @@ static hub_status_t replace(hub__stay_t *stay, hub_str_t meta)
 {
     hub__venue_t *venue = stay->venue;
     hub__tracking_t *old = stay->tracking, *tracking;
+    bool was_seen = old->told || old->shown || old->is_sent;
     hub__tracking_facts_t facts = {
         .number = venue->tracker->number + 1,
-        .previous = old->number,
+        .previous = was_seen ? old->number : old->previous,
         .stamp_us = old->stamp_us,
         .key = hub__tracking_key(old),
         .meta = meta,

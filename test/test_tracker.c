@@ -19,6 +19,11 @@ static hub_status_t track(attendee_t *attendee, const char *key, const char *met
     return hub__attendance_track(&attendee->attendance, hub_str(key), hub_json(hub_str(meta)));
 }
 
+static hub_status_t update(attendee_t *attendee, const char *key, const char *meta)
+{
+    return hub__attendance_update(&attendee->attendance, hub_str(key), hub_json(hub_str(meta)));
+}
+
 static void expect_list(assembly_t *assembly, int node, const char *wanted)
 {
     char *list = assembly_list(assembly, node, 0);
@@ -253,6 +258,26 @@ static void changes_within_the_batch_are_one_diff(void **state)
     assembly_destroy(assembly);
 }
 
+static void an_update_names_the_meta_that_was_told(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 1, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, false);
+    uint64_t told;
+
+    (void)state;
+    assert_int_equal(track(alice, "alice", "{\"n\":1}"), HUB_OK);
+    assert_int_equal(update(alice, "alice", "{\"n\":2}"), HUB_OK);
+    assert_int_equal(alice->attendance.stays->tracking->previous, 0);
+    assembly_settle(assembly, 200);
+    told = alice->attendance.stays->tracking->number;
+    assert_int_equal(update(alice, "alice", "{\"n\":3}"), HUB_OK);
+    assert_int_equal(update(alice, "alice", "{\"n\":4}"), HUB_OK);
+    assert_int_equal(alice->attendance.stays->tracking->previous, told);
+    assembly_settle(assembly, 200);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
 static void who_returns_within_the_grace_has_never_been_away(void **state)
 {
     hub_presence_options_t options = {.grace_ms = 500};
@@ -327,6 +352,9 @@ static void a_state_told_again_ends_no_grace(void **state)
     assert_true(assembly_deliver(assembly, 2, true));
     assembly_settle(assembly, 200); /* far less than the grace */
     expect_list(assembly, 0, "{'alice':{'metas':[{'n':1},{'n':2}]},'bob':{'metas':[{}]}}");
+    assert_int_equal(update(laptop, "alice", "{\"n\":3}"), HUB_OK); /* nor does an update */
+    assembly_settle(assembly, 200);
+    expect_list(assembly, 0, "{'alice':{'metas':[{'n':1},{'n':3}]},'bob':{'metas':[{}]}}");
     assembly_destroy(assembly);
 }
 
@@ -502,7 +530,7 @@ static void random_step(assembly_t *assembly, uint64_t *seed)
     } else if (dice < 290 && attendee != NULL) {
         (void)hub__attendance_untrack(&attendee->attendance, hub_str(key));
     } else if (dice < 350 && attendee != NULL) {
-        (void)hub__attendance_update(&attendee->attendance, hub_str(key), hub_json(hub_str(meta)));
+        (void)update(attendee, key, meta);
     } else if (dice < 600) {
         (void)assembly_deliver(assembly, draw(seed), dice < 360);
     } else if (dice < 900) {
@@ -577,6 +605,7 @@ int main(void)
         cmocka_unit_test(a_hole_between_deltas_is_noticed),
         cmocka_unit_test(who_answers_to_no_question_is_not_there),
         cmocka_unit_test(changes_within_the_batch_are_one_diff),
+        cmocka_unit_test(an_update_names_the_meta_that_was_told),
         cmocka_unit_test(who_returns_within_the_grace_has_never_been_away),
         cmocka_unit_test(who_returns_on_another_worker_keeps_the_key),
         cmocka_unit_test(a_state_told_again_ends_no_grace),
