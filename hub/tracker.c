@@ -162,13 +162,25 @@ void hub__tracker_ask(hub__venue_t *venue, uint64_t owner, bool fresh)
     if (fresh)
         venue->query = create_query(venue);
     if (publish(tracker, venue, HUB__REPLICA_HELLO, &replica, fresh ? venue->query : NULL) ==
-            HUB_OK ||
-        !fresh)
+        HUB_OK)
         return;
-    /* nobody can be reached: when somebody can, the bus tells a gap */
-    free_query(venue->query);
-    venue->query = NULL;
-    venue->synced = true;
+    venue->ask_ms = *tracker->now_ms + HUB__TRACKER_RETRY_MS;
+    if (fresh) {
+        free_query(venue->query);
+        venue->query = NULL;
+        venue->synced = true; /* members must not wait for it */
+    }
+    hub__venue_wake(venue);
+}
+
+void hub__tracker_ask_later(hub__venue_t *venue)
+{
+    bool fresh = venue->own->clock == 0 && venue->query == NULL;
+
+    venue->ask_ms = 0;
+    hub__tracker_ask(venue, 0, fresh);
+    if (venue->ask_ms == 0 && venue->stale_ms != 0) /* they can answer only now */
+        venue->stale_ms = *venue->tracker->now_ms + venue->tracker->beat_ms;
 }
 
 /* ---- peers ---- */

@@ -102,6 +102,7 @@ struct hub__venue {
     uint64_t stale_ms;       /* what is still missing then is not there any more; 0: nothing is */
     uint64_t retry_ms;       /* 0: now */
     uint64_t sync_ms;        /* who has not answered by then is not waited for */
+    uint64_t ask_ms;         /* when the question is put that could not be put; 0: there is none */
     hub__tracking_t *cursor; /* of the state that is being sent */
     void **acks;
     size_t ack_count, ack_capacity;
@@ -192,8 +193,9 @@ void hub__tracker_send_changes(hub__venue_t *venue, bool end);
 /* Goes on with the state that somebody asked for. */
 void hub__tracker_send_state(hub__venue_t *venue);
 void hub__tracker_forget_state(hub__venue_t *venue);
-/* Asks who is there: everybody, or one. */
+/* Asks who is there: everybody, or one. Where nobody can be reached, everybody is asked later. */
 void hub__tracker_ask(hub__venue_t *venue, uint64_t owner, bool fresh);
+void hub__tracker_ask_later(hub__venue_t *venue);
 /* Shares that nobody vouched for go. */
 void hub__tracker_drop_stale(hub__venue_t *venue);
 /* Unlinks it from its peer, and destroys it. */

@@ -45,13 +45,15 @@ static uint64_t next_due(const hub__venue_t *venue)
 {
     uint64_t due = UINT64_MAX;
 
-    if (is_unused(venue))
-        return 0;
+    if (is_unused(venue)) /* what the others could not be told is told first */
+        return venue->owes_state ? venue->retry_ms : 0;
     if (has_something_to_tell(venue))
         earliest(&due, next_telling(venue));
     if (venue->grace_first != NULL)
         earliest(&due, venue->grace_first->grace_due_ms);
-    if (venue->stale_ms != 0)
+    if (venue->ask_ms != 0)
+        earliest(&due, venue->ask_ms);
+    else if (venue->stale_ms != 0)
         earliest(&due, venue->stale_ms);
     if (venue->wishes != NULL && !venue->synced)
         earliest(&due, venue->sync_ms);
@@ -492,7 +494,9 @@ void hub__venue_run(hub__venue_t *venue)
         grace_unlink(stay);
         stay_end(stay);
     }
-    if (venue->stale_ms != 0 && venue->stale_ms <= now_ms)
+    if (venue->ask_ms != 0 && venue->ask_ms <= now_ms)
+        hub__tracker_ask_later(venue);
+    if (venue->stale_ms != 0 && venue->stale_ms <= now_ms && venue->ask_ms == 0)
         hub__tracker_drop_stale(venue);
     if (venue->sync_ms <= now_ms)
         venue->synced =
@@ -501,12 +505,11 @@ void hub__venue_run(hub__venue_t *venue)
         tell(venue);
     if ((venue->owes_state || venue->sending) && venue->retry_ms <= now_ms)
         hub__tracker_send_state(venue);
-    venue->due = false;
-    if (!is_unused(venue)) {
-        hub__venue_wake(venue);
-        return;
-    }
-    if (!venue->tracker->alone)
+    if (!venue->tracker->alone && is_unused(venue) && !venue->owes_state)
         hub__tracker_send_changes(venue, true);
-    hub__venue_destroy(venue);
+    venue->due = false;
+    if (is_unused(venue) && !venue->owes_state)
+        hub__venue_destroy(venue);
+    else
+        hub__venue_wake(venue);
 }

@@ -42,7 +42,7 @@ typedef struct node {
     int process;
     uint64_t epoch;
     bool listens; /* to what is for all */
-    bool alive, frozen, scheduled;
+    bool alive, frozen, refused, scheduled;
     assembly_t *assembly;
 } node_t;
 
@@ -109,6 +109,8 @@ static hub_status_t io_publish(hub__tracker_t *tracker, hub__venue_t *venue,
     int topic = venue == NULL ? -1 : topic_of(venue);
     promise_t *promise = NULL;
 
+    if (self->refused)
+        return HUB_ELIMIT;
     if (query != NULL) {
         promise = calloc(1, sizeof(*promise));
         assert_non_null(promise);
@@ -333,7 +335,7 @@ void assembly_revive(assembly_t *assembly, int index)
     self->tracker = hub__tracker_create(&options);
     self->epoch++;
     self->alive = true;
-    self->frozen = self->scheduled = false;
+    self->frozen = self->refused = self->scheduled = false;
 }
 
 assembly_t *assembly_create(int count, int per_process, const hub_presence_options_t *options)
@@ -440,6 +442,11 @@ void assembly_stop(assembly_t *assembly, int node)
 void assembly_freeze(assembly_t *assembly, int node, bool frozen)
 {
     assembly->nodes[node].frozen = frozen;
+}
+
+void assembly_refuse(assembly_t *assembly, int node, bool refused)
+{
+    assembly->nodes[node].refused = refused;
 }
 
 bool assembly_is_alive(const assembly_t *assembly, int node)

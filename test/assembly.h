@@ -48,6 +48,8 @@ void assembly_kill(assembly_t *assembly, int node);
 void assembly_stop(assembly_t *assembly, int node);
 /* It does nothing, until it is thawed. */
 void assembly_freeze(assembly_t *assembly, int node, bool frozen);
+/* The bus takes nothing of what it says, and tells nobody; until it does. */
+void assembly_refuse(assembly_t *assembly, int node, bool refused);
 /* A dead one begins anew, as another owner. */
 void assembly_revive(assembly_t *assembly, int node);
 bool assembly_is_alive(const assembly_t *assembly, int node);

@@ -232,6 +232,55 @@ static void who_answers_to_no_question_is_not_there(void **state)
     assembly_destroy(assembly);
 }
 
+static void a_question_that_could_not_be_put_is_put_later(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 1, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, false), *bob;
+
+    (void)state;
+    assert_int_equal(track(alice, "alice", "{}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    assembly_refuse(assembly, 1, true);
+    bob = assembly_come(assembly, 1, 0, true);
+    assembly_settle(assembly, 200);
+    assert_int_equal(json_object_size(bob->view), 0); /* nobody waits for what may never come */
+    assembly_refuse(assembly, 1, false);
+    assembly_settle(assembly, 2 * ASSEMBLY_BEAT_MS);
+    assert_int_equal(json_object_size(bob->view), 1);
+
+    assembly_refuse(assembly, 1, true); /* the same for one about a gap */
+    assert_int_equal(track(alice, "carol", "{}"), HUB_OK);
+    assembly_turn(assembly, 0);
+    assert_true(assembly_deliver(assembly, 1, true));
+    assembly_settle(assembly, 3 * ASSEMBLY_BEAT_MS);
+    assert_int_equal(json_object_size(bob->view), 1);
+    assembly_refuse(assembly, 1, false);
+    assembly_settle(assembly, 2 * ASSEMBLY_BEAT_MS);
+    assert_int_equal(json_object_size(bob->view), 2);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
+static void a_last_leave_that_could_not_be_told_is_told_later(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 1, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, true);
+    attendee_t *bob = assembly_come(assembly, 1, 0, false);
+
+    (void)state;
+    assert_int_equal(track(bob, "bob", "{}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    assembly_refuse(assembly, 1, true);
+    assembly_go(assembly, bob, false);
+    assembly_settle(assembly, 200);
+    assert_int_equal(json_object_size(alice->view), 1);
+    assembly_refuse(assembly, 1, false);
+    assembly_settle(assembly, 2 * ASSEMBLY_BEAT_MS);
+    assert_int_equal(json_object_size(alice->view), 0);
+    assert_null(assembly_venue(assembly, 1, 0));
+    assembly_destroy(assembly);
+}
+
 static void changes_within_the_batch_are_one_diff(void **state)
 {
     hub_presence_options_t options = {.diff_ms = 50};
@@ -513,6 +562,14 @@ static void random_key(uint64_t *seed, char *key, char *meta)
     snprintf(meta, 32, "{\"n\":%u}", (unsigned)(draw(seed) % 4));
 }
 
+static void release_all(assembly_t *assembly)
+{
+    for (int i = 0; i < ASSEMBLY_NODES; i++) {
+        assembly_freeze(assembly, i, false);
+        assembly_refuse(assembly, i, false);
+    }
+}
+
 static void random_step(assembly_t *assembly, uint64_t *seed)
 {
     unsigned dice = (unsigned)(draw(seed) % 1000);
@@ -540,8 +597,9 @@ static void random_step(assembly_t *assembly, uint64_t *seed)
     } else if (dice < 984) {
         assembly_freeze(assembly, node, true);
     } else if (dice < 990) {
-        for (int i = 0; i < ASSEMBLY_NODES; i++)
-            assembly_freeze(assembly, i, false);
+        release_all(assembly);
+    } else if (dice < 991) {
+        assembly_refuse(assembly, node, true);
     } else if (dice < 992) {
         assembly_pass(assembly, draw(seed) % (6 * ASSEMBLY_BEAT_MS));
     } else if (dice < 994) {
@@ -564,8 +622,7 @@ static void random_run(uint64_t run_seed)
     assembly = assembly_create(ASSEMBLY_NODES, 1 + (int)(draw(&seed) % 3), &options);
     for (int step = 0; step < 400; step++)
         random_step(assembly, &seed);
-    for (int i = 0; i < ASSEMBLY_NODES; i++)
-        assembly_freeze(assembly, i, false);
+    release_all(assembly);
     assembly_settle(assembly, 2 * SILENCE_MS);
     assembly_check(assembly);
     assembly_destroy(assembly);
@@ -604,6 +661,8 @@ int main(void)
         cmocka_unit_test(a_question_that_was_lost_is_answered_all_the_same),
         cmocka_unit_test(a_hole_between_deltas_is_noticed),
         cmocka_unit_test(who_answers_to_no_question_is_not_there),
+        cmocka_unit_test(a_question_that_could_not_be_put_is_put_later),
+        cmocka_unit_test(a_last_leave_that_could_not_be_told_is_told_later),
         cmocka_unit_test(changes_within_the_batch_are_one_diff),
         cmocka_unit_test(an_update_names_the_meta_that_was_told),
         cmocka_unit_test(who_returns_within_the_grace_has_never_been_away),
