@@ -142,7 +142,13 @@ static void free_query(hub__query_t *query)
     free(query);
 }
 
-void hub__tracker_answered(hub__query_t *query)
+static void set_unreached(hub__venue_t *venue)
+{
+    venue->unreached = true;
+    venue->ask_ms = *venue->tracker->now_ms + HUB__TRACKER_RETRY_MS;
+}
+
+void hub__tracker_answered(hub__query_t *query, bool reached)
 {
     hub__venue_t *venue = query->venue;
 
@@ -151,6 +157,12 @@ void hub__tracker_answered(hub__query_t *query)
         return;
     venue->query = NULL;
     venue->synced = true;
+    if (!reached) {
+        set_unreached(venue);
+    } else if (venue->unreached) {
+        venue->unreached = false;
+        venue->owes_state = venue->owes_state || venue->own->clock != 0;
+    }
     hub__venue_wake(venue);
 }
 
@@ -158,15 +170,15 @@ void hub__tracker_ask(hub__venue_t *venue, uint64_t owner, bool fresh)
 {
     hub__tracker_t *tracker = venue->tracker;
     hub__replica_t replica = {.to = owner, .fresh = fresh};
+    hub__query_t *query = owner == 0 && venue->query == NULL ? create_query(venue) : NULL;
 
-    if (fresh)
-        venue->query = create_query(venue);
-    if (publish(tracker, venue, HUB__REPLICA_HELLO, &replica, fresh ? venue->query : NULL) ==
-        HUB_OK)
+    if (query != NULL)
+        venue->query = query;
+    if (publish(tracker, venue, HUB__REPLICA_HELLO, &replica, query) == HUB_OK)
         return;
-    venue->ask_ms = *tracker->now_ms + HUB__TRACKER_RETRY_MS;
-    if (fresh) {
-        free_query(venue->query);
+    set_unreached(venue);
+    if (query != NULL) {
+        free_query(query);
         venue->query = NULL;
         venue->synced = true; /* members must not wait for it */
     }
@@ -175,10 +187,8 @@ void hub__tracker_ask(hub__venue_t *venue, uint64_t owner, bool fresh)
 
 void hub__tracker_ask_later(hub__venue_t *venue)
 {
-    bool fresh = venue->own->clock == 0 && venue->query == NULL;
-
     venue->ask_ms = 0;
-    hub__tracker_ask(venue, 0, fresh);
+    hub__tracker_ask(venue, 0, venue->own->clock == 0);
     if (venue->ask_ms == 0 && venue->stale_ms != 0) /* they can answer only now */
         venue->stale_ms = *venue->tracker->now_ms + venue->tracker->beat_ms;
 }

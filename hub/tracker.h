@@ -110,6 +110,7 @@ struct hub__venue {
     bool due;
     bool synced;     /* everybody in this process has been heard, or had time enough */
     bool owes_state; /* somebody asked for it */
+    bool unreached;  /* what we told may have reached nobody elsewhere */
     bool sending, is_first;
     uint16_t topic_len;
     char topic[];
@@ -141,7 +142,8 @@ void hub__tracker_receive(hub__tracker_t *tracker, hub__venue_t *venue, uint64_t
                           hub_str_t event, hub_str_t payload, void *ack);
 /* Messages were lost. */
 void hub__tracker_gap(hub__venue_t *venue);
-void hub__tracker_answered(hub__query_t *query);
+/* `reached`: it went to other nodes as well. */
+void hub__tracker_answered(hub__query_t *query, bool reached);
 
 /* The venue of a topic, made where there is none. `options` outlive it. NULL: no memory, or the
  * tracker is closed. It goes by itself once it is neither open nor used. */

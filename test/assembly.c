@@ -18,6 +18,7 @@ typedef struct promise {
     unsigned holds;
     hub__query_t *query;
     int asker;
+    bool reached;
     uint64_t epoch; /* of the asker */
 } promise_t;
 
@@ -42,7 +43,7 @@ typedef struct node {
     int process;
     uint64_t epoch;
     bool listens; /* to what is for all */
-    bool alive, frozen, refused, scheduled;
+    bool alive, frozen, refused, isolated, scheduled;
     assembly_t *assembly;
 } node_t;
 
@@ -116,12 +117,13 @@ static hub_status_t io_publish(hub__tracker_t *tracker, hub__venue_t *venue,
         assert_non_null(promise);
         *promise =
             (promise_t){.holds = 1, .query = query, .asker = index_of(self), .epoch = self->epoch};
+        promise->reached = !self->isolated;
     }
     for (int i = 0; i < assembly->count; i++) {
         node_t *other = &assembly->nodes[i];
         letter_t *letter;
 
-        if (other == self || !other->alive ||
+        if (other == self || !other->alive || (self->isolated && other->process != self->process) ||
             (topic < 0 ? !other->listens : other->venues[topic] == NULL))
             continue;
         letter = post(assembly, index_of(self), i);
@@ -335,7 +337,7 @@ void assembly_revive(assembly_t *assembly, int index)
     self->tracker = hub__tracker_create(&options);
     self->epoch++;
     self->alive = true;
-    self->frozen = self->refused = self->scheduled = false;
+    self->frozen = self->refused = self->isolated = self->scheduled = false;
 }
 
 assembly_t *assembly_create(int count, int per_process, const hub_presence_options_t *options)
@@ -447,6 +449,11 @@ void assembly_freeze(assembly_t *assembly, int node, bool frozen)
 void assembly_refuse(assembly_t *assembly, int node, bool refused)
 {
     assembly->nodes[node].refused = refused;
+}
+
+void assembly_isolate(assembly_t *assembly, int node, bool isolated)
+{
+    assembly->nodes[node].isolated = isolated;
 }
 
 bool assembly_is_alive(const assembly_t *assembly, int node)
@@ -569,7 +576,7 @@ bool assembly_deliver(assembly_t *assembly, uint64_t draw, bool lose)
         assembly->acting = index;
         if (letter->answer) {
             if (to->alive && to->epoch == letter->promise->epoch)
-                hub__tracker_answered(letter->promise->query);
+                hub__tracker_answered(letter->promise->query, letter->promise->reached);
             free(letter->promise);
         } else {
             if (to->alive)

@@ -50,6 +50,9 @@ void assembly_stop(assembly_t *assembly, int node);
 void assembly_freeze(assembly_t *assembly, int node, bool frozen);
 /* The bus takes nothing of what it says, and tells nobody; until it does. */
 void assembly_refuse(assembly_t *assembly, int node, bool refused);
+/* What it says reaches only its own process, as with a bus that is degraded; the other way is open.
+ */
+void assembly_isolate(assembly_t *assembly, int node, bool isolated);
 /* A dead one begins anew, as another owner. */
 void assembly_revive(assembly_t *assembly, int node);
 bool assembly_is_alive(const assembly_t *assembly, int node);

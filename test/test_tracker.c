@@ -261,6 +261,28 @@ static void a_question_that_could_not_be_put_is_put_later(void **state)
     assembly_destroy(assembly);
 }
 
+/* The bus is degraded before it was up for the first time: no gap will tell. */
+static void who_was_alone_at_first_is_seen_later(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 1, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, true), *bob;
+
+    (void)state;
+    assert_int_equal(track(alice, "alice", "{}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    assembly_isolate(assembly, 1, true);
+    bob = assembly_come(assembly, 1, 0, true);
+    assert_int_equal(track(bob, "bob", "{}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    assert_int_equal(json_object_size(bob->view), 1);
+    assembly_isolate(assembly, 1, false);
+    assembly_settle(assembly, 2 * ASSEMBLY_BEAT_MS);
+    assert_int_equal(json_object_size(alice->view), 2);
+    assert_int_equal(json_object_size(bob->view), 2);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
 static void a_last_leave_that_could_not_be_told_is_told_later(void **state)
 {
     assembly_t *assembly = assembly_create(2, 1, NULL);
@@ -662,6 +684,7 @@ int main(void)
         cmocka_unit_test(a_hole_between_deltas_is_noticed),
         cmocka_unit_test(who_answers_to_no_question_is_not_there),
         cmocka_unit_test(a_question_that_could_not_be_put_is_put_later),
+        cmocka_unit_test(who_was_alone_at_first_is_seen_later),
         cmocka_unit_test(a_last_leave_that_could_not_be_told_is_told_later),
         cmocka_unit_test(changes_within_the_batch_are_one_diff),
         cmocka_unit_test(an_update_names_the_meta_that_was_told),
