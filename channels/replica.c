@@ -186,6 +186,16 @@ static void append_comma(hub__buffer_t *out)
         HUB__APPEND_LITERAL(out, ",");
 }
 
+size_t hub__replica_row_bound(hub_str_t key, size_t meta_len)
+{
+    size_t bound = 3 * 20 + sizeof("[,,\"\",{},]") + key.len + meta_len;
+
+    for (size_t i = 0; i != key.len; ++i)
+        if ((unsigned char)key.base[i] < 0x20 || key.base[i] == '"' || key.base[i] == '\\')
+            bound += 5; /* \u001f */
+    return bound;
+}
+
 void hub__replica_append_join(hub__buffer_t *joins, const hub__tracking_t *tracking)
 {
     append_comma(joins);

@@ -49,6 +49,8 @@ HUB_MUST_USE hub_status_t hub__replica_leaves(hub_str_t leaves,
                                               void *user);
 
 void hub__replica_encode(const hub__replica_t *replica, hub__buffer_t *out);
+/* A row of this key with a meta of so many bytes is at most so long. */
+size_t hub__replica_row_bound(hub_str_t key, size_t meta_len);
 /* Append a row to what becomes `joins` or `leaves`, without brackets. */
 void hub__replica_append_join(hub__buffer_t *joins, const hub__tracking_t *tracking);
 void hub__replica_append_leave(hub__buffer_t *leaves, uint64_t number);

@@ -21,8 +21,9 @@ extern "C" {
 /* The member is there under `key` (1 to 255 bytes of UTF-8, not "*"; mostly a user's identity),
  * with a meta, which must be a JSON object; phx_ref and phx_ref_prev in it are left out. Both
  * copied. Every member of the topic is told, itself too, with the next diff. HUB_EEXIST: it tracks
- * that key already. HUB_EPAYLOAD, HUB_ETOOLARGE (meta_bytes), HUB_ELIMIT (keys_per_member),
- * HUB_EINVAL (the key), HUB_ENOMEM. Loop thread. */
+ * that key already. HUB_EPAYLOAD, HUB_ETOOLARGE (meta_bytes, or about two thirds of the largest
+ * message of the bus), HUB_ELIMIT (keys_per_member), HUB_EINVAL (the key), HUB_ENOMEM. Loop thread.
+ */
 HUB_API HUB_MUST_USE hub_status_t hub_presence_track(hub_member_t *member, hub_str_t key,
                                                      hub_payload_t meta);
 

@@ -13,6 +13,7 @@
 #define SILENT_BEATS 4 /* then it is gone */
 #define FORGET_BEATS 60
 #define CHUNK_BYTES (48u * 1024)
+#define AROUND_ROWS 256    /* bytes of a message, at most */
 #define ROWS_PER_TURN 2000 /* of a state */
 
 /* Another owner: a worker of this process, or of another node. */
@@ -40,6 +41,9 @@ hub__tracker_t *hub__tracker_create(const hub__tracker_options_t *options)
     tracker->beat_ms = options->beat_ms != 0 ? options->beat_ms : BEAT_MS;
     tracker->chunk_bytes =
         options->largest_bytes / 4 < CHUNK_BYTES ? options->largest_bytes / 4 : CHUNK_BYTES;
+    tracker->row_bytes = options->largest_bytes > tracker->chunk_bytes + AROUND_ROWS
+                             ? options->largest_bytes - tracker->chunk_bytes - AROUND_ROWS
+                             : 0;
     tracker->alone = options->alone;
     tracker->due_last = &tracker->due_first;
     tracker->beat.on_due = on_beat;

@@ -55,7 +55,8 @@ struct hub__tracker {
     uint64_t owner; /* 1 to HUB__PRESENCE_NUMBER_MAX, random */
     uint64_t number, clock;
     uint32_t beat_ms;
-    size_t chunk_bytes; /* of rows in one message */
+    size_t chunk_bytes; /* of rows in one message, before the last one */
+    size_t row_bytes;   /* of a row */
     bool alone;         /* there is nobody to tell */
     bool beating, stopped;
     bool scheduled;

@@ -196,14 +196,18 @@ static hub_status_t replace(hub__stay_t *stay, hub_str_t meta)
     return HUB_OK;
 }
 
-static hub_status_t read_meta(hub__venue_t *venue, hub_payload_t meta)
+/* What the bus cannot carry is refused here: nobody else would ever hear of it. */
+static hub_status_t read_meta(hub__venue_t *venue, hub_str_t key, hub_payload_t meta)
 {
-    hub_status_t err = hub__roster_meta(meta, &venue->tracker->meta);
+    hub__tracker_t *tracker = venue->tracker;
+    hub_status_t err = hub__roster_meta(meta, &tracker->meta);
 
     if (err != HUB_OK)
         return err;
-    return venue->tracker->meta.len > hub__roster_options(venue->roster)->meta_bytes ? HUB_ETOOLARGE
-                                                                                     : HUB_OK;
+    if (tracker->meta.len > hub__roster_options(venue->roster)->meta_bytes ||
+        hub__replica_row_bound(key, tracker->meta.len) > tracker->row_bytes)
+        return HUB_ETOOLARGE;
+    return HUB_OK;
 }
 
 static hub__stay_t **find_stay(hub__attendance_t *attendance, hub_str_t key)
@@ -286,7 +290,7 @@ hub_status_t hub__attendance_track(hub__attendance_t *attendance, hub_str_t key,
         return HUB_EEXIST;
     if (attendance->stay_count >= hub__roster_options(venue->roster)->keys_per_member)
         return HUB_ELIMIT;
-    if ((err = read_meta(venue, meta)) != HUB_OK)
+    if ((err = read_meta(venue, key, meta)) != HUB_OK)
         return err;
     members = hub__buffer_str(&venue->tracker->meta);
     returning = find_in_grace(venue, key);
@@ -302,7 +306,7 @@ hub_status_t hub__attendance_update(hub__attendance_t *attendance, hub_str_t key
 
     if (stay == NULL)
         return HUB_ENOTFOUND;
-    if ((err = read_meta(attendance->venue, meta)) != HUB_OK)
+    if ((err = read_meta(attendance->venue, key, meta)) != HUB_OK)
         return err;
     return replace(stay, hub__buffer_str(&attendance->venue->tracker->meta));
 }

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #define START_MS 1000000
+#define LARGEST_BYTES 2000
 
 /* A question's answer is owed as long as somebody holds this. */
 typedef struct promise {
@@ -112,6 +113,8 @@ static hub_status_t io_publish(hub__tracker_t *tracker, hub__venue_t *venue,
 
     if (self->refused)
         return HUB_ELIMIT;
+    if (payload.len > LARGEST_BYTES)
+        return HUB_ETOOLARGE;
     if (query != NULL) {
         promise = calloc(1, sizeof(*promise));
         assert_non_null(promise);
@@ -329,7 +332,7 @@ void assembly_revive(assembly_t *assembly, int index)
         .stats = &self->stats,
         .owner = ++assembly->owners,
         .beat_ms = ASSEMBLY_BEAT_MS,
-        .largest_bytes = 2000,
+        .largest_bytes = LARGEST_BYTES,
     };
 
     self->assembly = assembly;

@@ -455,6 +455,36 @@ static void limits_are_kept(void **state)
     assembly_destroy(assembly);
 }
 
+/* Or nobody elsewhere would ever hear of it, nor of what is told behind it. */
+static void a_meta_is_no_larger_than_a_message_to_the_others(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 1, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, false), *bob;
+    char key[256], meta[2001], last[16];
+    hub_status_t err = HUB_OK;
+    int len = 0;
+
+    (void)state;
+    memset(key, '\x1f', 255); /* as long as it gets: \u001f */
+    key[255] = '\0';
+    for (int i = 0; i < 12; i++) { /* a chunk that is nearly full */
+        snprintf(last, sizeof(last), "k%d", i);
+        assert_int_equal(track(alice, last, "{}"), HUB_OK);
+    }
+    assert_int_equal(track(alice, "large", "{}"), HUB_OK);
+    assert_int_equal(track(alice, key, "{}"), HUB_ETOOLARGE);
+    for (; err == HUB_OK; len++) {
+        snprintf(meta, sizeof(meta), "{\"n\":\"%*s\"}", len, "");
+        err = update(alice, "large", meta);
+    }
+    assert_int_equal(err, HUB_ETOOLARGE);
+    assert_in_range(len, 1000, 1500);
+    bob = assembly_come(assembly, 1, 0, true);
+    assembly_settle(assembly, 200);
+    assert_int_equal(json_object_size(bob->view), 13);
+    assembly_destroy(assembly);
+}
+
 static void junk_is_counted_and_does_no_harm(void **state)
 {
     static const char *const junk[] = {
@@ -692,6 +722,7 @@ int main(void)
         cmocka_unit_test(who_returns_on_another_worker_keeps_the_key),
         cmocka_unit_test(a_state_told_again_ends_no_grace),
         cmocka_unit_test(limits_are_kept),
+        cmocka_unit_test(a_meta_is_no_larger_than_a_message_to_the_others),
         cmocka_unit_test(junk_is_counted_and_does_no_harm),
         cmocka_unit_test(a_state_of_many_parts_arrives_whole),
         cmocka_unit_test(a_part_of_a_state_that_is_lost_is_made_good),
