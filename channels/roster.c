@@ -16,6 +16,7 @@
 #define META_BYTES 4096
 #define META_BYTES_CEILING 65536
 #define KEYS_PER_MEMBER 16
+#define META_DEPTH (HUB_JSON_DEPTH_MAX - 3) /* what it is in on its way is a document as well */
 #define REF_RAW_BYTES 12
 
 struct hub__roster_key {
@@ -93,7 +94,7 @@ static hub_status_t copy_members(hub_str_t object, const char *const *names, hub
 {
     hub_json_cursor_t cursor;
     hub_json_value_t key, value;
-    hub_status_t err = hub_json_open(&cursor, object, HUB_JSON_OBJECT, HUB_JSON_DEPTH_MAX);
+    hub_status_t err = hub_json_open(&cursor, object, HUB_JSON_OBJECT, META_DEPTH);
     bool first = true;
 
     while (err == HUB_OK && (err = hub_json_next(&cursor, &key, &value)) == HUB_OK) {

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "bus/json.h"
 #include "test/assembly.h"
 
 #define SILENCE_MS (5 * ASSEMBLY_BEAT_MS)
@@ -485,6 +486,36 @@ static void a_meta_is_no_larger_than_a_message_to_the_others(void **state)
     assembly_destroy(assembly);
 }
 
+static char *nested(int depth)
+{
+    char *meta = calloc(1, 2 * (size_t)depth + 5);
+
+    assert_non_null(meta);
+    strcpy(meta, "{\"\":");
+    memset(meta + 4, '[', (size_t)depth - 1);
+    memset(meta + 3 + depth, ']', (size_t)depth - 1);
+    meta[2 + 2 * depth - 1 + 1] = '}';
+    return meta;
+}
+
+static void a_meta_is_no_deeper_than_the_others_can_read(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 1, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, false), *bob;
+    char *meta = nested(HUB_JSON_DEPTH_MAX - 2);
+
+    (void)state;
+    assert_int_equal(track(alice, "alice", meta), HUB_EPAYLOAD);
+    free(meta);
+    meta = nested(HUB_JSON_DEPTH_MAX - 3);
+    assert_int_equal(track(alice, "alice", meta), HUB_OK);
+    free(meta);
+    bob = assembly_come(assembly, 1, 0, true);
+    assembly_settle(assembly, 200);
+    assert_int_equal(json_object_size(bob->view), 1);
+    assembly_destroy(assembly);
+}
+
 static void junk_is_counted_and_does_no_harm(void **state)
 {
     static const char *const junk[] = {
@@ -723,6 +754,7 @@ int main(void)
         cmocka_unit_test(a_state_told_again_ends_no_grace),
         cmocka_unit_test(limits_are_kept),
         cmocka_unit_test(a_meta_is_no_larger_than_a_message_to_the_others),
+        cmocka_unit_test(a_meta_is_no_deeper_than_the_others_can_read),
         cmocka_unit_test(junk_is_counted_and_does_no_harm),
         cmocka_unit_test(a_state_of_many_parts_arrives_whole),
         cmocka_unit_test(a_part_of_a_state_that_is_lost_is_made_good),
