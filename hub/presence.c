@@ -243,10 +243,15 @@ static void send_state(hub__state_frames_t *frames, hub_member_t *member)
 static void io_tell_state(hub__tracker_t *tracker, hub__venue_t *venue, hub_str_t payload)
 {
     hub__state_frames_t frames = {.payload = payload};
+    hub__attendance_t *wishes = venue->wishes;
 
     (void)tracker;
-    while (venue->wishes != NULL) {
-        hub__attendance_t *attendance = venue->wishes;
+    /* a hook of a message that could not be sent may wish again: for the next time */
+    venue->wishes = NULL;
+    if (wishes != NULL)
+        wishes->prev = &wishes;
+    while (wishes != NULL) {
+        hub__attendance_t *attendance = wishes;
 
         hub__attendance_unwish(attendance);
         send_state(&frames, ((hub__member_presence_t *)attendance)->member);

@@ -93,6 +93,7 @@ void hub__tracker_close(hub__tracker_t *tracker)
     hub__buffer_dispose(&tracker->joins);
     hub__buffer_dispose(&tracker->leaves);
     hub__buffer_dispose(&tracker->meta);
+    hub__buffer_dispose(&tracker->news);
 }
 
 void hub__tracker_destroy(hub__tracker_t *tracker)

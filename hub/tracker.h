@@ -23,7 +23,8 @@ typedef struct hub__query {
     hub__venue_t *venue; /* NULL: gone meanwhile */
 } hub__query_t;
 
-/* None may call back into the tracker, but publish() may deliver to others. */
+/* None may call back into the tracker, but publish() may deliver to others, and within tell() and
+ * tell_state() hooks and filters of the program may track, untrack and wish. */
 typedef struct hub__tracker_io {
     /* To the other workers and nodes at the venue, NULL: to all. In order. With a `query`:
      * hub__tracker_answered() follows on a later turn, once everybody in this process has answered;
@@ -66,6 +67,7 @@ struct hub__tracker {
     hub__timer_t beat;
     hub__query_t *queries;
     hub__buffer_t payload, joins, leaves, meta;
+    hub__buffer_t news; /* to members: hooks may track, and so publish, while it is being told */
 };
 
 /* What a member has to do with a venue. Embedded by its owner. */

@@ -465,7 +465,7 @@ void hub__venue_destroy(hub__venue_t *venue)
 static void tell(hub__venue_t *venue)
 {
     hub__tracker_t *tracker = venue->tracker;
-    hub__buffer_t *payload = &tracker->payload;
+    hub__buffer_t *payload = &tracker->news;
     hub__roster_news_t news;
 
     if (hub__roster_has_news(venue->roster)) {

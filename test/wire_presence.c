@@ -493,6 +493,31 @@ static void a_reconnect_within_the_grace_goes_unseen(void **state)
     forget(&bob);
 }
 
+/* Whoever could not be sent the state asks for it again, inside the hook that says so. */
+static hub_status_t push_again(const hub_hook_event_t *event, void *user)
+{
+    (void)user;
+    server_note("failed");
+    return event->member != NULL ? hub_presence_push(event->member) : HUB_OK;
+}
+
+static void a_hook_that_pushes_what_could_not_be_sent_ends(void **state)
+{
+    server_t *s = server_create();
+    client_t *client;
+
+    (void)state;
+    add_channels(s->hub, &(hub_presence_options_t){.diff_ms = 50});
+    assert_int_equal(hub_hook_add(s->hub, HUB_HOOK_MESSAGE_FAILED, push_again, NULL), HUB_OK);
+    server_mount(s, &(hub_endpoint_options_t){.limits = {.outbox_messages = 2}});
+    server_start(s);
+    client = server_client(s, V2);
+    client_json(client, "['7','8','room:1','phx_join',{'key':'alice'}]");
+    server_expect_note("failed");
+    (void)client_expect_close(client, 4008);
+    SERVER_EXPECT_STAT(s, conns, 0);
+}
+
 static void a_channel_without_presence_says_so(void **state)
 {
     server_t *s = serve(1, NULL);
@@ -777,6 +802,7 @@ int main(void)
         SERVER_CASE(a_leave_and_a_lost_connection_are_told_at_once),
         SERVER_CASE(a_second_join_of_the_same_member_is_one_presence),
         SERVER_CASE(a_reconnect_within_the_grace_goes_unseen),
+        SERVER_CASE(a_hook_that_pushes_what_could_not_be_sent_ends),
         SERVER_CASE(a_channel_without_presence_says_so),
         SERVER_CASE(all_workers_see_the_same),
         SERVER_CASE(the_first_state_is_complete_on_every_worker),
