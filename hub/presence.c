@@ -13,7 +13,8 @@
 #include "hub/tracker.h"
 
 #define BUS_TOPIC "presence "
-#define FRAMES_MAX 8 /* of one state, that differ in their join_ref */
+#define BUS_TOPIC_MAX 1024 /* that of the bus */
+#define FRAMES_MAX 8       /* of one state, that differ in their join_ref */
 
 struct hub__presence {
     hub__presence_t *next; /* of the worker */
@@ -41,15 +42,31 @@ static hub__presence_t *presence_of(const hub__tracker_t *tracker)
 
 /* ---- on the bus ---- */
 
+/* A name for a topic whose own does not fit; behind one more space, where no topic has it. */
+static void append_digest(hub__buffer_t *out, hub_str_t topic)
+{
+    unsigned char digest[crypto_generichash_BYTES];
+    char text[2 * sizeof(digest) + 1];
+
+    crypto_generichash(digest, sizeof(digest), (const unsigned char *)topic.base, topic.len, NULL,
+                       0);
+    sodium_bin2hex(text, sizeof(text), digest, sizeof(digest));
+    HUB__APPEND_LITERAL(out, " ");
+    hub__buffer_append(out, hub_str(text));
+}
+
 static hub_str_t bus_topic(hub__presence_t *presence, const hub__venue_t *venue)
 {
     hub__buffer_t *topic = &presence->topic;
+    hub_str_t name = venue != NULL ? hub__venue_topic(venue) : (hub_str_t){0};
 
     topic->len = 0;
     hub__buffer_append(topic, presence->hub->bus_prefix);
     HUB__APPEND_LITERAL(topic, BUS_TOPIC);
-    if (venue != NULL)
-        hub__buffer_append(topic, hub__venue_topic(venue));
+    if (topic->len + name.len <= BUS_TOPIC_MAX)
+        hub__buffer_append(topic, name);
+    else
+        append_digest(topic, name);
     return hub__buffer_str(topic);
 }
 

@@ -253,7 +253,7 @@ static void expect_view(watcher_t *watcher, const char *wanted)
 static watcher_t watch_at(server_t *s, const char *target, const char *topic, const char *key)
 {
     watcher_t watcher = {.v2 = strstr(target, "vsn=2") != NULL};
-    char frame[300];
+    char frame[1200];
 
     watcher.client = server_client(s, target);
     if (watcher.v2)
@@ -576,6 +576,25 @@ static void the_first_state_is_complete_on_every_worker(void **state)
     forget(&alice);
 }
 
+static void the_longest_topics_have_presence_as_well(void **state)
+{
+    server_t *s = server_create_with(&(hub_server_options_t){.threads = 2}, NULL);
+    char topic[1025] = "room:";
+    watcher_t watchers[8];
+
+    (void)state;
+    memset(topic + 5, 't', 1019);
+    add_channels(s->hub, &(hub_presence_options_t){0});
+    server_mount(s, &(hub_endpoint_options_t){.limits = {.topic_bytes = 1024}});
+    server_start(s);
+    for (size_t i = 0; i < 8; i++)
+        watchers[i] = watch_at(s, V2, topic, "all");
+    for (size_t i = 0; i < 8; i++) {
+        expect_view(&watchers[i], "{'all':8}");
+        forget(&watchers[i]);
+    }
+}
+
 static void a_server_that_stops_tells_nobody_of_leaves(void **state)
 {
     server_t *s = serve(3, NULL);
@@ -806,6 +825,7 @@ int main(void)
         SERVER_CASE(a_channel_without_presence_says_so),
         SERVER_CASE(all_workers_see_the_same),
         SERVER_CASE(the_first_state_is_complete_on_every_worker),
+        SERVER_CASE(the_longest_topics_have_presence_as_well),
         SERVER_CASE(a_server_that_stops_tells_nobody_of_leaves),
         cmocka_unit_test_teardown(nodes_see_each_other_and_one_that_stops_is_cleared, end_nodes),
         cmocka_unit_test_teardown(a_node_that_falls_silent_is_cleared_and_comes_back, end_nodes),
