@@ -57,11 +57,18 @@ static hub_status_t publish(hub__tracker_t *tracker, hub__venue_t *venue, hub__r
     return tracker->io->publish(tracker, venue, kind, hub__buffer_str(&tracker->payload), query);
 }
 
+static void forget_state(hub__table_node_t *node, void *user)
+{
+    (void)user;
+    hub__tracker_forget_state(HUB__CONTAINER(node, hub__venue_t, node));
+}
+
 void hub__tracker_stop(hub__tracker_t *tracker)
 {
     if (tracker->stopped)
         return;
     tracker->stopped = true;
+    hub__table_foreach(&tracker->venues, forget_state, NULL); /* or others wait for the answers */
     tracker->io->timer_disarm(tracker, &tracker->beat);
     if (tracker->beating)
         (void)publish(tracker, NULL, HUB__REPLICA_BYE, &(hub__replica_t){0}, NULL);

@@ -139,6 +139,24 @@ static void a_node_that_stops_says_so(void **state)
     assembly_destroy(assembly);
 }
 
+/* It drains for a while yet: nobody must wait for its answer. */
+static void a_node_that_stops_owes_no_answer(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 2, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, false), *bob;
+
+    (void)state;
+    assert_int_equal(track(alice, "alice", "{}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    bob = assembly_come(assembly, 1, 0, true);
+    assert_true(assembly_deliver(assembly, 2, false)); /* the question */
+    hub__tracker_stop(assembly_tracker(assembly, 0));
+    assembly_settle(assembly, 200);
+    assert_non_null(bob->view);
+    assert_int_equal(json_object_size(bob->view), 0);
+    assembly_destroy(assembly);
+}
+
 static void a_node_that_was_away_comes_back(void **state)
 {
     assembly_t *assembly = assembly_create(2, 1, NULL);
@@ -739,6 +757,7 @@ int main(void)
         cmocka_unit_test(metas_of_one_key_are_the_oldest_first_everywhere),
         cmocka_unit_test(a_node_that_is_killed_is_cleared_in_time),
         cmocka_unit_test(a_node_that_stops_says_so),
+        cmocka_unit_test(a_node_that_stops_owes_no_answer),
         cmocka_unit_test(a_node_that_was_away_comes_back),
         cmocka_unit_test(what_was_lost_is_asked_for),
         cmocka_unit_test(a_question_that_was_lost_is_answered_all_the_same),
