@@ -709,8 +709,30 @@ static json_t *list_of(hub__venue_t *venue)
     return list;
 }
 
+/* What a member was told adds up to what it would be told now, reference by reference. */
+static void expect_list_of(hub__venue_t *venue, const attendee_t *attendee, int topic)
+{
+    json_t *list = list_of(venue), *view = view_of_state(list);
+
+    expect_equal(view, attendee->view, topic, "what a member was told so far");
+    json_decref(view);
+    json_decref(list);
+}
+
+void assembly_check_views(assembly_t *assembly)
+{
+    for (int i = 0; i < assembly->count; i++)
+        for (int j = 0; assembly->nodes[i].alive && j < ASSEMBLY_GUESTS; j++) {
+            attendee_t *attendee = &assembly->nodes[i].attendees[j];
+
+            if (attendee->present && attendee->view != NULL)
+                expect_list_of(attendee->attendance.venue, attendee, attendee->topic);
+        }
+}
+
 void assembly_check(assembly_t *assembly)
 {
+    assembly_check_views(assembly);
     for (int topic = 0; topic < ASSEMBLY_TOPICS; topic++) {
         json_t *wanted = held(assembly, topic), *first = NULL;
 

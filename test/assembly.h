@@ -59,6 +59,8 @@ bool assembly_is_alive(const assembly_t *assembly, int node);
 
 /* Everybody who has a state sees exactly what the living hold; all lists are the same. */
 void assembly_check(assembly_t *assembly);
+/* Everybody's diffs add up to the list of its node; also where that is a sample. */
+void assembly_check_views(assembly_t *assembly);
 /* Letters handed over so far, those of heartbeats left out. */
 size_t assembly_letters(const assembly_t *assembly);
 /* The list of a node as text with sorted keys, to be freed; references as '*'. */

@@ -720,12 +720,16 @@ static void random_run(uint64_t run_seed)
 
     options.diff_ms = draw(&seed) % 2 == 0 ? HUB_PRESENCE_AT_ONCE : 50;
     options.grace_ms = draw(&seed) % 2 == 0 ? 0 : 300;
+    options.keys_max = draw(&seed) % 3 == 0 ? 1 + (uint32_t)(draw(&seed) % 5) : 0;
     assembly = assembly_create(ASSEMBLY_NODES, 1 + (int)(draw(&seed) % 3), &options);
     for (int step = 0; step < 400; step++)
         random_step(assembly, &seed);
     release_all(assembly);
     assembly_settle(assembly, 2 * SILENCE_MS);
-    assembly_check(assembly);
+    if (options.keys_max == 0)
+        assembly_check(assembly);
+    else
+        assembly_check_views(assembly);
     assembly_destroy(assembly);
 }
 
