@@ -24,6 +24,7 @@ struct hub__roster_key {
     hub__roster_key_t *newer, *older;
     hub__roster_key_t *dirty_next;
     hub__tracking_t *first, *last; /* oldest first */
+    hub__tracking_t *placed;       /* the last one that came, unless it has left */
     hub__tracking_t *left;         /* told, and gone; latest first */
     uint32_t count;
     uint8_t name_len;
@@ -247,14 +248,26 @@ static bool is_older(const hub__tracking_t *left, const hub__tracking_t *right)
     return left->number < right->number;
 }
 
-static void key_add(hub__roster_key_t *key, hub__tracking_t *tracking)
+static hub__tracking_t *newer_than(const hub__roster_key_t *key, const hub__tracking_t *tracking)
 {
-    hub__tracking_t *older = key->last;
+    return tracking != NULL ? tracking->newer : key->first;
+}
 
+/* Mostly it is the newest, or stands near to `hint`; NULL: then near to the one placed last, for
+ * what another owner has comes in order. */
+static void key_add(hub__roster_key_t *key, hub__tracking_t *tracking, hub__tracking_t *hint)
+{
+    hub__tracking_t *older = hint != NULL ? hint : key->placed, *next;
+
+    if (older == NULL || (key->last != NULL && !is_older(tracking, key->last)))
+        older = key->last;
     while (older != NULL && is_older(tracking, older))
         older = older->older;
+    while ((next = newer_than(key, older)) != NULL && !is_older(tracking, next))
+        older = next;
+    key->placed = tracking;
     tracking->older = older;
-    tracking->newer = older != NULL ? older->newer : key->first;
+    tracking->newer = next;
     if (tracking->newer != NULL)
         tracking->newer->older = tracking;
     else
@@ -268,6 +281,8 @@ static void key_add(hub__roster_key_t *key, hub__tracking_t *tracking)
 
 static void key_remove(hub__roster_key_t *key, hub__tracking_t *tracking)
 {
+    if (key->placed == tracking)
+        key->placed = tracking->older;
     if (tracking->older != NULL)
         tracking->older->newer = tracking->newer;
     else
@@ -385,13 +400,15 @@ static void share_remove(hub__share_t *share, hub__tracking_t *tracking)
 hub__tracking_t *hub__share_join(hub__share_t *share, const hub__tracking_facts_t *facts)
 {
     hub__roster_t *roster = share->roster;
-    hub__tracking_t *tracking = hub__share_find(share, facts->number);
+    hub__tracking_t *tracking = hub__share_find(share, facts->number), *replaced = NULL;
     hub__roster_key_t *key;
 
     if (tracking != NULL) {
         tracking->generation = share->generation;
         return tracking;
     }
+    if (facts->previous != 0)
+        replaced = hub__share_find(share, facts->previous);
     if ((tracking = malloc(sizeof(*tracking) + facts->meta.len)) == NULL)
         return NULL;
     if ((key = key_get(roster, facts->key)) == NULL) {
@@ -413,7 +430,7 @@ hub__tracking_t *hub__share_join(hub__share_t *share, const hub__tracking_facts_
         memcpy(tracking->meta, facts->meta.base, facts->meta.len);
     hub__table_insert(&roster->trackings, &tracking->node);
     share_append(share, tracking);
-    key_add(key, tracking);
+    key_add(key, tracking, replaced != NULL && replaced->key == key ? replaced : NULL);
     if (key->count == 1)
         key_appear(roster, key);
     key_touch(roster, key);

@@ -179,6 +179,40 @@ static void metas_of_a_key_stand_by_age(void **state)
     expect_state("{'a\\'b':{'metas':[{'phx_ref':'R1'},{'phx_ref':'R2'},{'phx_ref':'R3'}]}}");
 }
 
+static void expect_ordered(size_t count)
+{
+    hub__tracking_t *tracking = hub__roster_oldest(own.roster, HUB_STR("all"));
+
+    for (; tracking != NULL; tracking = tracking->newer, count--) {
+        assert_true(tracking->newer == NULL || tracking->newer->older == tracking);
+        assert_true(tracking->newer == NULL || tracking->number < tracking->newer->number);
+    }
+    assert_int_equal(count, 0);
+}
+
+/* In any order of coming and going; the age is the number here. */
+static void metas_of_a_key_stand_by_age_whenever_they_come(void **state)
+{
+    hub__tracking_t *trackings[101] = {NULL};
+    uint32_t seed = 7;
+    size_t count = 0;
+
+    (void)state;
+    begin(NULL);
+    for (int step = 0; step < 2000; step++) {
+        uint64_t number;
+
+        seed = seed * 1664525 + 1013904223;
+        number = 1 + (seed >> 8) % 100;
+        if (trackings[number] != NULL)
+            hub__share_leave(trackings[number]);
+        count += trackings[number] == NULL ? 1 : (size_t)-1;
+        trackings[number] =
+            trackings[number] == NULL ? join_as(number, "all", "{}", (seed >> 16) % 100) : NULL;
+        expect_ordered(count);
+    }
+}
+
 static void a_share_that_goes_takes_all_that_is_its_own(void **state)
 {
     hub__share_t *other;
@@ -379,6 +413,7 @@ int main(void)
         cmocka_unit_test_teardown(but_not_if_somebody_has_seen_the_list, tear_down),
         cmocka_unit_test_teardown(a_key_goes_and_comes_in_one_diff, tear_down),
         cmocka_unit_test_teardown(metas_of_a_key_stand_by_age, tear_down),
+        cmocka_unit_test_teardown(metas_of_a_key_stand_by_age_whenever_they_come, tear_down),
         cmocka_unit_test_teardown(a_share_that_goes_takes_all_that_is_its_own, tear_down),
         cmocka_unit_test_teardown(a_second_join_of_a_number_is_no_news, tear_down),
         cmocka_unit_test_teardown(metas_must_be_objects, tear_down),
