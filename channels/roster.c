@@ -26,6 +26,7 @@ struct hub__roster_key {
     hub__tracking_t *first, *last; /* oldest first */
     hub__tracking_t *placed;       /* the last one that came, unless it has left */
     hub__tracking_t *left;         /* told, and gone; latest first */
+    void *slot;
     uint32_t count;
     uint8_t name_len;
     bool dirty;
@@ -364,6 +365,11 @@ hub__tracking_t *hub__roster_oldest(const hub__roster_t *roster, hub_str_t key)
 hub_str_t hub__tracking_key(const hub__tracking_t *tracking)
 {
     return key_name(tracking->key);
+}
+
+void **hub__tracking_slot(const hub__tracking_t *tracking)
+{
+    return &tracking->key->slot;
 }
 
 hub_str_t hub__tracking_meta(const hub__tracking_t *tracking)

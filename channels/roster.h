@@ -54,7 +54,6 @@ struct hub__tracking {
     bool told;    /* members know it, or would if it were in their sample */
     bool shown;   /* somebody was given it without a diff */
     bool is_sent; /* the other owners know it */
-    void *holder; /* whoever holds it here; NULL: another owner's */
     char meta[];  /* the members of the object, without its braces */
 };
 
@@ -96,6 +95,8 @@ hub__tracking_t *hub__share_find(const hub__share_t *share, uint64_t number); /*
 /* The oldest under a key, the others follow by `newer`; NULL: none. */
 hub__tracking_t *hub__roster_oldest(const hub__roster_t *roster, hub_str_t key);
 hub_str_t hub__tracking_key(const hub__tracking_t *tracking);
+/* A pointer that each key has for those who hold trackings under it; NULL at first. */
+void **hub__tracking_slot(const hub__tracking_t *tracking);
 hub_str_t hub__tracking_meta(const hub__tracking_t *tracking);
 
 /* Whether there is something that has not been told. */

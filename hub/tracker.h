@@ -80,7 +80,7 @@ typedef struct hub__attendance {
 
 /* A key that a member holds, or held a moment ago. */
 struct hub__stay {
-    hub__stay_t *next; /* of its member */
+    hub__stay_t *next; /* of its member; in grace, of its key */
     hub__attendance_t *attendance;
     hub__venue_t *venue;
     hub__tracking_t *tracking;

@@ -101,10 +101,36 @@ static void on_timer(hub__timer_t *timer, uint64_t now_ms)
 
 /* ---- holding keys ---- */
 
+/* Those in grace under one key are a ring, the slot of the key is its last. The first of them is
+ * always the first to go, for the grace is as long for all. */
+static void ring_append(hub__stay_t *stay)
+{
+    void **slot = hub__tracking_slot(stay->tracking);
+    hub__stay_t *last = *slot;
+
+    stay->next = last != NULL ? last->next : stay;
+    if (last != NULL)
+        last->next = stay;
+    *slot = stay;
+}
+
+static void ring_remove_first(hub__stay_t *stay)
+{
+    void **slot = hub__tracking_slot(stay->tracking);
+    hub__stay_t *last = *slot;
+
+    assert(last->next == stay);
+    last->next = stay->next;
+    if (last == stay)
+        *slot = NULL;
+    stay->next = NULL;
+}
+
 static void grace_unlink(hub__stay_t *stay)
 {
     hub__venue_t *venue = stay->venue;
 
+    ring_remove_first(stay);
     if (stay->grace_prev != NULL)
         stay->grace_prev->grace_next = stay->grace_next;
     else
@@ -134,7 +160,7 @@ static void grace_begin(hub__stay_t *stay, uint64_t due_ms)
     hub__venue_t *venue = stay->venue;
 
     stay->attendance = NULL;
-    stay->next = NULL;
+    ring_append(stay);
     stay->grace_due_ms = due_ms;
     stay->grace_next = NULL;
     stay->grace_prev = venue->grace_last;
@@ -148,16 +174,11 @@ static void grace_begin(hub__stay_t *stay, uint64_t due_ms)
 
 static hub__stay_t *find_in_grace(const hub__venue_t *venue, hub_str_t key)
 {
-    hub__tracking_t *tracking =
+    const hub__tracking_t *tracking =
         venue->grace_first != NULL ? hub__roster_oldest(venue->roster, key) : NULL;
+    const hub__stay_t *last = tracking != NULL ? *hub__tracking_slot(tracking) : NULL;
 
-    for (; tracking != NULL; tracking = tracking->newer) {
-        hub__stay_t *stay = tracking->holder;
-
-        if (stay != NULL && stay->attendance == NULL)
-            return stay;
-    }
-    return NULL;
+    return last != NULL ? last->next : NULL;
 }
 
 void hub__venue_met(hub__venue_t *venue, hub_str_t key)
@@ -187,7 +208,6 @@ static hub_status_t replace(hub__stay_t *stay, hub_str_t meta)
     if ((tracking = hub__share_join(venue->own, &facts)) == NULL)
         return HUB_ENOMEM;
     ++venue->tracker->number;
-    tracking->holder = stay;
     stay->tracking = tracking;
     if (venue->cursor == old)
         venue->cursor = old->next;
@@ -261,7 +281,6 @@ static hub_status_t begin_stay(hub__attendance_t *attendance, hub_str_t key, hub
         return HUB_ENOMEM;
     }
     ++tracker->number;
-    stay->tracking->holder = stay;
     stay->venue = venue;
     ++venue->stays;
     HUB__STAT(tracker->stats, presences);
