@@ -200,6 +200,7 @@ void hub__tracker_ask(hub__venue_t *venue, uint64_t owner, bool fresh)
 void hub__tracker_ask_later(hub__venue_t *venue)
 {
     venue->ask_ms = 0;
+    venue->gap_ms = *venue->tracker->now_ms;
     hub__tracker_ask(venue, 0, venue->own->clock == 0);
     if (venue->ask_ms == 0 && venue->stale_ms != 0) /* they can answer only now */
         venue->stale_ms = *venue->tracker->now_ms + venue->tracker->beat_ms;
@@ -481,11 +482,22 @@ static void mark_stale(hub__venue_t *venue)
 
 void hub__tracker_gap(hub__venue_t *venue)
 {
+    uint64_t now_ms = *venue->tracker->now_ms;
+
+    if (venue->tracker->stopped)
+        return;
     mark_stale(venue);
-    venue->stale_ms = *venue->tracker->now_ms + venue->tracker->beat_ms;
-    hub__tracker_ask(venue, 0, false);
-    /* a question may have been lost as well */
-    venue->owes_state = venue->owes_state || venue->own->clock != 0;
+    venue->stale_ms = now_ms + venue->tracker->beat_ms;
+    if (venue->gap_ms != 0 && now_ms - venue->gap_ms < HUB__TRACKER_RETRY_MS) {
+        /* the answers to each would be the next to find a full mailbox */
+        venue->unreached = true;
+        venue->ask_ms = venue->gap_ms + HUB__TRACKER_RETRY_MS;
+    } else {
+        venue->gap_ms = now_ms;
+        hub__tracker_ask(venue, 0, false);
+        /* a question may have been lost as well */
+        venue->owes_state = venue->owes_state || venue->own->clock != 0;
+    }
     hub__venue_wake(venue);
 }
 

@@ -105,6 +105,7 @@ struct hub__venue {
     uint64_t stale_ms;       /* what is still missing then is not there any more; 0: nothing is */
     uint64_t retry_ms;       /* 0: now */
     uint64_t sync_ms;        /* who has not answered by then is not waited for */
+    uint64_t gap_ms;         /* when everybody was asked last since something was lost */
     uint64_t ask_ms;         /* when the question is put that could not be put; 0: there is none */
     hub__tracking_t *cursor; /* of the state that is being sent */
     void **acks;

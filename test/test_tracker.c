@@ -213,6 +213,30 @@ static void a_question_that_was_lost_is_answered_all_the_same(void **state)
     assembly_destroy(assembly);
 }
 
+/* Who cannot keep up is not given even more to do. */
+static void many_gaps_are_one_question(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 1, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, true);
+    attendee_t *bob = assembly_come(assembly, 1, 0, true);
+    size_t letters;
+
+    (void)state;
+    assert_int_equal(track(alice, "alice", "{}"), HUB_OK);
+    assert_int_equal(track(bob, "bob", "{}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    letters = assembly_letters(assembly);
+    for (int i = 0; i < 50; i++) {
+        hub__tracker_gap(assembly_venue(assembly, 0, 0));
+        assembly_settle(assembly, 10);
+    }
+    assert_in_range(assembly_letters(assembly) - letters, 3, 10);
+    assembly_settle(assembly, 3 * ASSEMBLY_BEAT_MS);
+    assert_in_range(assembly_letters(assembly) - letters, 6, 20);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
 /* Nobody tells the gap: the next delta shows the hole. */
 static void a_hole_between_deltas_is_noticed(void **state)
 {
@@ -765,6 +789,7 @@ int main(void)
         cmocka_unit_test(a_node_that_was_away_comes_back),
         cmocka_unit_test(what_was_lost_is_asked_for),
         cmocka_unit_test(a_question_that_was_lost_is_answered_all_the_same),
+        cmocka_unit_test(many_gaps_are_one_question),
         cmocka_unit_test(a_hole_between_deltas_is_noticed),
         cmocka_unit_test(who_answers_to_no_question_is_not_there),
         cmocka_unit_test(a_question_that_could_not_be_put_is_put_later),
