@@ -32,9 +32,9 @@ typedef struct hub_presence_row {
                         until the callback is called again on the same thread */
 } hub_presence_row_t;
 
-/* Adds what is known of the keys elsewhere (names, pictures): called once per diff and once per
- * state with all of their keys. Must not block, nor call the hub. On the loop of each worker that
- * has members on the topic. */
+/* Adds what is known of the keys elsewhere (names, pictures): called once per diff, once per state
+ * and once per list, then from within hub_presence_list(), with all of their keys. `topic` is the
+ * full one. Must not block, nor call the hub. On the loop of each worker that has members there. */
 typedef void (*hub_presence_on_fetch_cb)(hub_str_t topic, hub_presence_row_t *rows, size_t count,
                                          void *user);
 
