@@ -55,7 +55,9 @@ typedef enum hub_update {
 } hub_update_t;
 
 /* A message of the topic is about to go to this member. Runs at the end of the turn; later messages
- * of the topic wait behind it.
+ * of the topic wait behind it. While the member is suspended it waits in order with the client's
+ * own messages (as many as pending_limit, more are dropped and counted), and messages that are not
+ * intercepted go past it.
  * `*ret_payload` is borrowed until the next call on the same thread, so static or member-owned
  * storage. Must not block. */
 typedef hub_update_t (*hub_on_update_cb)(hub_member_t *me, const hub_message_t *msg,

@@ -318,6 +318,13 @@ static bool is_other_than_string(const hub_json_value_t *value)
     return value->kind != 0 && value->kind != HUB_JSON_STRING;
 }
 
+static void check_topic(hub__decoding_t *decoding, hub_str_t topic, size_t offset, bool allow_space)
+{
+    if (hub__topic_forbidden(topic, allow_space) < topic.len)
+        hub__decoding_fail(decoding, HUB_ETOPIC, offset, "\"topic\" has a %scontrol character",
+                           allow_space ? "" : "space or ");
+}
+
 void hub__decoding_topic(hub__decoding_t *decoding, bool any_value)
 {
     const hub_json_value_t *value = &decoding->fields[HUB__FIELD_TOPIC];
@@ -330,11 +337,8 @@ void hub__decoding_topic(hub__decoding_t *decoding, bool any_value)
                            "\"topic\" must be a string");
         return;
     }
-    if (read_name(decoding, HUB__FIELD_TOPIC, decoding->limits->topic_bytes, HUB_ETOPIC, topic) &&
-        hub__topic_forbidden(*topic) < topic->len)
-        hub__decoding_fail(decoding, HUB_ETOPIC,
-                           offset_of(decoding, &decoding->fields[HUB__FIELD_TOPIC]),
-                           "\"topic\" has a space or control character");
+    if (read_name(decoding, HUB__FIELD_TOPIC, decoding->limits->topic_bytes, HUB_ETOPIC, topic))
+        check_topic(decoding, *topic, offset_of(decoding, value), any_value);
 }
 
 void hub__decoding_event(hub__decoding_t *decoding, bool any_value)
@@ -478,9 +482,7 @@ void hub__decoding_topic_bytes(hub__decoding_t *decoding, size_t offset, size_t 
         return;
     decoding->envelope->topic = topic;
     check_length(decoding, HUB__FIELD_TOPIC, topic, decoding->limits->topic_bytes, HUB_ETOPIC);
-    if (hub__topic_forbidden(topic) < topic.len)
-        hub__decoding_fail(decoding, HUB_ETOPIC, offset,
-                           "\"topic\" has a space or control character");
+    check_topic(decoding, topic, offset, true);
 }
 
 void hub__decoding_event_bytes(hub__decoding_t *decoding, size_t offset, size_t len)

@@ -67,7 +67,7 @@ bool hub__event_is_reserved(hub_str_t event)
 }
 
 /* The controls are those of Unicode: below the space, DEL, and U+0080 to U+009F. */
-size_t hub__topic_forbidden(hub_str_t text)
+size_t hub__topic_forbidden(hub_str_t text, bool allow_space)
 {
     const uint8_t *bytes = (const uint8_t *)text.base;
 
@@ -75,7 +75,7 @@ size_t hub__topic_forbidden(hub_str_t text)
         /* most of a topic is none of the three */
         if ((uint8_t)(bytes[i] - 0x21) < 0x7f - 0x21)
             continue;
-        if (bytes[i] <= ' ' || bytes[i] == 0x7f)
+        if (bytes[i] < ' ' || (bytes[i] == ' ' && !allow_space) || bytes[i] == 0x7f)
             return i;
         if (bytes[i] == 0xc2 && i + 1 < text.len && bytes[i + 1] < 0xa0)
             return i;
@@ -94,7 +94,7 @@ hub_status_t hub__topic_check(hub_str_t topic, size_t max_bytes, hub_error_t *er
                              max_bytes);
     if (!hub_utf8_valid(topic))
         return hub_error_set(error, HUB_ETOPIC, 0, "the topic is not valid UTF-8");
-    forbidden = hub__topic_forbidden(topic);
+    forbidden = hub__topic_forbidden(topic, false);
     if (forbidden < topic.len)
         return hub_error_set(error, HUB_ETOPIC, forbidden,
                              "the topic has a space or control character at byte %zu", forbidden);

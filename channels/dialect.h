@@ -42,6 +42,8 @@ typedef struct hub__dialect {
     bool close_after_leave;    /* the leave reply is followed by a close */
     bool join_ref_from_ref; /* a join without join_ref takes its ref as join_ref, also in its reply
                                (native) */
+    bool ref_stands_in; /* a member whose join had none is sent its ref as join_ref, which is not
+                           its own for all that (Phoenix) */
     bool refusal_echoes_join_ref;  /* the reply to a frame whose topic is unmatched or not joined
                                       carries its join_ref; every other refusal does */
     bool reserved_events_refused;  /* a client's reply, error, close, gap, presence_state,
@@ -116,6 +118,6 @@ bool hub__event_is_servers(hub_str_t event);
  * bytes). */
 HUB_MUST_USE hub_status_t hub__topic_check(hub_str_t topic, size_t max_bytes, hub_error_t *error);
 
-/* The offset of the first space or control character; the length where there is none. `text` is
- * valid UTF-8. */
-size_t hub__topic_forbidden(hub_str_t text);
+/* The offset of the first control character, or space unless those are allowed; the length where
+ * there is none. `text` is valid UTF-8. */
+size_t hub__topic_forbidden(hub_str_t text, bool allow_space);

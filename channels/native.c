@@ -102,6 +102,7 @@ const hub__dialect_t hub__dialect_native = {
     .check_join_ref = false,
     .close_after_leave = false,
     .join_ref_from_ref = true,
+    .ref_stands_in = false,
     .refusal_echoes_join_ref = true,
     .reserved_events_refused = true,
     .broadcast_must_be_object = false,

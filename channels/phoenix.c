@@ -164,7 +164,7 @@ static size_t encode2(const hub__outgoing_t *out, char *bytes, bool *ret_binary)
     .heartbeat_event = NAME("heartbeat"), .on_duplicate_join = HUB__DUPLICATE_REPLACES,            \
     .on_handler_error = HUB__FAILURE_ENDS_MEMBER, .on_unknown_event = HUB__FAILURE_ENDS_MEMBER,    \
     .leave_unjoined_is_ok = true, .check_join_ref = true, .close_after_leave = true,               \
-    .join_ref_from_ref = false, .refusal_echoes_join_ref = false,                                  \
+    .join_ref_from_ref = false, .ref_stands_in = true, .refusal_echoes_join_ref = false,           \
     .reserved_events_refused = false, .bad_frame_ends_conn = true,                                 \
     .encode_bound = hub__encoding_bound, .error_response = error_response,                         \
     .join_response = join_response, .leave_response = leave_response

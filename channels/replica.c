@@ -129,7 +129,7 @@ static bool read_join(hub_str_t row, char *key_bytes, hub__buffer_t *meta,
         ret_facts->number == 0 || !read_number(&fields[1], UINT64_MAX, &ret_facts->stamp_us) ||
         fields[2].kind != HUB_JSON_STRING ||
         hub_json_unescape(fields[2].raw, key_bytes, HUB__PRESENCE_KEY_MAX, &key_len) != HUB_OK ||
-        key_len == 0 || !read_number(&fields[4], HUB__PRESENCE_NUMBER_MAX, &ret_facts->previous) ||
+        !read_number(&fields[4], HUB__PRESENCE_NUMBER_MAX, &ret_facts->previous) ||
         hub__roster_meta(hub_json(fields[3].raw), meta) != HUB_OK)
         return false;
     ret_facts->key = hub_str_n(key_bytes, key_len);

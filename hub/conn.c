@@ -548,7 +548,7 @@ static size_t grant_size(const hub__conn_birth_t *birth)
 
 static hub_str_t put(char **at, hub_str_t text)
 {
-    hub_str_t copy = hub_str_n(text.len == 0 ? NULL : *at, text.len);
+    hub_str_t copy = hub_str_n(text.base == NULL ? NULL : *at, text.len);
 
     if (text.len != 0)
         memcpy(*at, text.base, text.len);
@@ -594,7 +594,8 @@ static bool make_extra(hub_conn_t *conn, const hub__conn_birth_t *birth)
     at = extra->text;
     if (granted) {
         put_attributes(extra, grant, &at);
-        extra->identity = put(&at, grant->identity);
+        if (grant->identity.len != 0)
+            extra->identity = put(&at, grant->identity);
         extra->user = grant->user;
         extra->on_free = grant->on_free;
         if (grant->expires_in_ms != 0)

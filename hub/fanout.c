@@ -161,12 +161,10 @@ static void filter_message(hub_member_t *member, hub__topic_t *topic, hub__run_t
     }
     if (end <= start || start < member->taken || filtered->only == member)
         return; /* it joined later, or is left out */
-    if (filtered->intercepted) {
-        hub_message_t msg = *filtered->msg;
-
-        msg.topic = hub_member_local_topic(member);
-        verdict = member->channel->options.on_update(member, &msg, &replacement);
-    }
+    if (filtered->intercepted && hub__member_wait_update(member, filtered->msg))
+        return;
+    if (filtered->intercepted)
+        verdict = hub__member_filter(member, filtered->msg, &replacement);
     if (verdict == HUB_UPDATE_KEEP) {
         deliver(member, topic, run, start, end, 1);
     } else if (verdict == HUB_UPDATE_REPLACE) {

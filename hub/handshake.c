@@ -553,6 +553,7 @@ hub_status_t hub__query_param(hub_str_t query, hub_str_t name, char *buffer, siz
                               hub_str_t *ret_value)
 {
     const char *at = query.base, *end;
+    hub_str_t last = {0};
 
     if (query.len == 0)
         return HUB_ENOTFOUND;
@@ -565,8 +566,8 @@ hub_status_t hub__query_param(hub_str_t query, hub_str_t name, char *buffer, siz
         const char *value = equals == NULL ? pair_end : equals + 1;
 
         if (pair_end > at && decodes_to(hub_str_n(at, (size_t)(name_end - at)), name))
-            return decode(hub_str_n(value, (size_t)(pair_end - value)), buffer, size, ret_value);
+            last = hub_str_n(value, (size_t)(pair_end - value));
         at = pair_end + 1;
     }
-    return HUB_ENOTFOUND;
+    return last.base == NULL ? HUB_ENOTFOUND : decode(last, buffer, size, ret_value);
 }

@@ -112,7 +112,7 @@ HUB_MUST_USE hub_status_t hub__origin_entry_check(hub_str_t entry, hub_error_t *
 
 /* One query parameter, percent- and plus-decoded into `buffer` (no NUL behind it; %00 is a byte
  * like any other). `name` is compared with the decoded name. HUB_ENOTFOUND; HUB_ETOOLARGE;
- * HUB_ESYNTAX for bad escapes, HUB_EUTF8 when the decoded text is not UTF-8. The first one of that
- * name counts; without '=' its value is empty. */
+ * HUB_ESYNTAX for bad escapes, HUB_EUTF8 when the decoded text is not UTF-8. The last one of that
+ * name counts, as with Phoenix; without '=' its value is empty. */
 HUB_MUST_USE hub_status_t hub__query_param(hub_str_t query, hub_str_t name, char *buffer,
                                            size_t size, hub_str_t *ret_value);

@@ -11,11 +11,12 @@ static const hub_str_t STATUS_OK = {"ok", 2};
 static hub_member_t *member_create(hub__session_t *session, const hub__envelope_t *envelope,
                                    const hub__route_t *route, const hub__captures_t *captures)
 {
+    const hub__dialect_t *dialect = session->dialect;
     hub_str_t join_ref = envelope->join_ref;
     size_t spans = captures->count * sizeof(hub__span_t);
     hub_member_t *member;
 
-    if (join_ref.len == 0 && session->dialect->join_ref_from_ref)
+    if (join_ref.len == 0 && (dialect->join_ref_from_ref || dialect->ref_stands_in))
         join_ref = envelope->ref;
     member = malloc(sizeof(*member) + spans + envelope->topic.len + join_ref.len);
     if (member == NULL)
@@ -31,6 +32,7 @@ static hub_member_t *member_create(hub__session_t *session, const hub__envelope_
         .join_ref_len = (uint8_t)join_ref.len,
         .param_count = captures->count,
         .state = HUB__MEMBER_JOINING,
+        .ref_stands_in = dialect->ref_stands_in && envelope->join_ref.len == 0,
     };
     memcpy(member->tail, captures->spans, spans);
     memcpy(member->tail + spans, envelope->topic.base, envelope->topic.len);
@@ -225,17 +227,17 @@ static void join_new(hub__session_t *session, const hub__envelope_t *envelope)
     hub_member_t *member;
     hub_status_t err;
 
-    if (session->members.count >= host->limits->topics) {
-        HUB__STAT(host->stats, joins_refused_total);
-        hub__session_refuse_frame(session, envelope, HUB__CODE_LIMIT, true);
-        return;
-    }
     err = hub__router_match(host->router, envelope->topic, host->match_scratch, &route, &captures);
     if (err != HUB_OK) {
         HUB__STAT(host->stats, joins_refused_total);
         hub__session_refuse_frame(
             session, envelope,
             err == HUB_ENOTFOUND ? HUB__CODE_TOPIC_NOT_FOUND : HUB__CODE_JOIN_REJECTED, true);
+        return;
+    }
+    if (session->members.count >= host->limits->topics) {
+        HUB__STAT(host->stats, joins_refused_total);
+        hub__session_refuse_frame(session, envelope, HUB__CODE_LIMIT, true);
         return;
     }
     if ((member = member_create(session, envelope, route, &captures)) == NULL) {

@@ -145,7 +145,7 @@ hub_status_t hub_member_reject(hub_member_t *member, hub_payload_t detail)
 
 static hub_str_t join_ref_for(const hub_member_t *member, const hub_message_t *msg)
 {
-    return msg->join_ref.len != 0 ? msg->join_ref : hub__member_join_ref(member);
+    return msg->join_ref.len != 0 ? msg->join_ref : hub__member_sent_join_ref(member);
 }
 
 /* A reply that could not be sent is none: the failure that the handler then returns is answered. */
@@ -253,7 +253,7 @@ hub_status_t hub_member_push(hub_member_t *member, hub_str_t event, hub_payload_
         .kind = HUB__OUT_PUSH,
         .topic = hub__member_name(member),
         .event = event,
-        .join_ref = hub__member_join_ref(member),
+        .join_ref = hub__member_sent_join_ref(member),
         .payload = payload,
     };
     hub_status_t err;

@@ -2,7 +2,8 @@
 /* Presence in the world: the trackers of a worker, one for each hub that has need of it, on the
  * bus, the clock and the fan-out.
  *
- * The topics on which trackers talk have a space in them, which no topic of a client's can have. */
+ * The topics on which trackers talk have a control character in them, which no topic of a client's
+ * can have. */
 #include "hub/presence.h"
 
 #include <sodium.h>
@@ -12,7 +13,7 @@
 #include "hub/internal.h"
 #include "hub/tracker.h"
 
-#define BUS_TOPIC "presence "
+#define BUS_TOPIC "presence\x1f"
 #define BUS_TOPIC_MAX 1024 /* that of the bus */
 #define FRAMES_MAX 8       /* of one state, that differ in their join_ref */
 
@@ -42,7 +43,7 @@ static hub__presence_t *presence_of(const hub__tracker_t *tracker)
 
 /* ---- on the bus ---- */
 
-/* A name for a topic whose own does not fit; behind one more space, where no topic has it. */
+/* A name for a topic whose own does not fit; behind one more of those, where no topic has it. */
 static void append_digest(hub__buffer_t *out, hub_str_t topic)
 {
     unsigned char digest[crypto_generichash_BYTES];
@@ -51,7 +52,7 @@ static void append_digest(hub__buffer_t *out, hub_str_t topic)
     crypto_generichash(digest, sizeof(digest), (const unsigned char *)topic.base, topic.len, NULL,
                        0);
     sodium_bin2hex(text, sizeof(text), digest, sizeof(digest));
-    HUB__APPEND_LITERAL(out, " ");
+    HUB__APPEND_LITERAL(out, "\x1f");
     hub__buffer_append(out, hub_str(text));
 }
 
@@ -214,7 +215,7 @@ static hub__outgoing_t state_of(hub_member_t *member, hub_str_t payload)
         .kind = HUB__OUT_PUSH,
         .topic = hub__member_name(member),
         .event = HUB_STR("presence_state"),
-        .join_ref = hub__member_join_ref(member),
+        .join_ref = hub__member_sent_join_ref(member),
         .payload = hub_json(payload),
     };
 }
@@ -228,7 +229,7 @@ static hub__run_t *shared_frame(hub__state_frames_t *frames, hub_member_t *membe
 
     for (size_t i = 0; i != frames->count; ++i)
         if (frames->rows[i].dialect == dialect &&
-            hub_str_equals(hub__member_join_ref(frames->rows[i].member), out.join_ref))
+            hub_str_equals(hub__member_sent_join_ref(frames->rows[i].member), out.join_ref))
             return frames->rows[i].run;
     if (frames->count == FRAMES_MAX || (run = hub__run_create(512)) == NULL)
         return NULL;
@@ -462,10 +463,20 @@ static hub_status_t attend(hub_member_t *member, hub__member_presence_t **ret_pr
 void hub__presence_leave(hub_member_t *member, bool may_return)
 {
     hub__member_presence_t *presence = member->extra->presence;
+    hub__venue_t *venue = presence->attendance.venue;
 
     member->extra->presence = NULL;
     hub__attendance_end(&presence->attendance, may_return);
+    hub__venue_tell_at_once(venue);
     free(presence);
+}
+
+/* Who is joining hears what it does behind its reply, with what is told then. */
+static hub_status_t told(const hub__member_presence_t *presence, hub_status_t err)
+{
+    if (err == HUB_OK && presence->member->state == HUB__MEMBER_JOINED)
+        hub__venue_tell_at_once(presence->attendance.venue);
+    return err;
 }
 
 void hub__presence_joined(hub_member_t *member)
@@ -475,6 +486,7 @@ void hub__presence_joined(hub_member_t *member)
     if (presence->wants_state)
         hub__attendance_wish(&presence->attendance);
     presence->wants_state = false;
+    hub__venue_tell_at_once(presence->attendance.venue);
 }
 
 hub_status_t hub_presence_track(hub_member_t *member, hub_str_t key, hub_payload_t meta)
@@ -482,7 +494,8 @@ hub_status_t hub_presence_track(hub_member_t *member, hub_str_t key, hub_payload
     hub__member_presence_t *presence;
     hub_status_t err = attend(member, &presence);
 
-    return err != HUB_OK ? err : hub__attendance_track(&presence->attendance, key, meta);
+    return err != HUB_OK ? err
+                         : told(presence, hub__attendance_track(&presence->attendance, key, meta));
 }
 
 hub_status_t hub_presence_update(hub_member_t *member, hub_str_t key, hub_payload_t meta)
@@ -490,7 +503,8 @@ hub_status_t hub_presence_update(hub_member_t *member, hub_str_t key, hub_payloa
     hub__member_presence_t *presence;
     hub_status_t err = attend(member, &presence);
 
-    return err != HUB_OK ? err : hub__attendance_update(&presence->attendance, key, meta);
+    return err != HUB_OK ? err
+                         : told(presence, hub__attendance_update(&presence->attendance, key, meta));
 }
 
 hub_status_t hub_presence_untrack(hub_member_t *member, hub_str_t key)
@@ -498,7 +512,8 @@ hub_status_t hub_presence_untrack(hub_member_t *member, hub_str_t key)
     hub__member_presence_t *presence;
     hub_status_t err = attend(member, &presence);
 
-    return err != HUB_OK ? err : hub__attendance_untrack(&presence->attendance, key);
+    return err != HUB_OK ? err
+                         : told(presence, hub__attendance_untrack(&presence->attendance, key));
 }
 
 hub_status_t hub_presence_push(hub_member_t *member)
@@ -513,7 +528,7 @@ hub_status_t hub_presence_push(hub_member_t *member)
         hub__attendance_wish(&presence->attendance);
     else
         presence->wants_state = true;
-    return HUB_OK;
+    return told(presence, HUB_OK);
 }
 
 hub_status_t hub_presence_list(hub_member_t *member, hub_payload_t *ret_list)

@@ -18,7 +18,7 @@
 extern "C" {
 #endif
 
-/* The member is there under `key` (1 to 255 bytes of UTF-8, not "*"; mostly a user's identity),
+/* The member is there under `key` (at most 255 bytes of UTF-8, not "*"; mostly a user's identity),
  * with a meta, which must be a JSON object; phx_ref and phx_ref_prev in it are left out. Both
  * copied. Every member of the topic is told, itself too, with the next diff. HUB_EEXIST: it tracks
  * that key already. HUB_EPAYLOAD, HUB_ETOOLARGE (meta_bytes, or about two thirds of the largest

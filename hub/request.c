@@ -171,8 +171,9 @@ static void copy_grant(const hub_grant_t *grant, hub_grant_t *ret_copy)
         attributes = hub__alloc_zeroed(grant->attribute_count * sizeof(*attributes));
     for (size_t i = 0; i != grant->attribute_count; ++i) {
         attributes[i].name = hub__str_copy(hub_str(grant->attributes[i].name));
-        attributes[i].value =
-            hub_str_n(hub__str_copy(grant->attributes[i].value), grant->attributes[i].value.len);
+        if (grant->attributes[i].value.base != NULL) /* an empty one is not none */
+            attributes[i].value = hub_str_n(hub__str_copy(grant->attributes[i].value),
+                                            grant->attributes[i].value.len);
     }
     ret_copy->attributes = attributes;
     ret_copy->identity = hub_str_n(hub__str_copy(grant->identity), grant->identity.len);

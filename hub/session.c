@@ -149,20 +149,30 @@ hub__member_extra_t *hub__member_extra(hub_member_t *member)
     return member->extra;
 }
 
-static void drop_pending(hub_member_t *member)
+static hub__pending_t *pending_pop(hub_member_t *member)
 {
     hub__member_extra_t *extra = member->extra;
+    hub__pending_t *frame = extra->pending;
 
-    while (extra->pending != NULL) {
-        hub__pending_t *frame = extra->pending;
+    if ((extra->pending = frame->next) == NULL)
+        extra->pending_tail = &extra->pending;
+    --*(frame->update != NULL ? &extra->update_count : &extra->pending_count);
+    member->session->pending_bytes -= frame->size;
+    return frame;
+}
 
-        extra->pending = frame->next;
-        member->session->pending_bytes -= frame->size;
+static void pending_free(hub__pending_t *frame)
+{
+    hub_message_release(frame->update);
+    free(frame);
+}
+
+static void drop_pending(hub_member_t *member)
+{
+    while (member->extra->pending != NULL) {
         HUB__STAT(member->session->host->stats, dropped_total);
-        free(frame);
+        pending_free(pending_pop(member));
     }
-    extra->pending_tail = &extra->pending;
-    extra->pending_count = 0;
 }
 
 hub_status_t hub__member_subscribe(hub_member_t *member)
@@ -301,13 +311,13 @@ static void on_leave_frame(hub__session_t *session, hub_member_t *member,
                            const hub__envelope_t *envelope)
 {
     char kept[UINT8_MAX];
-    hub_str_t own = hub__member_join_ref(member);
-    hub_str_t join_ref;
+    hub_str_t sent = hub__member_sent_join_ref(member), own, join_ref;
 
-    if (own.len != 0)
-        memcpy(kept, own.base, own.len);
-    own = hub_str_n(own.len == 0 ? NULL : kept, own.len);
-    join_ref = envelope->join_ref.len != 0 ? envelope->join_ref : own;
+    if (sent.len != 0)
+        memcpy(kept, sent.base, sent.len);
+    sent = hub_str_n(sent.len == 0 ? NULL : kept, sent.len);
+    own = member->ref_stands_in ? (hub_str_t){0} : sent;
+    join_ref = envelope->join_ref.len != 0 ? envelope->join_ref : sent;
     if (member->state == HUB__MEMBER_PENDING) {
         hub_payload_t detail = HUB_JSON("{\"reason\":\"left\"}");
 
@@ -326,7 +336,7 @@ static void on_leave_frame(hub__session_t *session, hub_member_t *member,
 /* A reply carries the join_ref that the request brought. */
 static hub_str_t answered_join_ref(const hub_member_t *member, const hub__envelope_t *envelope)
 {
-    return envelope->join_ref.len != 0 ? envelope->join_ref : hub__member_join_ref(member);
+    return envelope->join_ref.len != 0 ? envelope->join_ref : hub__member_sent_join_ref(member);
 }
 
 /* A handler failed, or there is none. The member may be gone after it. */
@@ -407,6 +417,12 @@ static hub__pending_t *pending_create(const hub__envelope_t *envelope, size_t si
     return frame;
 }
 
+static void pending_append(hub__member_extra_t *extra, hub__pending_t *frame)
+{
+    *extra->pending_tail = frame;
+    extra->pending_tail = &frame->next;
+}
+
 bool hub__member_must_wait(const hub_member_t *member)
 {
     return member->state == HUB__MEMBER_PENDING || member->suspended ||
@@ -429,10 +445,61 @@ void hub__member_wait(hub_member_t *member, const hub__envelope_t *envelope)
                                   answered_join_ref(member, envelope), HUB__CODE_BUSY, NULL, false);
         return;
     }
-    *extra->pending_tail = frame;
-    extra->pending_tail = &frame->next;
+    pending_append(extra, frame);
     ++extra->pending_count;
     session->pending_bytes += (uint32_t)size;
+}
+
+bool hub__member_wait_update(hub_member_t *member, const hub_message_t *message)
+{
+    hub__member_extra_t *extra = member->extra;
+    hub__pending_t *frame = NULL;
+    char topic[HUB_LOG_FIELD];
+
+    if (member->state != HUB__MEMBER_JOINED || !hub__member_must_wait(member))
+        return false;
+    if (extra->update_count < member->channel->options.pending_limit)
+        frame = calloc(1, sizeof(*frame));
+    if (frame == NULL || (frame->update = hub_message_retain(message)) == NULL) {
+        free(frame);
+        HUB__STAT(member->session->host->stats, dropped_total);
+        hub_log_peer(HUB_LOG_WARN, "member.update_dropped", "topic=%s",
+                     hub_log_escape(hub__member_name(member), topic));
+        return true;
+    }
+    pending_append(extra, frame);
+    ++extra->update_count;
+    return true;
+}
+
+hub_update_t hub__member_filter(hub_member_t *member, const hub_message_t *message,
+                                hub_payload_t *ret_replacement)
+{
+    hub_message_t msg = *message;
+
+    msg.topic = hub_member_local_topic(member);
+    return member->channel->options.on_update(member, &msg, ret_replacement);
+}
+
+/* One that had to wait: what it shared with the others has long left. */
+static void member_update(hub_member_t *member, const hub_message_t *message)
+{
+    hub__session_t *session = member->session;
+    hub_payload_t payload = message->payload;
+    hub_update_t verdict = hub__member_filter(member, message, &payload);
+    hub__outgoing_t out = {
+        .kind = HUB__OUT_BROADCAST,
+        .topic = hub__member_name(member),
+        .event = message->event,
+        .payload = message->payload,
+    };
+
+    if (verdict == HUB_UPDATE_KEEP)
+        (void)session->host->io->send(session, member, &out);
+    else if (verdict == HUB_UPDATE_REPLACE)
+        (void)hub_member_push(member, message->event, payload);
+    else
+        HUB__STAT(session->host->stats, skipped_total);
 }
 
 static bool is_leave(const hub__session_t *session, hub_str_t event)
@@ -588,18 +655,6 @@ void hub__session_receive(hub__session_t *session, hub_str_t bytes, bool binary,
 
 /* ---- later ---- */
 
-static hub__pending_t *pending_pop(hub_member_t *member)
-{
-    hub__member_extra_t *extra = member->extra;
-    hub__pending_t *frame = extra->pending;
-
-    if ((extra->pending = frame->next) == NULL)
-        extra->pending_tail = &extra->pending;
-    --extra->pending_count;
-    member->session->pending_bytes -= frame->size;
-    return frame;
-}
-
 void hub__member_refuse_pending(hub_member_t *member)
 {
     while (member->extra != NULL && member->extra->pending != NULL) {
@@ -626,8 +681,9 @@ static void pending_leave(hub_member_t *member, const hub__envelope_t *envelope)
         hub__pending_t *frame = first;
 
         first = frame->next;
-        hub__session_envelope(session, &frame->envelope);
-        free(frame);
+        if (frame->update == NULL) /* else it was for who has left */
+            hub__session_envelope(session, &frame->envelope);
+        pending_free(frame);
     }
 }
 
@@ -641,11 +697,13 @@ void hub__session_drain(hub__session_t *session, hub_str_t topic)
             member->suspended || member->extra == NULL || member->extra->pending == NULL)
             return;
         frame = pending_pop(member);
-        if (is_leave(session, frame->envelope.event))
+        if (frame->update != NULL)
+            member_update(member, frame->update);
+        else if (is_leave(session, frame->envelope.event))
             pending_leave(member, &frame->envelope);
         else
             member_receive(member, &frame->envelope);
-        free(frame);
+        pending_free(frame);
     }
 }
 
@@ -681,12 +739,12 @@ void hub__session_reply_later(hub__session_t *session, const hub_token_t *token,
         detail = NULL;
     }
     if (code == HUB_OK)
-        (void)hub__session_reply(session, member, ref, hub__member_join_ref(member), status,
+        (void)hub__session_reply(session, member, ref, hub__member_sent_join_ref(member), status,
                                  payload);
     else
         (void)hub__session_refuse(session, member, hub__member_name(member), ref,
-                                  hub__member_join_ref(member), hub__code_of_status(code), detail,
-                                  false);
+                                  hub__member_sent_join_ref(member), hub__code_of_status(code),
+                                  detail, false);
 }
 
 static void resume_member(hub_member_t *member)

@@ -89,8 +89,10 @@ typedef enum hub__member_state {
     HUB__MEMBER_ENDED,
 } hub__member_state_t;
 
+/* A frame of the client's that waits for its member, or a message that waits for its filter. */
 typedef struct hub__pending {
     struct hub__pending *next;
+    hub_message_t *update;    /* NULL: a frame */
     hub__envelope_t envelope; /* spans lie behind */
     uint32_t size;
 } hub__pending_t;
@@ -127,7 +129,8 @@ typedef struct hub__member_extra {
     hub__outbox_t held; /* until the join reply */
     hub__pending_t *pending;
     hub__pending_t **pending_tail;
-    uint32_t pending_count;
+    uint32_t pending_count; /* of frames */
+    uint32_t update_count;  /* and of messages */
     hub__member_timer_t *timers;
     hub__job_t *jobs;
     hub__timer_t deadline;   /* of a pending join or a suspension */
@@ -158,7 +161,8 @@ struct hub_member {
     bool suspended : 1;
     bool stopping : 1;
     bool subscribed : 1;
-    char tail[]; /* hub__span_t spans[param_count], name, join_ref */
+    bool ref_stands_in : 1; /* it has no join_ref: that in its tail is the ref of its join */
+    char tail[];            /* hub__span_t spans[param_count], name, join_ref */
 };
 
 static inline hub_str_t hub__member_name(const hub_member_t *member)
@@ -166,11 +170,18 @@ static inline hub_str_t hub__member_name(const hub_member_t *member)
     return hub_str_n(member->tail + member->param_count * sizeof(hub__span_t), member->name_len);
 }
 
-static inline hub_str_t hub__member_join_ref(const hub_member_t *member)
+/* What its replies and pushes carry. */
+static inline hub_str_t hub__member_sent_join_ref(const hub_member_t *member)
 {
     hub_str_t name = hub__member_name(member);
 
     return hub_str_n(member->join_ref_len == 0 ? NULL : name.base + name.len, member->join_ref_len);
+}
+
+/* What makes a frame of the client's its own, and what its end carries. */
+static inline hub_str_t hub__member_join_ref(const hub_member_t *member)
+{
+    return member->ref_stands_in ? (hub_str_t){0} : hub__member_sent_join_ref(member);
 }
 
 void hub__session_init(hub__session_t *session, hub__session_host_t *host,
@@ -237,6 +248,12 @@ void hub__member_cancel_all(hub_member_t *member); /* timers and jobs */
 /* Whether its frames must wait; and a frame that does, or is refused as one too many. */
 bool hub__member_must_wait(const hub_member_t *member);
 void hub__member_wait(hub_member_t *member, const hub__envelope_t *envelope);
+/* A message that its filter is to see, while the member's frames wait: it waits as well, in order
+ * with them, or is dropped as one too many. False: nothing waits. */
+bool hub__member_wait_update(hub_member_t *member, const hub_message_t *message);
+/* Asks on_update. */
+hub_update_t hub__member_filter(hub_member_t *member, const hub_message_t *message,
+                                hub_payload_t *ret_replacement);
 /* The frames that waited for a join which is refused see that, as those behind it do. */
 void hub__member_refuse_pending(hub_member_t *member);
 /* A join of a member that is there. */

@@ -61,6 +61,7 @@ struct hub__tracker {
     bool alone;         /* there is nobody to tell */
     bool beating, stopped;
     bool scheduled;
+    bool telling; /* a hook that changes something then is told of at the end of the turn */
     hub__table_t venues;
     hub__peer_t *peers;
     hub__venue_t *due_first, **due_last;
@@ -160,6 +161,8 @@ static inline hub_str_t hub__venue_topic(const hub__venue_t *venue)
 /* Its topic has members on this worker, or somebody attends, from here to there. */
 void hub__venue_open(hub__venue_t *venue);
 void hub__venue_close(hub__venue_t *venue);
+/* Where its options ask for that: what there is to tell is told now, not at the end of the turn. */
+void hub__venue_tell_at_once(hub__venue_t *venue);
 /* Writes the list as it is. */
 void hub__venue_list(hub__venue_t *venue, hub__buffer_t *ret_payload);
 

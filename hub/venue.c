@@ -302,7 +302,7 @@ hub_status_t hub__attendance_track(hub__attendance_t *attendance, hub_str_t key,
     hub_str_t members;
     hub_status_t err;
 
-    if (key.len == 0 || key.len > HUB__PRESENCE_KEY_MAX || !hub_utf8_valid(key) ||
+    if (key.base == NULL || key.len > HUB__PRESENCE_KEY_MAX || !hub_utf8_valid(key) ||
         hub_str_equals(key, HUB_STR(HUB__PRESENCE_COUNTS)))
         return HUB_EINVAL;
     if (*find_stay(attendance, key) != NULL)
@@ -487,6 +487,7 @@ static void tell(hub__venue_t *venue)
     hub__buffer_t *payload = &tracker->news;
     hub__roster_news_t news;
 
+    tracker->telling = true;
     if (hub__roster_has_news(venue->roster)) {
         if (!tracker->alone)
             hub__tracker_send_changes(venue, false);
@@ -505,6 +506,14 @@ static void tell(hub__venue_t *venue)
     }
     venue->told_ms = now_of(venue);
     venue->ever_told = true;
+    tracker->telling = false;
+}
+
+void hub__venue_tell_at_once(hub__venue_t *venue)
+{
+    if (hub__roster_options(venue->roster)->diff_ms == HUB_PRESENCE_AT_ONCE &&
+        !venue->tracker->telling && !venue->tracker->stopped && has_something_to_tell(venue))
+        tell(venue);
 }
 
 void hub__venue_run(hub__venue_t *venue)

@@ -128,6 +128,12 @@ static void tell_nobody(model_t *model, const char *topic, const model_frame_t *
                  code, NULL, true);
 }
 
+/* What a member without one is sent in its place: the ref of its join (A5). */
+static const char *sent_join_ref(const model_t *model, const model_member_t *member)
+{
+    return member->join_ref != NULL || is_native(model) ? member->join_ref : member->join.ref;
+}
+
 static void tell_end(model_t *model, const char *kind, const char *topic, const char *join_ref)
 {
     tell(&model->lines, "%s %s %s", kind, topic, shown(join_ref));
@@ -275,7 +281,7 @@ static bool may_send(model_t *model, const model_frame_t *frame)
 static void answer(model_t *model, model_member_t *member, const model_frame_t *frame, char how)
 {
     hub__buffer_t *lines = voice(model, member);
-    const char *join_ref = frame->join_ref != NULL ? frame->join_ref : member->join_ref;
+    const char *join_ref = frame->join_ref != NULL ? frame->join_ref : sent_join_ref(model, member);
 
     if (how == 'r')
         tell_reply(lines, member->topic, frame->ref, join_ref, "ok", frame->payload);
@@ -301,7 +307,7 @@ static outcome_t run(model_t *model, model_member_t *member, const model_frame_t
             }
             if (*at == 'p')
                 tell(voice(model, member), "push %s %s pushed %s", member->topic,
-                     shown(member->join_ref), frame->payload);
+                     shown(sent_join_ref(model, member)), frame->payload);
             else
                 broadcast(model, member, frame);
             break;
@@ -398,15 +404,15 @@ static bool join_new(model_t *model, const model_frame_t *join, const char *cons
     outcome_t outcome = {0};
 
     ++model->joins;
+    if (!has_channel(join->topic)) {
+        met(model, MODEL_JOIN_UNMATCHED);
+        tell_nobody(model, join->topic, join, "topic_not_found");
+        return false;
+    }
     if (count_members(model) == MODEL_TOPICS_LIMIT) {
         met(model, MODEL_JOIN_LIMIT);
         tell_refusal(model, &model->lines, join->topic, join->ref, join->join_ref, "limit", NULL,
                      true);
-        return false;
-    }
-    if (!has_channel(join->topic)) {
-        met(model, MODEL_JOIN_UNMATCHED);
-        tell_nobody(model, join->topic, join, "topic_not_found");
         return false;
     }
     member = member_new(model, join);
@@ -440,8 +446,8 @@ static void wait_in_line(model_t *model, model_member_t *member, const model_fra
     if (member->waiting == MODEL_PENDING_LIMIT) {
         met(model, MODEL_WAITED_TOO_MANY);
         tell_refusal(model, &model->lines, member->topic, frame->ref,
-                     frame->join_ref != NULL ? frame->join_ref : member->join_ref, "busy", NULL,
-                     false);
+                     frame->join_ref != NULL ? frame->join_ref : sent_join_ref(model, member),
+                     "busy", NULL, false);
         return;
     }
     met(model, MODEL_WAITED);
@@ -516,7 +522,8 @@ static void tell_left(model_t *model, const char *topic, const model_frame_t *le
 
 static void leave(model_t *model, model_member_t *member, const model_frame_t *frame)
 {
-    const char *own = member->join_ref, *topic = member->topic;
+    const char *own = member->join_ref, *sent = sent_join_ref(model, member),
+               *topic = member->topic;
 
     if (member->state == MODEL_PENDING) {
         met(model, MODEL_LEAVE_PENDING);
@@ -525,7 +532,7 @@ static void leave(model_t *model, model_member_t *member, const model_frame_t *f
         met(model, MODEL_LEAVE);
         member_gone(model, member, "leave");
     }
-    tell_left(model, topic, frame, frame->join_ref != NULL ? frame->join_ref : own);
+    tell_left(model, topic, frame, frame->join_ref != NULL ? frame->join_ref : sent);
     if (!is_native(model))
         tell_end(model, "close", topic, own);
 }
@@ -539,8 +546,8 @@ static void failed(model_t *model, model_member_t *member, const model_frame_t *
         member_gone(model, member, "failed");
     } else if (!replied) {
         tell_refusal(model, &model->lines, member->topic, frame->ref,
-                     frame->join_ref != NULL ? frame->join_ref : member->join_ref, code, NULL,
-                     false);
+                     frame->join_ref != NULL ? frame->join_ref : sent_join_ref(model, member), code,
+                     NULL, false);
     }
 }
 
@@ -565,7 +572,8 @@ static void event(model_t *model, model_member_t *member, const model_frame_t *f
         !outcome.will_reply && frame->ref != NULL) {
         met(model, MODEL_ACKED);
         tell_reply(&model->lines, member->topic, frame->ref,
-                   frame->join_ref != NULL ? frame->join_ref : member->join_ref, "ok", "{}");
+                   frame->join_ref != NULL ? frame->join_ref : sent_join_ref(model, member), "ok",
+                   "{}");
     }
     if (stopped(model, member) || outcome.code == NULL)
         return;
@@ -724,11 +732,11 @@ void model_complete(model_t *model, size_t index, bool accepts)
     } else if (token->kind == MODEL_REPLY) {
         met(model, MODEL_LATER_REPLY);
         if (accepts)
-            tell_reply(&model->lines, member->topic, token->ref, member->join_ref, "ok",
+            tell_reply(&model->lines, member->topic, token->ref, sent_join_ref(model, member), "ok",
                        "{'late':1}");
         else
-            tell_refusal(model, &model->lines, member->topic, token->ref, member->join_ref, "busy",
-                         "{'late':1}", false);
+            tell_refusal(model, &model->lines, member->topic, token->ref,
+                         sent_join_ref(model, member), "busy", "{'late':1}", false);
     }
     model_turn(model);
 }

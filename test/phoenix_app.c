@@ -9,12 +9,15 @@
 #include <jansson.h>
 
 #define ASYNC_MS 100
+#define WAIT_MS 10
+#define LARGEST 4194304  /* message */
 #define WAITING_MAX 4096 /* requests that wait behind a slow one */
 
 /* What the members of a room keep. */
 struct room {
     struct late *lates;
     unsigned late_count; /* ever: names of timers differ */
+    bool is_slow;        /* an answer that is late holds up the others */
     char *shout;         /* the last one that was intercepted */
 };
 
@@ -208,9 +211,19 @@ static void on_late(hub_member_t *me, const char *name, void *user)
     struct room *room = hub_member_user(me);
     struct late *late = user, **link = &room->lates;
     hub_t *hub = hub_member_hub(me);
-    hub_status_t err = hub_reply(hub, &late->reply, hub_json(hub_str(late->response)));
+    hub_status_t err;
 
-    (void)name;
+    if (room->is_slow && !late->suspends) { /* it waits for its turn */
+        char again[32];
+
+        snprintf(again, sizeof(again), "again %u", ++room->late_count);
+        (void)name;
+        if (hub_member_timer_start(me, again, WAIT_MS, 0, on_late, late) == HUB_OK)
+            return;
+    }
+    err = hub_reply(hub, &late->reply, hub_json(hub_str(late->response)));
+    if (late->suspends)
+        room->is_slow = false;
     if (err == HUB_OK && late->suspends)
         err = hub_resume(hub, &late->resume);
     if (err != HUB_OK)
@@ -239,8 +252,10 @@ static hub_status_t reply_late(hub_member_t *me, const hub_message_t *msg, uint3
                           .reply = hub_member_token(me, msg),
                           .suspends = suspends,
                           .response = response};
-    if (suspends)
+    if (suspends) {
         late->resume = hub_member_suspend(me);
+        room->is_slow = true;
+    }
     room->lates = late;
     snprintf(name, sizeof(name), "late %u", ++room->late_count);
     return hub_member_timer_start(me, name, delay_ms, 0, on_late, late);
@@ -400,12 +415,12 @@ static hub_status_t on_stopreply(hub_member_t *me, const hub_message_t *msg)
 
 /* ---- presence ---- */
 
-/* Who gave no user is known as what Elixir makes of nothing. */
+/* Who gave no user is known by an empty one. */
 static hub_str_t presence_key(const hub_member_t *me)
 {
     hub_str_t user = user_of(me);
 
-    return user.len != 0 ? user : HUB_STR("nil");
+    return user.base != NULL ? user : HUB_STR("");
 }
 
 static hub_status_t on_presence_join(hub_member_t *me, const hub_message_t *msg)
@@ -447,7 +462,7 @@ static hub_status_t on_presence_untrack(hub_member_t *me, const hub_message_t *m
 {
     hub_status_t err = hub_presence_untrack(me, presence_key(me));
 
-    return err != HUB_OK ? err : on_okonly(me, msg);
+    return err != HUB_OK && err != HUB_ENOTFOUND ? err : on_okonly(me, msg);
 }
 
 static hub_status_t add_channels(hub_t *hub)
@@ -574,6 +589,7 @@ static hub_limits_t wide_limits(size_t message_bytes, size_t idle_ms)
         .ping_ms = HUB_OFF,
         .idle_ms = idle_ms,
         .longpoll_window_ms = 2000,
+        .longpoll_body_bytes = message_bytes,
         .messages_per_s = HUB_OFF,
         .messages_burst = HUB_OFF,
         .bytes_per_s = HUB_OFF,
@@ -587,7 +603,7 @@ static hub_limits_t wide_limits(size_t message_bytes, size_t idle_ms)
 
 static hub_status_t mount_endpoints(hub_server_t *server, hub_t *hub)
 {
-    enum { LARGEST = 4194304, IDLE_MS = 60000 };
+    enum { IDLE_MS = 60000 };
     static const char *const hosts[] = {"localhost", NULL};
     static const char *const protocols[] = {"foo", "bar", NULL};
     const struct {
@@ -688,8 +704,10 @@ int main(int argc, char **argv)
     read_options(argc, argv, choices);
     err = hub_create(&(hub_options_t){.ret_error = &error}, &hub);
     if (err == HUB_OK)
-        err = hub_server_create(
-            &(hub_server_options_t){.threads = (unsigned)threads, .ret_error = &error}, &server);
+        err = hub_server_create(&(hub_server_options_t){.threads = (unsigned)threads,
+                                                        .limits.body_bytes = 2 * LARGEST,
+                                                        .ret_error = &error},
+                                &server);
     if (err == HUB_OK)
         err = add_channels(hub);
     if (err == HUB_OK)

@@ -250,6 +250,22 @@ static const hub_event_handler_t events[] = {
     {NULL, NULL},
 };
 
+/* The event says what becomes of it. */
+static hub_update_t on_update(hub_member_t *me, const hub_message_t *msg,
+                              hub_payload_t *ret_payload)
+{
+    talk_tell(&program_of(me)->talk, "update %.*s %.*s", HUB_STR_ARG(msg->topic),
+              HUB_STR_ARG(msg->event));
+    *ret_payload = HUB_JSON("\"another\"");
+    if (hub_str_equals(msg->event, HUB_STR("suspends")))
+        keep(program_of(me), hub_member_suspend(me));
+    if (hub_str_equals(msg->event, HUB_STR("stops")))
+        hub_member_stop(me, HUB_OK);
+    return hub_str_equals(msg->event, HUB_STR("hidden"))    ? HUB_UPDATE_SKIP
+           : hub_str_equals(msg->event, HUB_STR("changed")) ? HUB_UPDATE_REPLACE
+                                                            : HUB_UPDATE_KEEP;
+}
+
 /* ---- the fixture ---- */
 
 int program_set_up(void **state)
@@ -280,6 +296,7 @@ program_t *begin(void **state, int dialect)
                  &(hub_channel_options_t){.pattern = "room:{id}",
                                           .on_join = on_join,
                                           .on_exit = exited,
+                                          .on_update = on_update,
                                           .events = events,
                                           .pending_limit = PENDING_LIMIT,
                                           .user = program});
@@ -320,4 +337,13 @@ void joined(program_t *program, const char *topic)
     talk_say(&program->talk, native ? NULL : "1", "1", topic, native ? "join" : "phx_join", "{}");
     assert_non_null(hub__session_find(&program->talk.session, hub_str(topic)));
     talk_forget(&program->talk);
+}
+
+bool told(program_t *program, const char *topic, const char *event)
+{
+    hub_member_t *member = hub__session_find(&program->talk.session, hub_str(topic));
+    hub_message_t msg = {
+        .topic = hub_str(topic), .event = hub_str(event), .payload = HUB_JSON("{\"n\":1}")};
+
+    return hub__member_wait_update(member, &msg);
 }

@@ -29,5 +29,7 @@ void phx(program_t *program, const char *join_ref, const char *ref, const char *
          const char *event);
 /* Joins with the ref 1, and forgets what was heard of it. */
 void joined(program_t *program, const char *topic);
+/* A message of the topic comes for its member. Whether it waits. */
+bool told(program_t *program, const char *topic, const char *event);
 
 #define PROGRAM_CASE(name) cmocka_unit_test_setup_teardown(name, program_set_up, program_tear_down)

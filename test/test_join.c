@@ -60,7 +60,7 @@ static void phoenix_joins_are_answered_with_their_own_join_ref(void **state)
     phx(program, NULL, "13", "room:2", "phx_join");
     assert_heard(&program->talk, "reply room:2 13/- ok {}\n");
     phx(program, NULL, "14", "room:2", "echo");
-    assert_heard(&program->talk, "reply room:2 14/- ok {}\n");
+    assert_heard(&program->talk, "reply room:2 14/13 ok {}\n");
 }
 
 static void a_channel_without_callbacks_is_joined_and_knows_no_event(void **state)

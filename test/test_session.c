@@ -457,6 +457,93 @@ static void a_second_suspension_makes_the_rest_wait_again(void **state)
                                  "reply room:1 6/1 ok {}\n");
 }
 
+static void messages_for_the_filter_of_a_suspended_member_wait_among_its_frames(void **state)
+{
+    program_t *program = begin(state, NATIVE);
+
+    joined(program, "room:1");
+    assert_false(told(program, "room:1", "kept"));
+    ask(program, "2", "room:1", "suspend");
+    ask(program, "3", "room:1", "echo");
+    assert_true(told(program, "room:1", "kept"));
+    ask(program, "4", "room:1", "echo");
+    assert_true(told(program, "room:1", "hidden"));
+    assert_true(told(program, "room:1", "changed"));
+    assert_heard(&program->talk, "");
+    hub__session_resume(&program->talk.session, &program->tokens[0]);
+    assert_heard(&program->talk, "reply room:1 3/1 ok {}\n"
+                                 "update room:1 kept\n"
+                                 "broadcast room:1 kept {'n':1}\n"
+                                 "reply room:1 4/1 ok {}\n"
+                                 "update room:1 hidden\n"
+                                 "update room:1 changed\n"
+                                 "push room:1 1 changed 'another'\n");
+    assert_int_equal(program->talk.stats.skipped_total, 1);
+    assert_false(told(program, "room:1", "kept"));
+    assert_int_equal(program->talk.session.pending_bytes, 0);
+}
+
+static void a_filter_may_make_the_rest_wait_again(void **state)
+{
+    program_t *program = begin(state, NATIVE);
+
+    joined(program, "room:1");
+    ask(program, "2", "room:1", "suspend");
+    assert_true(told(program, "room:1", "suspends"));
+    assert_true(told(program, "room:1", "kept"));
+    hub__session_resume(&program->talk.session, &program->tokens[0]);
+    assert_heard(&program->talk, "update room:1 suspends\n"
+                                 "broadcast room:1 suspends {'n':1}\n");
+    assert_true(told(program, "room:1", "stops"));
+    assert_true(told(program, "room:1", "hidden"));
+    hub__session_resume(&program->talk.session, &program->tokens[1]);
+    assert_heard(&program->talk, "update room:1 kept\n"
+                                 "broadcast room:1 kept {'n':1}\n"
+                                 "update room:1 stops\n"
+                                 "broadcast room:1 stops {'n':1}\n"
+                                 "close room:1 1\n"
+                                 "exit room:1 stopped\n");
+    assert_int_equal(program->talk.stats.dropped_total, 1);
+}
+
+static void messages_that_are_too_many_to_wait_are_dropped_and_counted(void **state)
+{
+    program_t *program = begin(state, NATIVE);
+
+    joined(program, "room:1");
+    ask(program, "2", "room:1", "suspend");
+    for (int i = 0; i != PENDING_LIMIT; ++i) {
+        assert_true(told(program, "room:1", "kept"));
+        if (i != 0)
+            ask(program, NULL, "room:1", "quiet");
+    }
+    assert_int_equal(program->talk.stats.dropped_total, 0);
+    assert_true(told(program, "room:1", "changed"));
+    assert_int_equal(program->talk.stats.dropped_total, 1);
+    ask(program, "3", "room:1", "leave");
+    assert_heard(&program->talk, "");
+    hub__session_resume(&program->talk.session, &program->tokens[0]);
+    talk_forget(&program->talk);
+    assert_null(hub__session_find(&program->talk.session, HUB_STR("room:1")));
+    assert_int_equal(program->talk.stats.dropped_total, 1);
+}
+
+static void what_waited_behind_a_leave_for_its_filter_is_for_nobody(void **state)
+{
+    program_t *program = begin(state, NATIVE);
+
+    joined(program, "room:1");
+    ask(program, "2", "room:1", "suspend");
+    ask(program, "3", "room:1", "leave");
+    assert_true(told(program, "room:1", "kept"));
+    talk_say(&program->talk, NULL, "4", "room:1", "join", "{}");
+    assert_true(told(program, "room:1", "changed"));
+    hub__session_resume(&program->talk.session, &program->tokens[0]);
+    assert_heard(&program->talk, "exit room:1 leave\n"
+                                 "reply room:1 3/1 ok {'topic':'room:1'}\n"
+                                 "reply room:1 4/4 ok " JOINED("room:1") "\n");
+}
+
 static void a_leave_waits_its_turn_in_a_suspended_member(void **state)
 {
     program_t *program = begin(state, NATIVE);
@@ -843,6 +930,10 @@ int main(void)
         PROGRAM_CASE(frames_of_a_suspended_member_wait_until_it_is_resumed),
         PROGRAM_CASE(a_suspension_ends_at_its_deadline),
         PROGRAM_CASE(a_second_suspension_makes_the_rest_wait_again),
+        PROGRAM_CASE(messages_for_the_filter_of_a_suspended_member_wait_among_its_frames),
+        PROGRAM_CASE(a_filter_may_make_the_rest_wait_again),
+        PROGRAM_CASE(messages_that_are_too_many_to_wait_are_dropped_and_counted),
+        PROGRAM_CASE(what_waited_behind_a_leave_for_its_filter_is_for_nobody),
         PROGRAM_CASE(a_leave_waits_its_turn_in_a_suspended_member),
         PROGRAM_CASE(what_waits_behind_a_leave_is_met_as_if_it_came_now),
         PROGRAM_CASE(a_second_join_of_a_suspended_member_waits_too),

@@ -309,6 +309,18 @@ static void judge_frame(hub__dialect_index_t dialect, const hub__outgoing_t *out
     json_decref(tree);
 }
 
+/* Phoenix's clients may have spaces in a topic. */
+static hub_status_t topic_status(const hub__dialect_t *dialect, hub_str_t topic, size_t max)
+{
+    hub_status_t err = hub__topic_check(topic, max, NULL);
+    bool may_have_spaces = dialect->index != HUB__DIALECT_NATIVE;
+
+    return err != HUB_OK && may_have_spaces && topic.len <= max &&
+                   hub__topic_forbidden(topic, true) == topic.len && topic.len > 0
+               ? HUB_OK
+               : err;
+}
+
 /* What our own side reads: the payload has to be the very bytes. */
 static void check_bytes(const hub__dialect_t *dialect, const hub__outgoing_t *out, hub_str_t frame,
                         hub_str_t event)
@@ -320,7 +332,7 @@ static void check_bytes(const hub__dialect_t *dialect, const hub__outgoing_t *ou
     hub_str_t got;
 
     assert_int_equal(dialect->decode(frame, false, &limits, &scratch, &envelope, NULL),
-                     hub__topic_check(out->topic, limits.topic_bytes, NULL));
+                     topic_status(dialect, out->topic, limits.topic_bytes));
     assert_true(hub_str_equals(envelope.topic, out->topic));
     assert_true(hub_str_equals(envelope.event, event));
     got = envelope.payload.bytes;
