@@ -485,7 +485,7 @@ static void on_broadcast(crowd_t *crowd, guest_t *client, uint32_t topic,
                envelope->event);
     if (envelope->ref != 0)
         REFUTE(crowd, client, "%s: %s comes with a ref", name_of(crowd, place), envelope->event);
-    if (strcmp(envelope->event, "greeting") == 0)
+    if (strcmp(envelope->event, "greeting") == 0 || strncmp(envelope->event, "presence_", 9) == 0)
         return;
     if (strcmp(envelope->event, "gap") == 0) {
         on_gap(crowd, client, place, envelope->payload);

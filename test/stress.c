@@ -391,10 +391,31 @@ static void greet(hub_member_t *me)
     chatter(me, false);
 }
 
+/* Few keys for many members; some ask for the state, some change what they said at once. */
+static void be_present(hub_member_t *me)
+{
+    static atomic_uint count;
+    unsigned number = atomic_fetch_add(&count, 1);
+    char key[16];
+    hub_status_t err;
+
+    snprintf(key, sizeof(key), "k%u", number % IDENTITIES);
+    err = hub_presence_track(me, hub_str(key), HUB_JSON("{\"at\":1}"));
+    if (err == HUB_OK && number % 3 == 0)
+        err = hub_presence_update(me, hub_str(key), HUB_JSON("{\"at\":2}"));
+    if (err == HUB_OK && number % 5 == 0)
+        err = hub_presence_untrack(me, hub_str(key));
+    if (err == HUB_OK && number % 2 == 0)
+        err = hub_presence_push(me);
+    must_be(err == HUB_OK || atomic_load(&the.stopping), "presence failed with %s",
+            hub_status_name(err));
+}
+
 static hub_status_t on_join(hub_member_t *me, const hub_message_t *msg)
 {
     (void)msg;
     sit(me);
+    be_present(me);
     greet(me);
     return HUB_OK;
 }
@@ -407,6 +428,7 @@ static hub_status_t on_join_late(hub_member_t *me, const hub_message_t *msg)
 
     (void)msg;
     sit(me);
+    be_present(me);
     greet(me);
     add_errand(&errand);
     return pending;
@@ -504,6 +526,7 @@ static void add_channel(const char *pattern, hub_on_join_cb join, hub_on_update_
     static const hub_event_handler_t events[] = {{"later", on_later}, {"quit", on_quit}, {0}};
     /* "shout", "emit" and what joins and exits say go by; they keep their place all the same */
     static const char *const intercept[] = {"others", "publish", "news", "chatter", NULL};
+    static const hub_presence_options_t presence = {.grace_ms = 30, .diff_ms = 5, .keys_max = 30};
 
     must_be(hub_channel_add(the.hub, &(hub_channel_options_t){.pattern = pattern,
                                                               .on_join = join,
@@ -511,7 +534,8 @@ static void add_channel(const char *pattern, hub_on_join_cb join, hub_on_update_
                                                               .events = events,
                                                               .on_receive = on_say,
                                                               .on_update = update,
-                                                              .intercept = intercept}) == HUB_OK,
+                                                              .intercept = intercept,
+                                                              .presence = &presence}) == HUB_OK,
             "channel %s", pattern);
 }
 
@@ -582,7 +606,8 @@ static void kick(const char *identity, void *user)
     must_be(err == HUB_OK, "hub_disconnect: %s", hub_status_name(err));
 }
 
-/* Whether a server without connections holds on to nothing. */
+/* Whether a server without connections holds on to nothing, but for what its workers say to each
+ * other for as long as they live: that they do. */
 static bool is_empty(char *why, size_t size)
 {
     hub_bus_stats_t bus;
@@ -592,12 +617,13 @@ static bool is_empty(char *why, size_t size)
     hub_bus_get_stats(the.bus, &bus);
     snprintf(why, size,
              "%" PRIu64 " connections, %" PRIu64 " members, %" PRIu64 " topics, %" PRIu64
-             " bytes in outboxes, %" PRIu64 " topics and %" PRIu64
+             " presences, %" PRIu64 " bytes in outboxes, %" PRIu64 " topics and %" PRIu64
              " subscriptions on the bus, %u visitors, %u seats",
-             stats.conns, stats.members, stats.topics, stats.outbox_bytes, bus.topics,
-             bus.subscriptions, atomic_load(&the.visitors), atomic_load(&the.seats));
-    return (stats.conns | stats.members | stats.topics | stats.outbox_bytes | bus.topics |
-            bus.subscriptions | atomic_load(&the.visitors) | atomic_load(&the.seats)) == 0;
+             stats.conns, stats.members, stats.topics, stats.presences, stats.outbox_bytes,
+             bus.topics, bus.subscriptions, atomic_load(&the.visitors), atomic_load(&the.seats));
+    return bus.topics <= 1 && bus.subscriptions <= WORKERS &&
+           (stats.conns | stats.members | stats.topics | stats.presences | stats.outbox_bytes |
+            atomic_load(&the.visitors) | atomic_load(&the.seats)) == 0;
 }
 
 static void await_empty(void)
