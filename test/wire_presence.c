@@ -2,6 +2,7 @@
 /* Presence over real sockets: what members are told, in every wire format, over several workers and
  * over two hubs on one bus. Members keep the list as phoenix.js does. */
 #define _GNU_SOURCE 1
+#include "test/fake_backend.h"
 #include "test/server.h"
 
 #include <pthread.h>
@@ -703,6 +704,109 @@ static void topics_of_presence_are_out_of_reach_for_clients(void **state)
     forget(&alice);
 }
 
+/* ---- two hubs, each with a bus of its own, on one broker ---- */
+
+static struct {
+    fake_broker_t *broker;
+    hub_bus_t *left_bus, *right_bus;
+    server_t *left, *right;
+} far;
+
+static server_t *serve_far(hub_bus_t **bus)
+{
+    server_t *s;
+
+    assert_int_equal(hub_bus_create(&(hub_bus_options_t){.backend = &fake_backend,
+                                                         .backend_options = far.broker},
+                                    bus, NULL),
+                     HUB_OK);
+    s = server_create_with(&(hub_server_options_t){.threads = 2},
+                           &(hub_options_t){.name = "app", .bus = *bus, .presence_beat_ms = 500});
+    add_channels(s->hub, &(hub_presence_options_t){.diff_ms = 5});
+    server_mount(s, NULL);
+    server_start(s);
+    return s;
+}
+
+static void start_far(fake_faults_t faults)
+{
+    far.broker = fake_broker_create();
+    fake_broker_set(far.broker, faults);
+    far.left = serve_far(&far.left_bus);
+    far.right = serve_far(&far.right_bus);
+    fake_broker_start(far.broker);
+    fake_broker_settle(far.broker);
+}
+
+static int end_far(void **state)
+{
+    server_teardown(state);
+    hub_bus_destroy(far.left_bus);
+    hub_bus_destroy(far.right_bus);
+    fake_broker_destroy(far.broker);
+    memset(&far, 0, sizeof(far));
+    return 0;
+}
+
+static void a_node_without_its_broker_is_alone_for_so_long(void **state)
+{
+    watcher_t alice, bob;
+
+    (void)state;
+    start_far((fake_faults_t){0});
+    fake_broker_disconnect(far.broker, far.right_bus);
+    alice = watch(far.left, "alice");
+    bob = watch(far.right, "bob");
+    expect_view(&bob, "{'bob':1}");
+    fake_broker_connect(far.broker, far.right_bus);
+    expect_view(&alice, "{'alice':1,'bob':1}");
+    expect_view(&bob, "{'alice':1,'bob':1}");
+    forget(&alice);
+    forget(&bob);
+}
+
+static void what_a_broker_loses_or_doubles_is_made_good(void **state)
+{
+    watcher_t alice, bob;
+
+    (void)state;
+    start_far((fake_faults_t){.twice = true});
+    alice = watch(far.left, "alice");
+    bob = watch(far.right, "bob");
+    expect_view(&alice, "{'alice':1,'bob':1}");
+    fake_broker_set(far.broker, (fake_faults_t){.lose = 1});
+    client_json(bob.client, "['7','9','room:1','track',{'key':'phone'}]");
+    expect_view(&bob, "{'alice':1,'bob':1,'phone':1}");
+    fake_broker_settle(far.broker);
+    client_json(bob.client, "['7','9','room:1','track',{'key':'laptop'}]");
+    expect_view(&alice, "{'alice':1,'bob':1,'laptop':1,'phone':1}");
+    forget(&alice);
+    forget(&bob);
+}
+
+/* As large as Postgres takes them. */
+static void lists_are_told_in_messages_as_large_as_the_broker_takes(void **state)
+{
+    watcher_t alice, bob;
+    char frame[7000];
+
+    (void)state;
+    start_far((fake_faults_t){.largest = 8000});
+    bob = watch(far.right, "bob");
+    for (int i = 0; i < 8; i++) {
+        snprintf(frame, sizeof(frame), "['7','9','room:1','track',{'key':'k%d'}]", i);
+        client_json(bob.client, frame);
+        snprintf(frame, sizeof(frame), "['7','9','room:1','change',{'key':'k%d','text':'%*s'}]", i,
+                 3000, "");
+        client_json(bob.client, frame);
+    }
+    alice = watch(far.left, "alice");
+    expect_view(&alice,
+                "{'alice':1,'bob':1,'k0':1,'k1':1,'k2':1,'k3':1,'k4':1,'k5':1,'k6':1,'k7':1}");
+    forget(&alice);
+    forget(&bob);
+}
+
 /* ---- churn ---- */
 
 #define CHURNERS 24
@@ -830,6 +934,9 @@ int main(void)
         cmocka_unit_test_teardown(nodes_see_each_other_and_one_that_stops_is_cleared, end_nodes),
         cmocka_unit_test_teardown(a_node_that_falls_silent_is_cleared_and_comes_back, end_nodes),
         cmocka_unit_test_teardown(topics_of_presence_are_out_of_reach_for_clients, end_nodes),
+        cmocka_unit_test_teardown(a_node_without_its_broker_is_alone_for_so_long, end_far),
+        cmocka_unit_test_teardown(what_a_broker_loses_or_doubles_is_made_good, end_far),
+        cmocka_unit_test_teardown(lists_are_told_in_messages_as_large_as_the_broker_takes, end_far),
         SERVER_CASE(under_churn_all_end_up_with_the_same_list),
     };
 
