@@ -403,6 +403,42 @@ static void share_remove(hub__share_t *share, hub__tracking_t *tracking)
     tracking->share = NULL;
 }
 
+/* One that has left, but nobody was told yet. */
+static hub__tracking_t *take_back(hub__roster_key_t *key, uint64_t owner, uint64_t number)
+{
+    for (hub__tracking_t **link = &key->left; *link != NULL; link = &(*link)->newer) {
+        hub__tracking_t *tracking = *link;
+
+        if (tracking->owner == owner && tracking->number == number) {
+            *link = tracking->newer;
+            return tracking;
+        }
+    }
+    return NULL;
+}
+
+/* NULL: no memory. */
+static hub__tracking_t *tracking_create(hub__roster_key_t *key, uint64_t owner,
+                                        const hub__tracking_facts_t *facts)
+{
+    hub__tracking_t *tracking = malloc(sizeof(*tracking) + facts->meta.len);
+
+    if (tracking == NULL)
+        return NULL;
+    *tracking = (hub__tracking_t){
+        .node = {.hash = tracking_hash(owner, facts->number)},
+        .key = key,
+        .owner = owner,
+        .number = facts->number,
+        .previous = facts->previous,
+        .stamp_us = facts->stamp_us,
+        .meta_len = (uint32_t)facts->meta.len,
+    };
+    if (facts->meta.len != 0)
+        memcpy(tracking->meta, facts->meta.base, facts->meta.len);
+    return tracking;
+}
+
 hub__tracking_t *hub__share_join(hub__share_t *share, const hub__tracking_facts_t *facts)
 {
     hub__roster_t *roster = share->roster;
@@ -415,25 +451,16 @@ hub__tracking_t *hub__share_join(hub__share_t *share, const hub__tracking_facts_
     }
     if (facts->previous != 0)
         replaced = hub__share_find(share, facts->previous);
-    if ((tracking = malloc(sizeof(*tracking) + facts->meta.len)) == NULL)
+    if ((key = key_get(roster, facts->key)) == NULL)
         return NULL;
-    if ((key = key_get(roster, facts->key)) == NULL) {
-        free(tracking);
+    if ((tracking = take_back(key, share->owner, facts->number)) == NULL &&
+        (tracking = tracking_create(key, share->owner, facts)) == NULL) {
+        if (key->count == 0 && !key->dirty)
+            key_destroy(roster, key);
         return NULL;
     }
-    *tracking = (hub__tracking_t){
-        .node = {.hash = tracking_hash(share->owner, facts->number)},
-        .key = key,
-        .share = share,
-        .owner = share->owner,
-        .number = facts->number,
-        .previous = facts->previous,
-        .stamp_us = facts->stamp_us,
-        .generation = share->generation,
-        .meta_len = (uint32_t)facts->meta.len,
-    };
-    if (facts->meta.len != 0)
-        memcpy(tracking->meta, facts->meta.base, facts->meta.len);
+    tracking->share = share;
+    tracking->generation = share->generation;
     hub__table_insert(&roster->trackings, &tracking->node);
     share_append(share, tracking);
     key_add(key, tracking, replaced != NULL && replaced->key == key ? replaced : NULL);

@@ -230,6 +230,24 @@ static void a_share_that_goes_takes_all_that_is_its_own(void **state)
     assert_null(hub__roster_share(own.roster, 5));
 }
 
+/* Its owner was thought to be gone: a client would take the leave for the last word. */
+static void who_is_back_before_it_was_told_has_never_left(void **state)
+{
+    (void)state;
+    begin(NULL);
+    (void)join_as(2, "alice", "{\"n\":1}", 1);
+    expect_news(HUB__ROSTER_DIFF, NULL);
+    hub__share_destroy(own.share);
+    own.share = hub__share_create(own.roster, 5);
+    (void)join_as(2, "alice", "{\"n\":1}", 1);
+    expect_news(HUB__ROSTER_NOTHING, NULL);
+    expect_state("{'alice':{'metas':[{'n':1,'phx_ref':'R2','phx_ref_prev':'R1'}]}}");
+    hub__share_destroy(own.share);
+    own.share = hub__share_create(own.roster, 5);
+    expect_news(HUB__ROSTER_DIFF, NULL);
+    assert_int_equal(hub__roster_stats(own.roster).keys, 0);
+}
+
 static void a_second_join_of_a_number_is_no_news(void **state)
 {
     (void)state;
@@ -415,6 +433,7 @@ int main(void)
         cmocka_unit_test_teardown(metas_of_a_key_stand_by_age, tear_down),
         cmocka_unit_test_teardown(metas_of_a_key_stand_by_age_whenever_they_come, tear_down),
         cmocka_unit_test_teardown(a_share_that_goes_takes_all_that_is_its_own, tear_down),
+        cmocka_unit_test_teardown(who_is_back_before_it_was_told_has_never_left, tear_down),
         cmocka_unit_test_teardown(a_second_join_of_a_number_is_no_news, tear_down),
         cmocka_unit_test_teardown(metas_must_be_objects, tear_down),
         cmocka_unit_test_teardown(options_are_checked, tear_down),
