@@ -36,8 +36,9 @@ typedef struct hub__share {
     struct hub__share *peer_next, **peer_prev;
     uint64_t clock; /* of the last delta that is in it */
     uint64_t asked_ms;
-    bool stale;     /* something is missing */
-    bool receiving; /* a state is coming in */
+    uint64_t stale_ms; /* since when something is missing */
+    bool stale;        /* something is */
+    bool receiving;    /* a state is coming in */
 } hub__share_t;
 
 struct hub__tracking {

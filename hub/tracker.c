@@ -156,7 +156,7 @@ static void free_query(hub__query_t *query)
 
 static void set_unreached(hub__venue_t *venue)
 {
-    venue->unreached = true;
+    venue->unreached = venue->refused = true;
     venue->ask_ms = *venue->tracker->now_ms + HUB__TRACKER_RETRY_MS;
 }
 
@@ -199,11 +199,15 @@ void hub__tracker_ask(hub__venue_t *venue, uint64_t owner, bool fresh)
 
 void hub__tracker_ask_later(hub__venue_t *venue)
 {
+    bool was_refused = venue->refused;
+
     venue->ask_ms = 0;
     venue->gap_ms = *venue->tracker->now_ms;
+    venue->refused = false;
     hub__tracker_ask(venue, 0, venue->own->clock == 0);
-    if (venue->ask_ms == 0 && venue->stale_ms != 0) /* they can answer only now */
-        venue->stale_ms = *venue->tracker->now_ms + venue->tracker->beat_ms;
+    for (hub__share_t *share = hub__roster_shares(venue->roster); share != NULL && was_refused;
+         share = share->next)
+        share->stale_ms = venue->gap_ms; /* they can answer only now */
 }
 
 /* ---- peers ---- */
@@ -452,11 +456,23 @@ static void count_bad(hub__tracker_t *tracker, uint64_t owner)
     hub_log_peer(HUB_LOG_WARN, "presence.bad_message", "owner=%012llx", (unsigned long long)owner);
 }
 
-/* Something of this owner is missing. What is still to come of a state can't make it whole. */
-static void set_stale(hub__share_t *share)
+/* For an answer; the question may have to wait itself. */
+static uint64_t patience_ms(const hub__venue_t *venue)
 {
+    return venue->tracker->beat_ms + HUB__TRACKER_RETRY_MS;
+}
+
+/* Something of this owner is missing. What is still to come of a state can't make it whole. */
+static void set_stale(hub__venue_t *venue, hub__share_t *share)
+{
+    uint64_t now_ms = *venue->tracker->now_ms;
+
+    if (!share->stale)
+        share->stale_ms = now_ms;
     share->stale = true;
     share->receiving = false;
+    if (venue->stale_ms == 0)
+        venue->stale_ms = now_ms + patience_ms(venue);
 }
 
 static void ask_again(hub__venue_t *venue, hub__share_t *share)
@@ -465,9 +481,8 @@ static void ask_again(hub__venue_t *venue, hub__share_t *share)
 
     if (share->stale && now_ms - share->asked_ms < HUB__TRACKER_RETRY_MS)
         return;
-    set_stale(share);
+    set_stale(venue, share);
     share->asked_ms = now_ms;
-    venue->stale_ms = now_ms + venue->tracker->beat_ms;
     hub__tracker_ask(venue, share->owner, false);
     hub__venue_wake(venue);
 }
@@ -477,7 +492,7 @@ static void mark_stale(hub__venue_t *venue)
     for (hub__share_t *share = hub__roster_shares(venue->roster); share != NULL;
          share = share->next)
         if (share != venue->own)
-            set_stale(share);
+            set_stale(venue, share);
 }
 
 void hub__tracker_gap(hub__venue_t *venue)
@@ -487,7 +502,6 @@ void hub__tracker_gap(hub__venue_t *venue)
     if (venue->tracker->stopped)
         return;
     mark_stale(venue);
-    venue->stale_ms = now_ms + venue->tracker->beat_ms;
     if (venue->gap_ms != 0 && now_ms - venue->gap_ms < HUB__TRACKER_RETRY_MS) {
         /* the answers to each would be the next to find a full mailbox */
         venue->unreached = true;
@@ -507,9 +521,15 @@ void hub__tracker_drop_stale(hub__venue_t *venue)
 
     venue->stale_ms = 0;
     for (hub__share_t *share = hub__roster_shares(venue->roster); share != NULL; share = next) {
+        uint64_t due_ms = share->stale_ms + patience_ms(venue);
+
         next = share->next;
-        if (share->stale)
+        if (!share->stale)
+            continue;
+        if (due_ms <= *venue->tracker->now_ms)
             hub__tracker_drop_share(share);
+        else if (venue->stale_ms == 0 || due_ms < venue->stale_ms)
+            venue->stale_ms = due_ms;
     }
 }
 

@@ -103,7 +103,7 @@ struct hub__venue {
     hub__timer_t timer;
     hub__query_t *query;
     uint64_t told_ms;        /* when members were told last */
-    uint64_t stale_ms;       /* what is still missing then is not there any more; 0: nothing is */
+    uint64_t stale_ms;       /* who has not answered by then is not there any more; 0: all have */
     uint64_t retry_ms;       /* 0: now */
     uint64_t sync_ms;        /* who has not answered by then is not waited for */
     uint64_t gap_ms;         /* when everybody was asked last since something was lost */
@@ -116,6 +116,7 @@ struct hub__venue {
     bool synced;     /* everybody in this process has been heard, or had time enough */
     bool owes_state; /* somebody asked for it */
     bool unreached;  /* what we told may have reached nobody elsewhere */
+    bool refused;    /* nor has the question, so nobody can have answered */
     bool sending, is_first;
     uint16_t topic_len;
     char topic[];

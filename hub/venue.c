@@ -53,7 +53,7 @@ static uint64_t next_due(const hub__venue_t *venue)
         earliest(&due, venue->grace_first->grace_due_ms);
     if (venue->ask_ms != 0)
         earliest(&due, venue->ask_ms);
-    else if (venue->stale_ms != 0)
+    if (venue->stale_ms != 0 && !venue->refused)
         earliest(&due, venue->stale_ms);
     if (venue->wishes != NULL && !venue->synced)
         earliest(&due, venue->sync_ms);
@@ -528,7 +528,7 @@ void hub__venue_run(hub__venue_t *venue)
     }
     if (venue->ask_ms != 0 && venue->ask_ms <= now_ms)
         hub__tracker_ask_later(venue);
-    if (venue->stale_ms != 0 && venue->stale_ms <= now_ms && venue->ask_ms == 0)
+    if (venue->stale_ms != 0 && venue->stale_ms <= now_ms && !venue->refused)
         hub__tracker_drop_stale(venue);
     if (venue->sync_ms <= now_ms)
         venue->synced =

@@ -346,6 +346,30 @@ static void a_last_leave_that_could_not_be_told_is_told_later(void **state)
     assembly_destroy(assembly);
 }
 
+/* Its leave was lost, and something else is lost again and again. */
+static void who_is_not_there_goes_however_much_is_lost(void **state)
+{
+    assembly_t *assembly = assembly_create(3, 1, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, true);
+    attendee_t *bob = assembly_come(assembly, 1, 0, false);
+
+    (void)state;
+    assert_int_equal(track(bob, "bob", "{}"), HUB_OK);
+    assert_int_equal(track(assembly_come(assembly, 2, 0, false), "carol", "{}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    assembly_go(assembly, bob, false);
+    assembly_pass(assembly, 100);
+    assembly_turn(assembly, 1);
+    assert_true(assembly_deliver(assembly, 1 * 3 + 0, true));
+    for (int i = 0; i < 8; i++) {
+        hub__tracker_gap(assembly_venue(assembly, 0, 0));
+        assembly_settle(assembly, ASSEMBLY_BEAT_MS / 2);
+    }
+    assert_int_equal(json_object_size(alice->view), 1);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
 static void changes_within_the_batch_are_one_diff(void **state)
 {
     hub_presence_options_t options = {.diff_ms = 50};
@@ -793,6 +817,7 @@ int main(void)
         cmocka_unit_test(a_question_that_could_not_be_put_is_put_later),
         cmocka_unit_test(who_was_alone_at_first_is_seen_later),
         cmocka_unit_test(a_last_leave_that_could_not_be_told_is_told_later),
+        cmocka_unit_test(who_is_not_there_goes_however_much_is_lost),
         cmocka_unit_test(changes_within_the_batch_are_one_diff),
         cmocka_unit_test(an_update_names_the_meta_that_was_told),
         cmocka_unit_test(who_returns_within_the_grace_has_never_been_away),
