@@ -53,9 +53,13 @@ typedef struct hub_presence_options {
                           one meta {"keys":…,"metas":…,"sample":…} instead of the rest, in the state
                           as in the diffs. A new state says so when it begins (and when, with a
                           tenth less, it ends). 0 means 1,000 */
-    uint32_t sample_keys;     /* how many of them, the oldest; 0 means 100, at most keys_max */
-    uint32_t meta_bytes;      /* of one meta, else HUB_ETOOLARGE; 0 means 4,096, at most 65,536 */
-    uint32_t keys_per_member; /* tracked at once, else HUB_ELIMIT; 0 means 16 */
+    uint32_t state_bytes; /* likewise when a state would have more bytes than this, what on_fetch
+                             adds left out. The sample then has less than a third of it, and none
+                             of the keys that would take a sixteenth each. Keep it well below the
+                             limit outbox_bytes. 0 means 262,144 */
+    uint32_t sample_keys; /* how many of them at most, the oldest; 0 means 100, at most keys_max */
+    uint32_t meta_bytes;  /* of one meta, else HUB_ETOOLARGE; 0 means 4,096, at most 65,536 */
+    uint32_t keys_per_member;          /* tracked at once, else HUB_ELIMIT; 0 means 16 */
     hub_presence_on_fetch_cb on_fetch; /* may be NULL */
     void *user;                        /* of on_fetch */
 } hub_presence_options_t;

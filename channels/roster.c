@@ -13,6 +13,9 @@
 #define DIFF_MS 50
 #define KEYS_MAX 1000
 #define SAMPLE_KEYS 100
+#define STATE_BYTES 262144
+#define KEY_BYTES 16      /* around one: "":{"metas":[]}, */
+#define META_OWN_BYTES 32 /* {"phx_ref":"…"}, */
 #define META_BYTES 4096
 #define META_BYTES_CEILING 65536
 #define KEYS_PER_MEMBER 16
@@ -27,6 +30,7 @@ struct hub__roster_key {
     hub__tracking_t *placed;       /* the last one that came, unless it has left */
     hub__tracking_t *left;         /* told, and gone; latest first */
     void *slot;
+    size_t bytes; /* in a state; 0: without trackings */
     uint32_t count;
     uint8_t name_len;
     bool dirty;
@@ -41,11 +45,12 @@ struct hub__roster {
     hub__table_t trackings, keys;
     hub__roster_key_t *first, *last; /* with trackings, oldest first */
     size_t key_count;
+    size_t bytes;
     hub__roster_key_t *dirty_first, **dirty_last;
     hub_presence_row_t *rows; /* for on_fetch */
     size_t row_count, row_capacity;
     bool is_sample;
-    size_t sampled;
+    size_t sampled, sampled_bytes;
     size_t told_keys, told_metas; /* as the counts say that members have */
     uint64_t told_number;
 };
@@ -62,6 +67,7 @@ hub_status_t hub__presence_options_resolve(hub_presence_options_t *options, hub_
 {
     set_default(&options->diff_ms, DIFF_MS);
     set_default(&options->keys_max, KEYS_MAX);
+    set_default(&options->state_bytes, STATE_BYTES);
     if (options->sample_keys == 0)
         options->sample_keys = options->keys_max < SAMPLE_KEYS ? options->keys_max : SAMPLE_KEYS;
     set_default(&options->meta_bytes, META_BYTES);
@@ -197,6 +203,21 @@ static void key_touch(hub__roster_t *roster, hub__roster_key_t *key)
     roster->dirty_last = &key->dirty_next;
 }
 
+static size_t bytes_of(const hub__tracking_t *tracking)
+{
+    size_t refs = tracking->previous == 0 ? 1 : 2;
+
+    return tracking->meta_len + refs * META_OWN_BYTES;
+}
+
+static void key_count_bytes(hub__roster_t *roster, hub__roster_key_t *key, size_t more, size_t less)
+{
+    key->bytes = key->bytes + more - less;
+    roster->bytes = roster->bytes + more - less;
+    if (key->sampled)
+        roster->sampled_bytes = roster->sampled_bytes + more - less;
+}
+
 /* From now on it counts, as the newest. */
 static void key_appear(hub__roster_t *roster, hub__roster_key_t *key)
 {
@@ -208,6 +229,7 @@ static void key_appear(hub__roster_t *roster, hub__roster_key_t *key)
         roster->first = key;
     roster->last = key;
     ++roster->key_count;
+    key_count_bytes(roster, key, key->name_len + KEY_BYTES, 0);
 }
 
 static void key_vanish(hub__roster_t *roster, hub__roster_key_t *key)
@@ -221,6 +243,7 @@ static void key_vanish(hub__roster_t *roster, hub__roster_key_t *key)
     else
         roster->last = key->older;
     --roster->key_count;
+    key_count_bytes(roster, key, 0, key->bytes);
 }
 
 static void key_free_left(hub__roster_key_t *key)
@@ -466,6 +489,7 @@ hub__tracking_t *hub__share_join(hub__share_t *share, const hub__tracking_facts_
     key_add(key, tracking, replaced != NULL && replaced->key == key ? replaced : NULL);
     if (key->count == 1)
         key_appear(roster, key);
+    key_count_bytes(roster, key, bytes_of(tracking), 0);
     key_touch(roster, key);
     return tracking;
 }
@@ -478,6 +502,7 @@ void hub__share_leave(hub__tracking_t *tracking)
     hub__table_remove(&roster->trackings, &tracking->node);
     share_remove(tracking->share, tracking);
     key_remove(key, tracking);
+    key_count_bytes(roster, key, 0, bytes_of(tracking));
     if (key->count == 0)
         key_vanish(roster, key);
     key_touch(roster, key);
@@ -728,18 +753,32 @@ static void count_anew(hub__roster_t *roster)
     ++roster->told_number;
 }
 
+static bool has_room(const hub__roster_t *roster)
+{
+    return roster->sampled < roster->options->sample_keys &&
+           roster->sampled_bytes < roster->options->state_bytes / 4;
+}
+
+static bool sample_key(hub__roster_t *roster, hub__roster_key_t *key)
+{
+    if (key->sampled || key->bytes > roster->options->state_bytes / 16)
+        return false;
+    key->sampled = true;
+    ++roster->sampled;
+    roster->sampled_bytes += key->bytes;
+    return true;
+}
+
 /* Those of the sample that are gone make room for the oldest of the others. */
 static void fill_sample(hub__roster_t *roster)
 {
     for (hub__roster_key_t *key = roster->dirty_first; key != NULL; key = key->dirty_next)
         if (key->sampled && key->count == 0)
             --roster->sampled; /* it stays visible until its leave was told */
-    for (hub__roster_key_t *key = roster->first;
-         key != NULL && roster->sampled < roster->options->sample_keys; key = key->newer) {
-        if (key->sampled)
+    for (hub__roster_key_t *key = roster->first; key != NULL && has_room(roster);
+         key = key->newer) {
+        if (!sample_key(roster, key))
             continue;
-        key->sampled = true;
-        ++roster->sampled;
         key_free_left(key); /* nobody has heard of those */
         for (hub__tracking_t *tracking = key->first; tracking != NULL; tracking = tracking->newer)
             tracking->told = false;
@@ -750,23 +789,24 @@ static void fill_sample(hub__roster_t *roster)
 /* Whether the budget is passed, with some distance on the way back. */
 static bool wants_sample(const hub__roster_t *roster)
 {
-    size_t max = roster->options->keys_max;
+    size_t keys = roster->options->keys_max, bytes = roster->options->state_bytes;
 
-    return roster->key_count > (roster->is_sample ? max - max / 10 : max);
+    if (roster->is_sample) {
+        keys -= keys / 10;
+        bytes -= bytes / 10;
+    }
+    return roster->key_count > keys || roster->bytes > bytes;
 }
 
 static void change_mode(hub__roster_t *roster, bool is_sample)
 {
     for (hub__roster_key_t *key = roster->first; key != NULL; key = key->newer)
         key->sampled = false;
-    roster->sampled = 0;
+    roster->sampled = roster->sampled_bytes = 0;
     roster->is_sample = is_sample;
-    for (hub__roster_key_t *key = roster->first;
-         is_sample && key != NULL && roster->sampled < roster->options->sample_keys;
-         key = key->newer) {
-        key->sampled = true;
-        ++roster->sampled;
-    }
+    for (hub__roster_key_t *key = roster->first; is_sample && key != NULL && has_room(roster);
+         key = key->newer)
+        (void)sample_key(roster, key);
     if (is_sample)
         count_anew(roster);
 }
@@ -820,13 +860,19 @@ static void forget_untold_leaves(hub__roster_key_t *key)
     }
 }
 
+/* Keys in the sample have gained metas: another one is chosen. */
+static bool has_outgrown(const hub__roster_t *roster)
+{
+    return roster->is_sample && roster->sampled_bytes > roster->options->state_bytes / 2;
+}
+
 hub__roster_news_t hub__roster_tell(hub__roster_t *roster, hub__buffer_t *ret_payload)
 {
     bool is_sample = wants_sample(roster);
     hub__roster_news_t news;
 
     ret_payload->len = 0;
-    if (is_sample != roster->is_sample) {
+    if (is_sample != roster->is_sample || has_outgrown(roster)) {
         change_mode(roster, is_sample);
         settle_keys(roster);
         hub__roster_state(roster, ret_payload);

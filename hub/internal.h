@@ -137,6 +137,7 @@ struct hub__worker {
     bool stopped;  /* all connections are gone, the thread may end */
     bool emits_waiting;
     bool presence_due;
+    bool presence_late; /* it goes on next turn */
     bool in_turn_end;
     unsigned depth;
     _Atomic(void *) home; /* the thread it lives on */
@@ -155,7 +156,8 @@ struct hub__worker {
     hub__wheel_t *wheel;
     uint64_t armed_for; /* what the timerfd is set to */
     uint64_t now_ms;
-    uint64_t turn_us;       /* for writing */
+    uint64_t turn_us; /* for writing, and as much for telling of presence */
+    uint64_t presence_until_us;
     uint64_t turn_began_us; /* 0: nothing has been entered since the last one ended */
 
     hub__slot_t *slots;

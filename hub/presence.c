@@ -289,6 +289,14 @@ static void io_schedule(hub__tracker_t *tracker)
     hub__worker_touch(presence->worker);
 }
 
+static bool io_is_late(hub__tracker_t *tracker)
+{
+    hub__worker_t *worker = presence_of(tracker)->worker;
+
+    worker->presence_late = hub__monotonic_us() >= worker->presence_until_us;
+    return worker->presence_late;
+}
+
 static void io_timer_arm(hub__tracker_t *tracker, hub__timer_t *timer, uint64_t due_ms)
 {
     hub__timer_arm(presence_of(tracker)->worker->wheel, timer, due_ms);
@@ -316,6 +324,7 @@ static const hub__tracker_io_t tracker_io = {
     .tell = io_tell,
     .tell_state = io_tell_state,
     .schedule = io_schedule,
+    .is_late = io_is_late,
     .timer_arm = io_timer_arm,
     .timer_disarm = io_timer_disarm,
     .wall_us = io_wall_us,
@@ -374,7 +383,11 @@ static hub__presence_t *get_presence(hub__worker_t *worker, hub_t *hub)
 
 void hub__presence_settle(hub__worker_t *worker)
 {
+    if (!worker->presence_due || worker->presence_late)
+        return;
     worker->presence_due = false;
+    if (worker->presence_until_us == 0)
+        worker->presence_until_us = hub__monotonic_us() + worker->turn_us;
     for (hub__presence_t *presence = worker->presences; presence != NULL; presence = presence->next)
         if (presence->due) {
             presence->due = false;

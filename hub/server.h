@@ -19,7 +19,8 @@ typedef struct hub_server_options {
      * clients run at the same time. */
     unsigned threads;
     hub_server_limits_t limits;
-    size_t turn_us; /* time per turn for writing before reading goes on; 0 means 1,000 */
+    size_t turn_us; /* time per turn for writing before reading goes on, and as much for telling of
+                       presence; 0 means 1,000 */
     hub_error_t
         *ret_error; /* filled by create, mount, listen and start where they fail; may be NULL */
 } hub_server_options_t;

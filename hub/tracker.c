@@ -116,14 +116,32 @@ void hub__tracker_destroy(hub__tracker_t *tracker)
     free(tracker);
 }
 
+/* The rest, first in line for the next turn. */
+static void put_back(hub__tracker_t *tracker, hub__venue_t *first, hub__venue_t **last)
+{
+    *last = tracker->due_first;
+    if (tracker->due_first == NULL)
+        tracker->due_last = last;
+    tracker->due_first = first;
+    if (!tracker->scheduled)
+        tracker->io->schedule(tracker);
+    tracker->scheduled = true;
+}
+
 void hub__tracker_settle(hub__tracker_t *tracker)
 {
-    hub__venue_t *venue = tracker->due_first, *next;
+    hub__venue_t *venue = tracker->due_first, *next, **last = tracker->due_last;
+    bool is_first = true;
 
     tracker->scheduled = false;
     tracker->due_first = NULL;
     tracker->due_last = &tracker->due_first;
     for (; venue != NULL; venue = next) {
+        if (!is_first && !tracker->stopped && tracker->io->is_late(tracker)) {
+            put_back(tracker, venue, last);
+            return;
+        }
+        is_first = false;
         next = venue->due_next;
         if (!tracker->stopped)
             hub__venue_run(venue);
@@ -536,6 +554,7 @@ void hub__tracker_drop_stale(hub__venue_t *venue)
 typedef struct hub__incoming {
     hub__venue_t *venue;
     hub__share_t *share;
+    bool lacks; /* there was no memory for some of it */
 } hub__incoming_t;
 
 /* As long as nobody here has a state yet, what comes from others is part of the first one, and no
@@ -549,7 +568,7 @@ static bool on_peer_join(const hub__tracking_facts_t *facts, void *user)
     if (facts->key.len == 1 && facts->key.base[0] == '*')
         return true;
     if ((tracking = hub__share_join(incoming->share, facts)) == NULL) {
-        incoming->share->stale = true; /* no memory for it now */
+        incoming->lacks = true;
         return true;
     }
     if (!incoming->venue->synced)
@@ -619,6 +638,8 @@ static void on_delta(hub__venue_t *venue, hub__peer_t *peer, const hub__replica_
     share->clock = replica->clock;
     if (replica->end)
         hub__tracker_drop_share(share);
+    else if (incoming.lacks)
+        ask_again(venue, share);
     hub__venue_wake(venue);
 }
 
@@ -653,6 +674,8 @@ static void on_state(hub__venue_t *venue, hub__peer_t *peer, const hub__replica_
         HUB_OK)
         count_bad(venue->tracker, peer->owner);
     share->clock = replica->clock;
+    if (incoming.lacks)
+        set_stale(venue, share); /* and is asked for with the next change */
     if (replica->last) {
         drop_unconfirmed(venue, share);
         share->receiving = false;

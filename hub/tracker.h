@@ -40,6 +40,8 @@ typedef struct hub__tracker_io {
     void (*tell_state)(hub__tracker_t *tracker, hub__venue_t *venue, hub_str_t payload);
     /* hub__tracker_settle() is wanted at the end of the turn. */
     void (*schedule)(hub__tracker_t *tracker);
+    /* It has settled for long enough: the rest can wait for the next turn. */
+    bool (*is_late)(hub__tracker_t *tracker);
     void (*timer_arm)(hub__tracker_t *tracker, hub__timer_t *timer, uint64_t due_ms);
     void (*timer_disarm)(hub__tracker_t *tracker, hub__timer_t *timer);
     uint64_t (*wall_us)(hub__tracker_t *tracker);

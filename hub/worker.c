@@ -549,13 +549,15 @@ void hub__worker_end_turn(hub__worker_t *worker)
     worker->in_turn_end = true;
     hub__worker_enter(worker);
     HUB__STAT(&worker->stats, turns_total);
+    worker->presence_late = false;
+    worker->presence_until_us = 0;
     for (unsigned round = 0; round != TURN_ROUNDS; ++round) {
         proceed_due(worker);
         hub__worker_flush_emits(worker);
         hub__presence_settle(worker);
         hub__fanout_settle(worker);
-        if (worker->due_first == NULL && !worker->emits_waiting && !worker->presence_due &&
-            worker->dirty_first == NULL)
+        if (worker->due_first == NULL && !worker->emits_waiting &&
+            (!worker->presence_due || worker->presence_late) && worker->dirty_first == NULL)
             break;
     }
     flush_conns(worker);

@@ -53,6 +53,7 @@ struct assembly {
     int count;
     uint64_t now_ms, wall_us, owners;
     hub_presence_options_t options;
+    bool hurries;
     letter_t *queues[ASSEMBLY_NODES][ASSEMBLY_NODES]; /* from, to */
     size_t delivered;
     int acting; /* whose code runs */
@@ -291,6 +292,11 @@ static void io_schedule(hub__tracker_t *tracker)
     node_of(tracker)->scheduled = true;
 }
 
+static bool io_is_late(hub__tracker_t *tracker)
+{
+    return node_of(tracker)->assembly->hurries;
+}
+
 static void io_timer_arm(hub__tracker_t *tracker, hub__timer_t *timer, uint64_t due_ms)
 {
     hub__timer_arm(node_of(tracker)->wheel, timer, due_ms);
@@ -313,6 +319,7 @@ static const hub__tracker_io_t io = {
     .tell = io_tell,
     .tell_state = io_tell_state,
     .schedule = io_schedule,
+    .is_late = io_is_late,
     .timer_arm = io_timer_arm,
     .timer_disarm = io_timer_disarm,
     .wall_us = io_wall_us,
@@ -517,6 +524,11 @@ attendee_t *assembly_anybody(assembly_t *assembly, uint64_t draw)
 }
 
 /* ---- what moves ---- */
+
+void assembly_hurry(assembly_t *assembly, bool hurries)
+{
+    assembly->hurries = hurries;
+}
 
 void assembly_turn(assembly_t *assembly, int node)
 {

@@ -35,6 +35,8 @@ void assembly_go(assembly_t *assembly, attendee_t *attendee, bool may_return);
 /* Anybody who is there; NULL: nobody. */
 attendee_t *assembly_anybody(assembly_t *assembly, uint64_t draw);
 
+/* Whether a turn is over as soon as one topic has had its turn. */
+void assembly_hurry(assembly_t *assembly, bool hurries);
 /* The end of a turn of one tracker. */
 void assembly_turn(assembly_t *assembly, int node);
 void assembly_pass(assembly_t *assembly, uint64_t ms);

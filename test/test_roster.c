@@ -390,6 +390,100 @@ static void within_the_budget_again_everybody_is_told_everything(void **state)
                                    "'c':{'metas':[{'phx_ref':'R3'}]}}");
 }
 
+/* One of its bytes, and those around it. */
+static hub__tracking_t *join_large(uint64_t number, const char *key, unsigned bytes)
+{
+    char meta[1024];
+
+    snprintf(meta, sizeof(meta), "{\"text\":\"%0*d\"}", (int)bytes, 0);
+    return join_as(number, key, meta, 0);
+}
+
+static json_t *state_now(void)
+{
+    json_t *value;
+
+    hub__roster_state(own.roster, &own.payload);
+    value = json_loadb(own.payload.base, own.payload.len, JSON_REJECT_DUPLICATES, NULL);
+    assert_non_null(value);
+    return value;
+}
+
+static void large_metas_are_a_sample_before_many_keys_are(void **state)
+{
+    hub__tracking_t *trackings[40];
+    char key[8];
+    json_t *value;
+
+    (void)state;
+    begin(&(hub_presence_options_t){.state_bytes = 8000});
+    for (unsigned i = 0; i < 30; i++) {
+        snprintf(key, sizeof(key), "k%u", i);
+        trackings[i] = join_large(i + 1, key, 200);
+    }
+    expect_news(HUB__ROSTER_DIFF, NULL);
+    for (unsigned i = 30; i < 40; i++) {
+        snprintf(key, sizeof(key), "k%u", i);
+        trackings[i] = join_large(i + 1, key, i == 30 ? 600 : 200);
+    }
+    expect_news(HUB__ROSTER_STATE, NULL);
+    assert_true(own.payload.len < 8000 / 3);
+    value = state_now();
+    assert_int_equal(json_object_size(value), 9); /* eight fill a quarter, and "*" */
+    assert_non_null(json_object_get(value, "k7"));
+    json_decref(value);
+    for (unsigned i = 0; i < 15; i++)
+        hub__share_leave(trackings[i]);
+    expect_news(HUB__ROSTER_STATE, NULL);
+    value = state_now();
+    assert_int_equal(json_object_size(value), 25);
+    assert_null(json_object_get(value, HUB__PRESENCE_COUNTS));
+    json_decref(value);
+}
+
+static void what_would_fill_a_sample_alone_is_not_in_it(void **state)
+{
+    char key[8];
+    json_t *value;
+
+    (void)state;
+    begin(&(hub_presence_options_t){.state_bytes = 8000});
+    for (unsigned i = 0; i < 20; i++) {
+        snprintf(key, sizeof(key), "k%u", i);
+        (void)join_large(i + 1, key, i < 10 ? 700 : 200);
+    }
+    expect_news(HUB__ROSTER_STATE, NULL);
+    value = state_now();
+    assert_null(json_object_get(value, "k9"));
+    assert_non_null(json_object_get(value, "k10"));
+    assert_int_equal(json_object_size(value), 9);
+    json_decref(value);
+}
+
+static void a_sample_that_has_outgrown_its_share_is_chosen_anew(void **state)
+{
+    unsigned number = 0;
+    json_t *value;
+
+    (void)state;
+    begin(&(hub_presence_options_t){.keys_max = 2, .state_bytes = 8000});
+    (void)join_large(++number, "a", 10);
+    (void)join_large(++number, "b", 10);
+    (void)join_large(++number, "c", 10);
+    expect_news(HUB__ROSTER_STATE, NULL);
+    while (number != 19) {
+        (void)join_large(++number, "a", 200);
+        expect_news(HUB__ROSTER_DIFF, NULL);
+    }
+    (void)join_large(++number, "a", 200);
+    expect_news(HUB__ROSTER_STATE, NULL);
+    value = state_now();
+    assert_null(json_object_get(value, "a"));
+    assert_non_null(json_object_get(value, "b"));
+    assert_non_null(json_object_get(value, "c"));
+    json_decref(value);
+}
+
 /* A key of the sample that goes and comes within one turn stays in it. */
 static void the_sample_never_grows_or_shrinks_by_mistake(void **state)
 {
@@ -442,6 +536,9 @@ int main(void)
         cmocka_unit_test_teardown(who_leaves_the_sample_is_followed_by_the_next, tear_down),
         cmocka_unit_test_teardown(within_the_budget_again_everybody_is_told_everything, tear_down),
         cmocka_unit_test_teardown(the_sample_never_grows_or_shrinks_by_mistake, tear_down),
+        cmocka_unit_test_teardown(large_metas_are_a_sample_before_many_keys_are, tear_down),
+        cmocka_unit_test_teardown(what_would_fill_a_sample_alone_is_not_in_it, tear_down),
+        cmocka_unit_test_teardown(a_sample_that_has_outgrown_its_share_is_chosen_anew, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -396,6 +396,27 @@ static void changes_within_the_batch_are_one_diff(void **state)
     assembly_destroy(assembly);
 }
 
+static void a_turn_of_many_topics_goes_on_in_the_next(void **state)
+{
+    assembly_t *assembly = assembly_create(1, 1, NULL);
+    attendee_t *guests[ASSEMBLY_TOPICS];
+
+    (void)state;
+    for (int i = 0; i < ASSEMBLY_TOPICS; i++)
+        guests[i] = assembly_come(assembly, 0, i, true);
+    assembly_settle(assembly, 200);
+    assembly_hurry(assembly, true);
+    for (int i = 0; i < ASSEMBLY_TOPICS; i++)
+        assert_int_equal(track(guests[i], "k", "{}"), HUB_OK);
+    for (int turn = 0; turn < ASSEMBLY_TOPICS; turn++) {
+        for (int i = 0; i < ASSEMBLY_TOPICS; i++)
+            assert_int_equal(json_object_size(guests[i]->view), i < turn ? 1 : 0);
+        assembly_turn(assembly, 0);
+    }
+    assert_int_equal(json_object_size(guests[ASSEMBLY_TOPICS - 1]->view), 1);
+    assembly_destroy(assembly);
+}
+
 static void an_update_names_the_meta_that_was_told(void **state)
 {
     assembly_t *assembly = assembly_create(2, 1, NULL);
@@ -767,12 +788,14 @@ static void random_run(uint64_t run_seed)
     options.diff_ms = draw(&seed) % 2 == 0 ? HUB_PRESENCE_AT_ONCE : 50;
     options.grace_ms = draw(&seed) % 2 == 0 ? 0 : 300;
     options.keys_max = draw(&seed) % 3 == 0 ? 1 + (uint32_t)(draw(&seed) % 5) : 0;
+    options.state_bytes = draw(&seed) % 3 == 0 ? 400 + (uint32_t)(draw(&seed) % 400) : 0;
     assembly = assembly_create(ASSEMBLY_NODES, 1 + (int)(draw(&seed) % 3), &options);
+    assembly_hurry(assembly, draw(&seed) % 4 == 0);
     for (int step = 0; step < 400; step++)
         random_step(assembly, &seed);
     release_all(assembly);
     assembly_settle(assembly, 2 * SILENCE_MS);
-    if (options.keys_max == 0)
+    if (options.keys_max == 0 && options.state_bytes == 0)
         assembly_check(assembly);
     else
         assembly_check_views(assembly);
@@ -819,6 +842,7 @@ int main(void)
         cmocka_unit_test(a_last_leave_that_could_not_be_told_is_told_later),
         cmocka_unit_test(who_is_not_there_goes_however_much_is_lost),
         cmocka_unit_test(changes_within_the_batch_are_one_diff),
+        cmocka_unit_test(a_turn_of_many_topics_goes_on_in_the_next),
         cmocka_unit_test(an_update_names_the_meta_that_was_told),
         cmocka_unit_test(who_returns_within_the_grace_has_never_been_away),
         cmocka_unit_test(who_returns_on_another_worker_keeps_the_key),
