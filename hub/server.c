@@ -264,6 +264,19 @@ static void warm_up(void)
     hub__handshake_accept(HUB_STR("dGhlIHNhbXBsZSBub25jZQ=="), accept);
 }
 
+/* The kernel doubles its table of descriptors as they come, and stops a thread of several for ten
+ * milliseconds and more each time: better now, and once. */
+static void widen_descriptors(size_t count)
+{
+    int fd = eventfd(0, EFD_CLOEXEC), high;
+
+    if (fd == -1)
+        return;
+    if ((high = fcntl(fd, F_DUPFD_CLOEXEC, (int)count)) != -1)
+        close(high);
+    close(fd);
+}
+
 static void configure(hub_server_t *server)
 {
     h2o_hostconf_t *host;
@@ -441,6 +454,7 @@ hub_status_t hub_server_start(hub_server_t *server)
     if (nofile < server->conn_limit)
         server->conn_limit = nofile;
     warm_up();
+    widen_descriptors(server->conn_limit);
     configure(server);
     server->started = true;
     server->stations = hub__alloc_zeroed(threads * sizeof(*server->stations));
