@@ -43,7 +43,8 @@ typedef struct hub_presence_options {
     uint32_t diff_ms;  /* a topic's changes are told at the end of the turn, but at most every so
                           often, what comes between is gathered; 0 means 50;
                           HUB_PRESENCE_AT_ONCE: each change is a diff of its own, and goes out, like
-                          a state, within the call that makes it, in which on_fetch runs then */
+                          a state, within the call that makes it, in which on_fetch runs then;
+                          other workers tell as one what reaches them in one turn */
     uint32_t grace_ms; /* the leave of a member whose connection ended, that failed or that joined
                           anew is kept back for so long: tracked again on the same worker with the
                           same meta nobody notices, with another one it is an update; tracked on

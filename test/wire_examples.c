@@ -271,6 +271,24 @@ static void the_chat_outlives_a_lack_of_descriptors(void **state)
     assert_null(strstr(metrics.body.base, "sockethub_accept_pauses_total 0\n"));
 }
 
+/* The kernel stops threads while it makes the table larger. */
+static void the_table_of_descriptors_has_its_size_before_clients_come(void **state)
+{
+    char path[64], line[128];
+    unsigned size = 0;
+    FILE *status;
+
+    (void)state;
+    start("chat", (const char *const[]){"--port", "0", NULL}, 2048);
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)program.pid);
+    status = fopen(path, "re");
+    assert_non_null(status);
+    while (fgets(line, sizeof(line), status) != NULL && sscanf(line, "FDSize: %u", &size) != 1)
+        continue;
+    fclose(status);
+    assert_in_range(size, 1900, 8192);
+}
+
 /* ---- the others ---- */
 
 static void echo_gives_back_text_as_text_and_binary_as_binary(void **state)
@@ -342,6 +360,8 @@ int main(void)
         cmocka_unit_test_teardown(a_file_that_cannot_be_read_is_named, clean_up),
         cmocka_unit_test_teardown(a_port_in_use_is_named_and_status_1, clean_up),
         cmocka_unit_test_teardown(the_chat_outlives_a_lack_of_descriptors, clean_up),
+        cmocka_unit_test_teardown(the_table_of_descriptors_has_its_size_before_clients_come,
+                                  clean_up),
         cmocka_unit_test_teardown(echo_gives_back_text_as_text_and_binary_as_binary, clean_up),
         cmocka_unit_test_teardown(composed_hubs_answer_under_their_prefixes, clean_up),
         cmocka_unit_test_teardown(publish_ticks_and_answers_later, clean_up),
