@@ -280,6 +280,7 @@ static void the_table_of_descriptors_has_its_size_before_clients_come(void **sta
 
     (void)state;
     start("chat", (const char *const[]){"--port", "0", NULL}, 2048);
+    (void)client_at("/socket"); /* then it has started */
     snprintf(path, sizeof(path), "/proc/%d/status", (int)program.pid);
     status = fopen(path, "re");
     assert_non_null(status);
