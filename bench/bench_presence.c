@@ -101,10 +101,12 @@ int main(int argc, char **argv)
 {
     unsigned long most = bench_raise_nofile() - NOFILE_RESERVE;
     unsigned long members = most < MEMBERS_DEFAULT ? most : MEMBERS_DEFAULT, runs = 5;
-    unsigned long keys_max = 1000;
+    unsigned long keys_max = 1000, own_refs = 0;
     const report_option_t options[] = {
         {"members", "connections, all on one topic", &members, 1, most, NULL},
         {"keys-max", "beyond which members are told a sample", &keys_max, 1, 1000000, NULL},
+        {"own-refs", "1: each joins with a ref of its own, as clients do that come back", &own_refs,
+         0, 1, NULL},
         {"runs", "each with a hub of its own", &runs, 1, REPORT_RUNS_MAX, NULL},
         {NULL, NULL, NULL, 0, 0, NULL}};
     client_conn_t *conns;
@@ -115,6 +117,8 @@ int main(int argc, char **argv)
     if ((conns = calloc(members, sizeof(*conns))) == NULL)
         bench_fail("out of memory");
     bench_pin(1);
+    if (own_refs != 0)
+        client_use_own_refs();
     for (unsigned long run = 0; run != runs; ++run)
         run_once(report, conns, members, keys_max);
     free(conns);

@@ -29,6 +29,8 @@ typedef struct client_conn {
     }
 #define CLIENT_FORMAT_MAX 2u
 void client_speak(unsigned long format);
+/* Native joins, from now on each with a ref that no other has. */
+void client_use_own_refs(void);
 
 /* Connects and upgrades `count` connections to 127.0.0.1 and joins number i to topic i mod
  * `topics`. */

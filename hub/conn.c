@@ -231,6 +231,22 @@ static hub__run_t *noted_run(const hub_conn_t *conn, const hub__outgoing_t *out)
     return run;
 }
 
+bool hub__conn_place_fragments(hub_conn_t *conn, hub_member_t *member, hub__run_t *edges,
+                               uint32_t first_len, hub__run_t *body)
+{
+    if (conn->transport != &hub__websocket || hub__fanout_must_wait(member))
+        return false;
+    hub__fanout_settle_member(member);
+    /* a filter may have done anything */
+    if (member->state != HUB__MEMBER_JOINED || hub__fanout_must_wait(member) ||
+        !hub__conn_is_open(conn) || !has_room(conn, edges->len + body->len, 1))
+        return false;
+    (void)(hub__conn_enqueue(conn, edges, 0, first_len, 0, 0) == HUB_OK &&
+           hub__conn_enqueue(conn, body, 0, body->len, 0, 0) == HUB_OK &&
+           hub__conn_enqueue(conn, edges, first_len, edges->len, 1, 0) == HUB_OK);
+    return true;
+}
+
 /* Behind the join reply, which is still to come. */
 static hub_status_t hold(const hub_conn_t *conn, hub_member_t *member, hub__run_t *run,
                          uint32_t start, uint32_t end)

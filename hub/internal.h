@@ -428,6 +428,11 @@ hub_status_t hub__conn_enqueue(hub_conn_t *conn, hub__run_t *run, uint32_t start
  * behind its join reply. `member` NULL: it is about none. */
 hub_status_t hub__conn_place(hub_conn_t *conn, hub_member_t *member, hub__run_t *run,
                              uint32_t start, uint32_t end);
+/* Likewise a message in three fragments, for which the transport and the member must be ready: the
+ * first `first_len` bytes of `edges`, `body`, and the rest of `edges`. False: nothing was placed.
+ */
+bool hub__conn_place_fragments(hub_conn_t *conn, hub_member_t *member, hub__run_t *edges,
+                               uint32_t first_len, hub__run_t *body);
 /* Queues one frame outside any bound of messages: control frames. */
 void hub__conn_control(hub_conn_t *conn, hub__opcode_t opcode, hub_str_t payload);
 void hub__conn_want_flush(hub_conn_t *conn);

@@ -164,10 +164,13 @@ static uint32_t frame_start(const hub__run_t *run, uint32_t offset)
     }
 }
 
-/* Control frames are no messages, though they lie between them. */
+/* Control frames are no messages, though they lie between them; of a message in fragments the last
+ * one counts. */
 static bool is_message(const char *frame)
 {
-    return ((unsigned)*frame & HUB__OP_CLOSE) == 0;
+    unsigned first = (unsigned char)*frame;
+
+    return (first & HUB__OP_CLOSE) == 0 && (first & HUB__FRAME_FIN) != 0;
 }
 
 /* Those that have not left whole. */

@@ -4,6 +4,7 @@
  *
  * The topics on which trackers talk have a control character in them, which no topic of a client's
  * can have. */
+#define _GNU_SOURCE 1 /* memmem */
 #include "hub/presence.h"
 
 #include <sodium.h>
@@ -16,6 +17,8 @@
 #define BUS_TOPIC "presence\x1f"
 #define BUS_TOPIC_MAX 1024 /* that of the bus */
 #define FRAMES_MAX 8       /* of one state, that differ in their join_ref */
+#define FRAGMENTS_FROM 2048
+#define PLACE "{\"\":0}" /* of the payload; no string has its quotes */
 
 struct hub__presence {
     hub__presence_t *next; /* of the worker */
@@ -198,9 +201,14 @@ static void io_tell(hub__tracker_t *tracker, hub__venue_t *venue, hub_str_t even
     hub__fanout_tell(presence->worker, presence->hub, hub__venue_topic(venue), event, payload);
 }
 
-/* The frames of one state: clients mostly join with the same few refs. */
+/* The frames of one state: clients that have just connected join with the same few refs. What
+ * others get of a large one is a message in three fragments (RFC 6455, 5.4), of which all share the
+ * second.
+ */
 typedef struct hub__state_frames {
     hub_str_t payload;
+    hub__run_t *body;
+    hub__buffer_t edges;
     size_t count;
     struct {
         hub__run_t *run;
@@ -243,17 +251,77 @@ static hub__run_t *shared_frame(hub__state_frames_t *frames, hub_member_t *membe
     return run;
 }
 
+static hub_status_t append_fragment(hub__run_t *run, unsigned first, hub_str_t text)
+{
+    uint32_t start = run->len;
+    hub_status_t err = hub__run_append(run, first, text);
+
+    if (err == HUB_OK)
+        run->base[start] = (char)(uint8_t)first; /* without the FIN that is always there */
+    return err;
+}
+
+/* The first fragment and the last, `ret_first_len` of it is the first; NULL: it can't be done. */
+static hub__run_t *create_edges(hub__state_frames_t *frames, hub_member_t *member,
+                                uint32_t *ret_first_len)
+{
+    const hub__dialect_t *dialect = member->session->dialect;
+    hub__outgoing_t out = state_of(member, HUB_STR(PLACE));
+    hub_str_t text;
+    hub__run_t *run;
+    bool binary;
+    size_t at;
+
+    if (hub__buffer_try_reserve(&frames->edges, dialect->encode_bound(&out)) == NULL)
+        return NULL;
+    text = hub_str_n(frames->edges.base, dialect->encode(&out, frames->edges.base, &binary));
+    if (text.len == 0 || binary || (run = hub__run_create(text.len + 32)) == NULL)
+        return NULL;
+    at = (size_t)((char *)memmem(text.base, text.len, PLACE, sizeof(PLACE) - 1) - text.base);
+    if (append_fragment(run, HUB__OP_TEXT, hub_str_n(text.base, at)) == HUB_OK) {
+        *ret_first_len = run->len;
+        at += sizeof(PLACE) - 1;
+        if (append_fragment(run, HUB__FRAME_FIN | HUB__OP_CONTINUATION,
+                            hub_str_n(text.base + at, text.len - at)) == HUB_OK)
+            return run;
+    }
+    hub__run_release(run);
+    return NULL;
+}
+
+static bool send_fragments(hub__state_frames_t *frames, hub_member_t *member)
+{
+    hub__run_t *edges;
+    uint32_t first_len;
+    bool sent;
+
+    if (frames->payload.len < FRAGMENTS_FROM)
+        return false;
+    if (frames->body == NULL &&
+        ((frames->body = hub__run_create(frames->payload.len + HUB__FRAME_HEADER_MAX)) == NULL ||
+         append_fragment(frames->body, HUB__OP_CONTINUATION, frames->payload) != HUB_OK))
+        return false;
+    if (frames->body->len == 0 || (edges = create_edges(frames, member, &first_len)) == NULL)
+        return false;
+    sent = hub__conn_place_fragments((hub_conn_t *)member->session, member, edges, first_len,
+                                     frames->body);
+    hub__run_release(edges);
+    return sent;
+}
+
 static void send_state(hub__state_frames_t *frames, hub_member_t *member)
 {
     hub_conn_t *conn = (hub_conn_t *)member->session;
-    hub__run_t *run =
-        hub__wants_notes(conn->seat->endpoint->hub) ? NULL : shared_frame(frames, member);
+    bool noted = hub__wants_notes(conn->seat->endpoint->hub);
+    hub__run_t *run = noted ? NULL : shared_frame(frames, member);
     hub__outgoing_t out;
 
     if (run != NULL) {
         (void)hub__conn_place(conn, member, run, 0, run->len);
         return;
     }
+    if (!noted && send_fragments(frames, member))
+        return;
     out = state_of(member, frames->payload);
     (void)hub__conn_session_io.send(member->session, member, &out);
 }
@@ -276,6 +344,8 @@ static void io_tell_state(hub__tracker_t *tracker, hub__venue_t *venue, hub_str_
     }
     for (size_t i = 0; i != frames.count; ++i)
         hub__run_release(frames.rows[i].run);
+    hub__run_release(frames.body);
+    hub__buffer_dispose(&frames.edges);
 }
 
 /* ---- time ---- */

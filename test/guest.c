@@ -568,8 +568,14 @@ static size_t on_bytes(crowd_t *crowd, guest_t *client, const unsigned char *byt
         return 0;
     if (client->got_close)
         REFUTE(crowd, client, "a frame behind the close frame");
+    if (client->in_fragments && bytes[0] != 0x80 && bytes[0] != 0x00 && (bytes[0] & 0x08) == 0)
+        REFUTE(crowd, client, "a frame %02x among fragments", bytes[0]);
     if (bytes[0] == 0x81)
         on_text(crowd, client, (const char *)bytes + head, payload_len);
+    else if (bytes[0] == 0x01) /* a state of presence, which is none of its matters */
+        client->in_fragments = true;
+    else if (client->in_fragments && (bytes[0] == 0x00 || bytes[0] == 0x80))
+        client->in_fragments = bytes[0] == 0x00;
     else if (bytes[0] == 0x88)
         on_close_frame(crowd, client, bytes + head, payload_len);
     else if (bytes[0] != 0x89)

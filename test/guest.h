@@ -54,6 +54,7 @@ typedef struct guest {
     bool slow;
     bool doomed; /* was kicked: will be closed */
     bool got_close;
+    bool in_fragments;
     uint64_t resume_ms; /* does not read until then; 0: reads */
     uint32_t self;
     uint32_t next_ref;

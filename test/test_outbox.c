@@ -294,6 +294,26 @@ static void a_control_frame_is_no_message(void **state)
     assert_int_equal(outbox->bytes, 6);
 }
 
+static void of_a_message_in_fragments_the_last_one_counts(void **state)
+{
+    hub__outbox_t *outbox = *state;
+    hub__run_t *run = run_of("abc");
+
+    run->base[0] = HUB__OP_TEXT;
+    run->base[8] = HUB__OP_CONTINUATION;
+    run->base[16] = (char)(HUB__FRAME_FIN | HUB__OP_CONTINUATION);
+    append(outbox, run, 0, 24, 1, 0);
+    hub__run_release(run);
+    hub__outbox_consume(outbox, 5, NULL, NULL);
+    assert_int_equal(outbox->messages, 1);
+    hub__outbox_consume(outbox, 5, NULL, NULL);
+    assert_int_equal(outbox->messages, 1);
+    /* behind a message without its end there is still a close frame (RFC 6455, 5.4) */
+    assert_int_equal(hub__outbox_trim(outbox, NULL, NULL), 1);
+    assert_int_equal(outbox->messages, 0);
+    assert_int_equal(outbox->bytes, 6);
+}
+
 static void a_note_is_told_when_its_last_byte_has_left(void **state)
 {
     hub__outbox_t *outbox = *state;
@@ -611,6 +631,7 @@ int main(void)
         CASE(iovecs_are_at_most_as_many_as_asked_for),
         CASE(a_write_may_end_anywhere),
         CASE(a_control_frame_is_no_message),
+        CASE(of_a_message_in_fragments_the_last_one_counts),
         CASE(a_note_is_told_when_its_last_byte_has_left),
         CASE(what_stays_does_not_pin_a_large_run),
         CASE(a_run_with_a_note_stays_where_it_is),

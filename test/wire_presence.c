@@ -519,6 +519,133 @@ static void a_hook_that_pushes_what_could_not_be_sent_ends(void **state)
     SERVER_EXPECT_STAT(s, conns, 0);
 }
 
+/* ---- a state that many share ---- */
+
+#define CROWD 14
+#define SHARED_FRAMES 8 /* that whole frames are shared by; the others get fragments */
+
+static struct {
+    hub_member_t *members[CROWD];
+    size_t count;
+} crowd;
+
+static hub_status_t on_join_crowd(hub_member_t *me, const hub_message_t *msg)
+{
+    char key[16], meta[320];
+
+    (void)msg;
+    snprintf(key, sizeof(key), "k%zu", crowd.count);
+    snprintf(meta, sizeof(meta), "{\"text\":\"%0300d\"}", 0);
+    crowd.members[crowd.count++] = me;
+    return hub_presence_track(me, hub_str(key), hub_json(hub_str(meta)));
+}
+
+static hub_status_t on_all(hub_member_t *me, const hub_message_t *msg)
+{
+    hub_status_t err = HUB_OK;
+
+    (void)me, (void)msg;
+    for (size_t i = 0; i != crowd.count && err == HUB_OK; ++i)
+        err = hub_presence_push(crowd.members[i]);
+    return err;
+}
+
+static server_t *serve_crowd(void)
+{
+    static const hub_event_handler_t crowd_events[] = {{"all", on_all}, {NULL, NULL}};
+    static const hub_presence_options_t presence;
+    server_t *s = server_create();
+
+    crowd.count = 0;
+    server_channel(s, &(hub_channel_options_t){.pattern = "crowd:{id}",
+                                               .on_join = on_join_crowd,
+                                               .events = crowd_events,
+                                               .presence = &presence});
+    server_mount(s, NULL);
+    server_start(s);
+    return s;
+}
+
+/* The next message, of as many frames as it takes. */
+static json_t *next_message(client_t *client, unsigned *ret_frames)
+{
+    static char text[16384];
+    unsigned first;
+    size_t len = 0;
+    json_t *value;
+
+    *ret_frames = 0;
+    do {
+        client_frame_t frame = client_next(client);
+
+        first = frame.first;
+        assert_int_equal(first & 0x7f, *ret_frames == 0 ? 1 : 0);
+        ++*ret_frames;
+        assert_true(frame.payload.len <= sizeof(text) - len);
+        memcpy(text + len, frame.payload.base, frame.payload.len);
+        len += frame.payload.len;
+    } while ((first & 0x80) == 0);
+    value = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
+    assert_non_null(value);
+    return value;
+}
+
+/* Skips diffs. Whether the state came in fragments. */
+static bool expect_state(client_t *client, bool v2, const char *join_ref)
+{
+    unsigned frames;
+
+    for (;;) {
+        json_t *frame = next_message(client, &frames);
+        const json_t *ref = v2 ? json_array_get(frame, 0) : json_object_get(frame, "join_ref");
+        const json_t *event = v2 ? json_array_get(frame, 3) : json_object_get(frame, "event");
+        const json_t *payload = v2 ? json_array_get(frame, 4) : json_object_get(frame, "payload");
+        bool found = strcmp(json_string_value(event), "presence_state") == 0;
+
+        if (found) {
+            assert_string_equal(json_string_value(ref), join_ref);
+            assert_int_equal(json_object_size(payload), CROWD);
+            assert_true(frames == 1 || frames == 3);
+        } else {
+            assert_int_equal(frames, 1);
+        }
+        json_decref(frame);
+        if (found)
+            return frames != 1;
+    }
+}
+
+static void a_large_state_is_shared_whatever_the_join_refs_are(void **state)
+{
+    server_t *s = serve_crowd();
+    client_t *clients[CROWD];
+    char text[96], ref[24];
+    unsigned in_fragments = 0;
+
+    (void)state;
+    for (size_t i = 0; i != CROWD; ++i) {
+        bool v2 = i % 4 != 0;
+
+        clients[i] = server_client(s, v2 ? V2 : "/socket");
+        /* the bytes around the payload are looked for in the frame */
+        snprintf(ref, sizeof(ref), "{\\'\\':0}%zu", i);
+        snprintf(text, sizeof(text),
+                 v2 ? "['%s','1','crowd:{','phx_join',{}]"
+                    : "{'join_ref':'%s','topic':'crowd:{','event':'join','payload':{},'ref':'1'}",
+                 ref);
+        client_json(clients[i], text);
+        (void)client_expect_frame(clients[i], CLIENT_TEXT);
+    }
+    client_json(clients[0], "{'topic':'crowd:{','event':'all','payload':{}}");
+    for (size_t i = 0; i != CROWD; ++i) {
+        snprintf(ref, sizeof(ref), "{\"\":0}%zu", i);
+        in_fragments += expect_state(clients[i], i % 4 != 0, ref);
+    }
+    assert_int_equal(in_fragments, CROWD - SHARED_FRAMES);
+    for (size_t i = 0; i != CROWD; ++i)
+        (i % 4 == 0 ? client_expect_quiet : expect_quiet)(clients[i]);
+}
+
 static void a_channel_without_presence_says_so(void **state)
 {
     server_t *s = serve(1, NULL);
@@ -926,6 +1053,7 @@ int main(void)
         SERVER_CASE(a_second_join_of_the_same_member_is_one_presence),
         SERVER_CASE(a_reconnect_within_the_grace_goes_unseen),
         SERVER_CASE(a_hook_that_pushes_what_could_not_be_sent_ends),
+        SERVER_CASE(a_large_state_is_shared_whatever_the_join_refs_are),
         SERVER_CASE(a_channel_without_presence_says_so),
         SERVER_CASE(all_workers_see_the_same),
         SERVER_CASE(the_first_state_is_complete_on_every_worker),
