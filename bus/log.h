@@ -1,6 +1,7 @@
-/* bus/log.h - one line per event, on stderr until the program takes it over.
+/* bus/log.h - one line per start, stop, failure and refusal, on stderr until the program takes it
+ * over.
  *
- *     2026-11-21T06:14:21.123Z info conn.open conn=0a1b… peer=127.0.0.1:40312
+ *     2026-11-21T06:14:21.123Z warn handler.failed topic="room:1" event="say" status=EPAYLOAD
  *
  * Everything that came from outside goes through hub_log_escape(), so a peer can neither start a
  * line of its own nor fill the disk with one field. Tokens and payloads are never logged. */

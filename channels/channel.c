@@ -134,6 +134,9 @@ hub_status_t hub__channel_create(hub_t *hub, const hub_channel_options_t *option
 
     if (options == NULL || options->pattern == NULL)
         return hub_error_set(error, HUB_EINVAL, 0, "a channel needs a pattern");
+    if (options->intercept != NULL && options->on_update == NULL)
+        return hub_error_set(error, HUB_EINVAL, 0, "channel \"%s\": intercept needs on_update",
+                             options->pattern);
     if (options->presence != NULL)
         presence = *options->presence;
     if ((err = check_events(options, &event_count, error)) != HUB_OK ||
@@ -182,6 +185,9 @@ hub_on_receive_cb hub__channel_handler(const hub__channel_t *channel, hub_str_t 
     for (size_t i = 0; i != channel->event_count; ++i)
         if (hub_str_equals(hub_str(channel->options.events[i].event), event))
             return channel->options.events[i].on_receive;
+    /* who relays what comes must not be made to close the channels of others */
+    if (hub__event_is_obeyed(event))
+        return NULL;
     return channel->options.on_receive;
 }
 

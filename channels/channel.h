@@ -88,10 +88,14 @@ typedef struct hub_channel_options {
     hub_on_join_cb on_join;            /* NULL: every join is accepted */
     hub_on_exit_cb on_exit;            /* may be NULL */
     const hub_event_handler_t *events; /* looked up first; may be NULL */
-    hub_on_receive_cb on_receive;      /* events without a row; NULL: event_not_found */
-    hub_on_update_cb on_update;        /* NULL: everything goes out, at no cost */
+    hub_on_receive_cb on_receive; /* events without a row, but those with the name of a protocol
+                                     event of the server's (reply, close, presence_state,
+                                     phx_close), in any format. Without one: event_not_found; a
+                                     Phoenix client's member has failed (phx_error) */
+    hub_on_update_cb on_update;   /* NULL: everything goes out, at no cost */
     const char *const *intercept; /* NULL-terminated: only these events go through on_update, the
-                                     others cost what they cost without it; NULL: all */
+                                     others cost what they cost without it; NULL: all. Needs
+                                     on_update */
     const hub_int_param_t *int_params; /* may be NULL */
     const char *const *params;         /* NULL-terminated: names that the pattern (with its include
                                           prefixes) must have, checked at the start; may be NULL */

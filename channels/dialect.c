@@ -58,6 +58,13 @@ bool hub__event_is_servers(hub_str_t event)
     return is_one_of(event, names);
 }
 
+bool hub__event_is_obeyed(hub_str_t event)
+{
+    static const char *const names[] = {"phx_reply", "phx_close", "phx_error", NULL};
+
+    return hub__event_is_servers(event) || is_one_of(event, names);
+}
+
 bool hub__event_is_reserved(hub_str_t event)
 {
     static const char *const names[] = {"join", "leave", "exit", "heartbeat", NULL};

@@ -114,6 +114,10 @@ bool hub__event_is_reserved(hub_str_t event);
  * presence_state presence_diff. */
 bool hub__event_is_servers(hub_str_t event);
 
+/* Whether a client of some format takes an event of this name as the server's own word: those above
+ * and phx_reply, phx_close and phx_error. */
+bool hub__event_is_obeyed(hub_str_t event);
+
 /* Topic rules for a program: as for clients (valid UTF-8, no control characters, no space, 1..max
  * bytes). */
 HUB_MUST_USE hub_status_t hub__topic_check(hub_str_t topic, size_t max_bytes, hub_error_t *error);

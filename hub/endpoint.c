@@ -21,16 +21,31 @@ static char *copy_path(const char *path, const char *suffix)
     return buffer.base;
 }
 
+static hub_status_t check_host(const char *host, hub_error_t *error)
+{
+    if (*host == '\0' || strpbrk(host, "/*") != NULL)
+        return hub_error_set(error, HUB_EINVAL, 0,
+                             "endpoint: origin \"%s\": HUB_ORIGIN_HOST takes host names alone",
+                             host);
+    return HUB_OK;
+}
+
 static hub_status_t check_origins(const hub_endpoint_options_t *options, hub_error_t *error)
 {
+    bool has_list =
+        options->origin_rule == HUB_ORIGIN_LIST || options->origin_rule == HUB_ORIGIN_HOST;
+
     if (options->origin_rule == HUB_ORIGIN_ASK && options->on_origin == NULL)
         return hub_error_set(error, HUB_EINVAL, 0, "endpoint: HUB_ORIGIN_ASK needs on_origin");
-    if ((options->origin_rule == HUB_ORIGIN_LIST || options->origin_rule == HUB_ORIGIN_HOST) &&
-        options->origins == NULL)
+    if (has_list && options->origins == NULL)
         return hub_error_set(error, HUB_EINVAL, 0, "endpoint: the origin rule needs origins");
-    for (size_t i = 0; options->origin_rule == HUB_ORIGIN_LIST && options->origins[i] != NULL;
-         ++i) {
-        hub_status_t err = hub__origin_entry_check(hub_str(options->origins[i]), error);
+    if (!has_list && options->origins != NULL)
+        return hub_error_set(error, HUB_EINVAL, 0,
+                             "endpoint: origins are for HUB_ORIGIN_LIST and HUB_ORIGIN_HOST");
+    for (size_t i = 0; has_list && options->origins[i] != NULL; ++i) {
+        hub_status_t err = options->origin_rule == HUB_ORIGIN_LIST
+                               ? hub__origin_entry_check(hub_str(options->origins[i]), error)
+                               : check_host(options->origins[i], error);
 
         if (err != HUB_OK)
             return err;
@@ -138,17 +153,8 @@ bool hub__endpoint_polls_at(const hub__endpoint_t *endpoint, hub_str_t path)
 
 /* ---- what a request may have ---- */
 
-bool hub__endpoint_origin_passes(const hub__endpoint_t *endpoint, const hub__request_head_t *head)
+static bool origin_passes(const hub_endpoint_options_t *options, hub_str_t origin, hub_str_t host)
 {
-    const hub_endpoint_options_t *options = &endpoint->options;
-    size_t count;
-    hub_str_t origin = hub__request_head_field(head, "origin", &count);
-    hub_str_t host = hub__request_head_field(head, "host", NULL);
-
-    if (options->origin_rule == HUB_ORIGIN_ANY || count == 0)
-        return true;
-    if (count != 1)
-        return false;
     if (options->origin_rule == HUB_ORIGIN_SAME)
         return hub__origin_is_same(origin, host);
     if (options->origin_rule == HUB_ORIGIN_ASK)
@@ -160,6 +166,22 @@ bool hub__endpoint_origin_passes(const hub__endpoint_t *endpoint, const hub__req
                                                     : hub__origin_matches(origin, entry))
             return true;
     }
+    return false;
+}
+
+bool hub__endpoint_origin_passes(const hub__endpoint_t *endpoint, const hub__request_head_t *head)
+{
+    size_t count;
+    hub_str_t origin = hub__request_head_field(head, "origin", &count);
+    hub_str_t host = hub__request_head_field(head, "host", NULL);
+    char origin_text[HUB_LOG_FIELD], host_text[HUB_LOG_FIELD];
+
+    if (endpoint->options.origin_rule == HUB_ORIGIN_ANY || count == 0)
+        return true;
+    if (count == 1 && origin_passes(&endpoint->options, origin, host))
+        return true;
+    hub_log_peer(HUB_LOG_WARN, "endpoint.refused", "why=origin origin=%s host=%s",
+                 hub_log_escape(origin, origin_text), hub_log_escape(host, host_text));
     return false;
 }
 

@@ -102,8 +102,9 @@ typedef struct hub_endpoint_options {
     bool refuse_by_close; /* refusals are 101 and a close code that a browser can see, not an HTTP
                              status */
     hub_origin_rule_t origin_rule;
-    const char *const *origins; /* NULL-terminated: "https://a.example", "\*.a.example" with a
-                                   scheme or "//" before it; hosts for HUB_ORIGIN_HOST */
+    const char *const *origins; /* NULL-terminated. HUB_ORIGIN_LIST: "https://a.example",
+                                   "//a.example" (any scheme and port), or either with "*." before
+                                   the host (what is below it); HUB_ORIGIN_HOST: "a.example" */
     hub_on_origin_cb on_origin;
     const char *const
         *protocols; /* NULL-terminated: the first offered one that is listed is chosen, an offer
@@ -127,7 +128,8 @@ typedef struct hub_endpoint_options {
      * header X-Phoenix-AuthToken; refusals are {"status":403} whatever status they were given,
      * failures
      * {"status":500}; subprotocols, pings and idle_ms do not apply, longpoll_window_ms and the
-     * limits behind it do. HTTP/1.1 alone. */
+     * limits behind it do. Bytes reach such a client as a string of as many characters.
+     * HTTP/1.1 alone. */
     bool longpoll;
     const unsigned char *longpoll_key; /* 32 secret bytes that seal the clients' tokens, copied;
                                           NULL: random ones of the hub's */

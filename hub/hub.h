@@ -59,8 +59,8 @@ HUB_API HUB_MUST_USE hub_status_t hub_channel_add(hub_t *hub, const hub_channel_
 HUB_API HUB_MUST_USE hub_status_t hub_include(hub_t *parent, hub_t *sub, const char *prefix);
 
 /* Serves the hub at `address` ("127.0.0.1:4000", port 0 lets the kernel pick, "[::1]:4000",
- * "unix:/path", "fd:3") with one endpoint at /socket, until SIGTERM or SIGINT, then drains. Errors
- * were logged with what and where. Blocks. */
+ * "unix:/path", "fd:3"; ":4000" is 0.0.0.0:4000) with one endpoint at /socket, until SIGTERM or
+ * SIGINT, then drains. Errors were logged with what and where. Blocks. */
 HUB_API hub_status_t hub_run(hub_t *hub, const char *address);
 
 /* Publishes to every member of a topic, on all workers and nodes, from outside or inside a

@@ -2,7 +2,8 @@
  * happens at it.
  *
  * Zero in an option means its default; HUB_OFF switches it off where `off` is allowed. A value past
- * the ceiling is an error that names the option. Units are in the names. */
+ * the ceiling is an error that names the option. Units are in the names. What is an error reply to
+ * a native client closes a Phoenix client with 1008 where its frame is no envelope then. */
 #pragma once
 
 #include "bus/base.h"

@@ -386,11 +386,21 @@ static void open_poll(hub_request_t *request)
 
 /* ---- authorizing ---- */
 
+/* Without the query, which may have tokens in it. */
+static void log_refused(const hub_request_t *request, const char *why)
+{
+    const char *path = request->seat->endpoint->path;
+
+    hub_log_peer(HUB_LOG_WARN, "endpoint.refused", "why=%s peer=%s path=%s", why, request->peer,
+                 path != NULL ? path : "-");
+}
+
 static void refuse_authorization(hub_request_t *request, hub_status_t err)
 {
     if (!request->refused)
         (void)hub_request_refuse(request, err == HUB_EREJECTED ? 403 : 500, 0, NULL,
                                  (hub_str_t){0});
+    log_refused(request, "authorize");
     if (request->polls) {
         refuse_poll(request, request->refusal_status);
         return;
@@ -623,10 +633,12 @@ static int settle(hub_request_t *request, const char **ret_why)
     }
     if (!take_auth_token(request) ||
         !hub__endpoint_choose_protocol(endpoint, &request->head, &request->protocol)) {
+        log_refused(request, "auth_token_or_protocol");
         *ret_why = "";
         return 403;
     }
     if ((request->dialect = hub__endpoint_choose_dialect(endpoint, request->head.query)) == NULL) {
+        log_refused(request, "vsn");
         *ret_why = "";
         return 403;
     }
@@ -719,6 +731,7 @@ void hub__endpoint_connect(hub__seat_t *seat, h2o_req_t *req)
     }
     request->dialect = hub__endpoint_choose_dialect(seat->endpoint, request->head.query);
     if (!take_auth_token(request) || request->dialect == NULL) {
+        log_refused(request, request->dialect == NULL ? "vsn" : "auth_token");
         refuse_poll(request, 403);
         return;
     }

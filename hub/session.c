@@ -365,6 +365,8 @@ static void dispatch(hub_member_t *member, const hub__envelope_t *envelope)
     hub_message_t msg = hub__member_message(member, envelope, envelope->event);
     hub_hook_event_t event = {.hook = HUB_HOOK_MESSAGE_IN, .member = member, .msg = &msg};
     hub_on_receive_cb on_receive = hub__channel_handler(member->channel, envelope->event);
+    hub__on_handler_error_t rule = on_receive == NULL ? session->dialect->on_unknown_event
+                                                      : session->dialect->on_handler_error;
     hub_status_t err;
     bool failed;
 
@@ -383,14 +385,11 @@ static void dispatch(hub_member_t *member, const hub__envelope_t *envelope)
         (void)hub_member_reply(member, &msg, HUB_JSON("{}"));
     host->current = NULL;
     failed = err != HUB_OK && err != HUB_PENDING;
-    if (failed && on_receive != NULL)
+    if (failed && (on_receive != NULL || rule == HUB__FAILURE_ENDS_MEMBER))
         hub__member_report_failure(member, &msg, err);
     if (hub__member_stopped(member) || !failed)
         return;
-    event_failed(member, envelope,
-                 on_receive == NULL ? session->dialect->on_unknown_event
-                                    : session->dialect->on_handler_error,
-                 err);
+    event_failed(member, envelope, rule, err);
 }
 
 /* A frame that has to wait, with its own copy of everything. NULL: out of memory. */

@@ -510,6 +510,13 @@ static bool is_the_servers(const char *event)
            is(event, "presence_state") || is(event, "presence_diff");
 }
 
+/* By clients of some format, where it comes from the server. */
+static bool is_obeyed(const char *event)
+{
+    return is_the_servers(event) || is(event, "phx_reply") || is(event, "phx_error") ||
+           is(event, "phx_close");
+}
+
 static void tell_left(model_t *model, const char *topic, const model_frame_t *leave,
                       const char *join_ref)
 {
@@ -563,7 +570,7 @@ static void event(model_t *model, model_member_t *member, const model_frame_t *f
     }
     if (is(frame->event, "act") && has_callbacks(member->topic)) {
         outcome = run(model, member, frame);
-    } else if (!acks) {
+    } else if (!acks || is_obeyed(frame->event)) {
         met(model, MODEL_UNKNOWN);
         failed(model, member, frame, "event_not_found", false);
         return;

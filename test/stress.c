@@ -528,14 +528,15 @@ static void add_channel(const char *pattern, hub_on_join_cb join, hub_on_update_
     static const char *const intercept[] = {"others", "publish", "news", "chatter", NULL};
     static const hub_presence_options_t presence = {.grace_ms = 30, .diff_ms = 5, .keys_max = 30};
 
-    must_be(hub_channel_add(the.hub, &(hub_channel_options_t){.pattern = pattern,
-                                                              .on_join = join,
-                                                              .on_exit = on_exit_member,
-                                                              .events = events,
-                                                              .on_receive = on_say,
-                                                              .on_update = update,
-                                                              .intercept = intercept,
-                                                              .presence = &presence}) == HUB_OK,
+    must_be(hub_channel_add(the.hub,
+                            &(hub_channel_options_t){.pattern = pattern,
+                                                     .on_join = join,
+                                                     .on_exit = on_exit_member,
+                                                     .events = events,
+                                                     .on_receive = on_say,
+                                                     .on_update = update,
+                                                     .intercept = update == NULL ? NULL : intercept,
+                                                     .presence = &presence}) == HUB_OK,
             "channel %s", pattern);
 }
 

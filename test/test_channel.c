@@ -58,9 +58,13 @@ static void assert_refused(const hub_channel_options_t *options, hub_status_t st
 
 /* ---- what is refused ---- */
 
-static void a_channel_needs_a_pattern(void **state)
+static void a_channel_needs_a_pattern_and_a_filter_for_what_it_intercepts(void **state)
 {
+    const char *const some[] = {"a", NULL};
+
     (void)state;
+    assert_refused(&(hub_channel_options_t){.pattern = "room:{id}", .intercept = some}, HUB_EINVAL,
+                   "channel \"room:{id}\": intercept needs on_update");
     assert_refused(NULL, HUB_EINVAL, "a channel needs a pattern");
     assert_refused(&(hub_channel_options_t){.on_receive = on_chat}, HUB_EINVAL,
                    "a channel needs a pattern");
@@ -190,7 +194,7 @@ static void an_event_finds_its_row_then_on_receive_then_nothing(void **state)
 static void on_update_sees_all_or_what_it_intercepts(void **state)
 {
     const char *const some[] = {"a", "b", NULL}, *const none[] = {NULL};
-    hub__channel_t *channel = channel_of((hub_channel_options_t){.intercept = some});
+    hub__channel_t *channel = channel_of((hub_channel_options_t){0});
 
     (void)state;
     assert_false(hub__channel_intercepts(channel, HUB_STR("a"))); /* by nobody */
@@ -211,7 +215,7 @@ int main(void)
 {
 #define CASE(name) cmocka_unit_test(name)
     const struct CMUnitTest tests[] = {
-        CASE(a_channel_needs_a_pattern),
+        CASE(a_channel_needs_a_pattern_and_a_filter_for_what_it_intercepts),
         CASE(events_of_the_protocol_cannot_be_handled),
         CASE(a_row_of_events_is_checked),
         CASE(a_range_of_an_integer_must_not_be_empty),

@@ -232,15 +232,44 @@ static void the_servers_own_events_reach_no_handler(void **state)
     assert_heard(&program->talk, "reply ack:1 3/1 ok {}\n");
 }
 
-static void phoenix_events_are_all_the_programs(void **state)
+/* Else who relays what comes would close the channels of others, in this format or another. */
+static void an_event_that_clients_obey_does_not_reach_the_program(void **state)
+{
+    static const char *const events[] = {"phx_reply", "phx_close",      "phx_error",
+                                         "reply",     "error",          "close",
+                                         "gap",       "presence_state", "presence_diff"};
+    program_t *program = begin(state, V2);
+
+    for (size_t i = 0; i != sizeof(events) / sizeof(*events); ++i) {
+        joined(program, "ack:1");
+        phx(program, "1", "2", "ack:1", events[i]);
+        assert_heard(&program->talk, "error ack:1 1\n");
+    }
+    joined(program, "ack:1");
+    phx(program, "1", "2", "ack:1", "join");
+    phx(program, "1", "3", "ack:1", "exit");
+    assert_heard(&program->talk, "reply ack:1 2/1 ok {}\n"
+                                 "reply ack:1 3/1 ok {}\n");
+}
+
+static void native_clients_cannot_say_what_phoenix_clients_obey(void **state)
+{
+    program_t *program = begin(state, NATIVE);
+
+    joined(program, "ack:1");
+    ask(program, "2", "ack:1", "phx_close");
+    assert_heard(&program->talk, "reply ack:1 2/1 error " NO_EVENT "\n");
+}
+
+static void an_event_that_nobody_handles_is_reported(void **state)
 {
     program_t *program = begin(state, V2);
 
-    joined(program, "ack:1");
-    phx(program, "1", "2", "ack:1", "phx_reply");
-    phx(program, "1", "3", "ack:1", "gap");
-    assert_heard(&program->talk, "reply ack:1 2/1 ok {}\n"
-                                 "reply ack:1 3/1 ok {}\n");
+    joined(program, "room:1");
+    phx(program, "1", "2", "room:1", "nosuch");
+    assert_heard(&program->talk, "error room:1 1\n"
+                                 "exit room:1 failed\n");
+    assert_int_equal(program->talk.stats.handler_errors_total, 1);
 }
 
 static void a_stale_join_ref_is_dropped_in_silence(void **state)
@@ -915,7 +944,9 @@ int main(void)
         PROGRAM_CASE(a_reply_that_could_not_be_sent_is_none),
         PROGRAM_CASE(a_phoenix_member_ends_with_its_handlers_failure),
         PROGRAM_CASE(the_servers_own_events_reach_no_handler),
-        PROGRAM_CASE(phoenix_events_are_all_the_programs),
+        PROGRAM_CASE(an_event_that_clients_obey_does_not_reach_the_program),
+        PROGRAM_CASE(native_clients_cannot_say_what_phoenix_clients_obey),
+        PROGRAM_CASE(an_event_that_nobody_handles_is_reported),
         PROGRAM_CASE(a_stale_join_ref_is_dropped_in_silence),
         PROGRAM_CASE(auto_ack_answers_what_asks_for_an_answer),
         PROGRAM_CASE(auto_ack_answers_where_a_reply_could_not_be_encoded),

@@ -328,6 +328,41 @@ static void a_list_of_origins_takes_the_place_of_the_default(void **state)
         origins, COUNT(origins));
 }
 
+static void expect_mount_refused(const hub_endpoint_options_t *options, const char *within)
+{
+    server_t *s = server_create();
+
+    assert_int_equal(hub_server_mount(s->server, s->hub, options), HUB_EINVAL);
+    server_expect_log("server.mount", within);
+}
+
+static void origins_that_would_let_nobody_in_are_refused(void **state)
+{
+    static const char *const url[] = {"https://a.example", NULL}, *const any[] = {"*.a", NULL};
+
+    (void)state;
+    expect_mount_refused(&(hub_endpoint_options_t){.origins = url}, "HUB_ORIGIN_LIST");
+    expect_mount_refused(&(hub_endpoint_options_t){.origin_rule = HUB_ORIGIN_LIST},
+                         "needs origins");
+    expect_mount_refused(&(hub_endpoint_options_t){.origin_rule = HUB_ORIGIN_HOST, .origins = url},
+                         "https://a.example");
+    expect_mount_refused(&(hub_endpoint_options_t){.origin_rule = HUB_ORIGIN_HOST, .origins = any},
+                         "*.a");
+}
+
+static void the_log_says_why_nobody_got_in(void **state)
+{
+    server_t *s = gate_of(&(hub_endpoint_options_t){.auth_token = true});
+
+    (void)state;
+    expect_status(s, "/socket", "Origin: http://evil.example\r\n", 403);
+    server_expect_log("endpoint.refused", "why=origin origin=\"http://evil.example\"");
+    expect_status(s, "/socket?vsn=9.9.9", "", 403);
+    server_expect_log("endpoint.refused", "why=vsn");
+    expect_status(s, "/socket", "Sec-WebSocket-Protocol: other\r\n", 403);
+    server_expect_log("endpoint.refused", "why=auth_token_or_protocol");
+}
+
 static void hosts_may_be_compared_alone_as_phoenix_does(void **state)
 {
     static const char *const hosts[] = {"a.example", NULL};
@@ -939,6 +974,8 @@ int main(void)
         SERVER_CASE(an_endpoint_may_insist_on_a_vsn),
         SERVER_CASE(by_default_only_the_servers_own_origin_gets_in),
         SERVER_CASE(a_list_of_origins_takes_the_place_of_the_default),
+        SERVER_CASE(origins_that_would_let_nobody_in_are_refused),
+        SERVER_CASE(the_log_says_why_nobody_got_in),
         SERVER_CASE(hosts_may_be_compared_alone_as_phoenix_does),
         SERVER_CASE(the_program_may_be_asked_about_an_origin),
         SERVER_CASE(the_origin_check_is_off_only_when_said),
