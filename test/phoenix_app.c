@@ -206,22 +206,25 @@ static hub_status_t on_noreply(hub_member_t *me, const hub_message_t *msg)
 
 /* ---- replies later ---- */
 
-static void on_late(hub_member_t *me, const char *name, void *user)
+/* Of the answers that suspend nobody the oldest goes first: timers that are due at the same
+ * millisecond fire in any order. */
+static struct late *oldest_of(const struct room *room)
+{
+    struct late *oldest = NULL;
+
+    for (struct late *late = room->lates; late != NULL; late = late->next)
+        if (!late->suspends)
+            oldest = late;
+    return oldest;
+}
+
+static void answer_late(hub_member_t *me, struct late *late)
 {
     struct room *room = hub_member_user(me);
-    struct late *late = user, **link = &room->lates;
+    struct late **link = &room->lates;
     hub_t *hub = hub_member_hub(me);
-    hub_status_t err;
+    hub_status_t err = hub_reply(hub, &late->reply, hub_json(hub_str(late->response)));
 
-    if (room->is_slow && !late->suspends) { /* it waits for its turn */
-        char again[32];
-
-        snprintf(again, sizeof(again), "again %u", ++room->late_count);
-        (void)name;
-        if (hub_member_timer_start(me, again, WAIT_MS, 0, on_late, late) == HUB_OK)
-            return;
-    }
-    err = hub_reply(hub, &late->reply, hub_json(hub_str(late->response)));
     if (late->suspends)
         room->is_slow = false;
     if (err == HUB_OK && late->suspends)
@@ -233,6 +236,26 @@ static void on_late(hub_member_t *me, const char *name, void *user)
     *link = late->next;
     free(late->response);
     free(late);
+}
+
+static void on_slow_over(hub_member_t *me, const char *name, void *user)
+{
+    (void)name;
+    answer_late(me, user);
+}
+
+static void on_late(hub_member_t *me, const char *name, void *user)
+{
+    struct room *room = hub_member_user(me);
+    char again[32];
+
+    (void)name, (void)user;
+    if (room->is_slow) { /* it waits for its turn */
+        snprintf(again, sizeof(again), "again %u", ++room->late_count);
+        if (hub_member_timer_start(me, again, WAIT_MS, 0, on_late, NULL) == HUB_OK)
+            return;
+    }
+    answer_late(me, oldest_of(room));
 }
 
 /* Answers with `response`, which is taken, in `delay_ms`. */
@@ -258,7 +281,8 @@ static hub_status_t reply_late(hub_member_t *me, const hub_message_t *msg, uint3
     }
     room->lates = late;
     snprintf(name, sizeof(name), "late %u", ++room->late_count);
-    return hub_member_timer_start(me, name, delay_ms, 0, on_late, late);
+    return suspends ? hub_member_timer_start(me, name, delay_ms, 0, on_slow_over, late)
+                    : hub_member_timer_start(me, name, delay_ms, 0, on_late, NULL);
 }
 
 static hub_status_t on_async(hub_member_t *me, const hub_message_t *msg)
