@@ -121,6 +121,11 @@ patches=()
 all=""
 for patch in test/planted/*.patch; do
     chosen "$(basename "$patch" .patch)" "$@" || continue
+    # else what it is to fail would not be built
+    if ! grep -q "^tests: -R '^" "$patch" || grep -q "^tests: .*|[^^]" "$patch"; then
+        echo "$patch: each part of its selection must begin with ^ and a program" >&2
+        exit 1
+    fi
     patches+=("$PWD/$patch")
     all+="${all:+|}$(tests_of "$patch")"
 done
