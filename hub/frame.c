@@ -505,7 +505,7 @@ size_t hub__frame_header(char buffer[HUB__FRAME_HEADER_MAX], unsigned first, uin
 {
     size_t len = hub__frame_header_len(payload_len);
 
-    buffer[0] = (char)(uint8_t)(HUB__FRAME_FIN | first);
+    buffer[0] = (char)(uint8_t)first;
     buffer[1] = (char)(len == 2 ? payload_len : len == 4 ? LEN_16 : LEN_64);
     write_big_endian(buffer + 2, payload_len, len - 2);
     return len;
@@ -533,7 +533,8 @@ static size_t utf8_prefix_len(hub_str_t text, size_t max)
 size_t hub__frame_close(char buffer[127], unsigned code, hub_str_t reason)
 {
     size_t len = code == 0 ? 0 : utf8_prefix_len(reason, HUB__CLOSE_REASON_MAX);
-    char *end = buffer + hub__frame_header(buffer, HUB__OP_CLOSE, code == 0 ? 0 : 2 + len);
+    char *end =
+        buffer + hub__frame_header(buffer, HUB__FRAME_FIN | HUB__OP_CLOSE, code == 0 ? 0 : 2 + len);
 
     if (code != 0)
         end = write_big_endian(end, code, 2);

@@ -24,8 +24,9 @@ typedef enum hub__opcode {
 #define HUB__FRAME_HEADER_MAX 10 /* of a server's frame, which carries no mask */
 #define HUB__CLOSE_REASON_MAX 123
 
-/* Writes the header of an unmasked, final frame of `payload_len` bytes in its shortest form (5.2);
- * `first` is the opcode, with HUB__FRAME_RSV1 where it applies. Returns its length: 2, 4 or 10. */
+/* Writes the header of an unmasked frame of `payload_len` bytes in its shortest form (5.2); `first`
+ * is the opcode, with HUB__FRAME_FIN and HUB__FRAME_RSV1 where they apply. Returns its length: 2, 4
+ * or 10. */
 size_t hub__frame_header(char buffer[HUB__FRAME_HEADER_MAX], unsigned first, uint64_t payload_len);
 /* The length that hub__frame_header() would return. */
 size_t hub__frame_header_len(uint64_t payload_len);

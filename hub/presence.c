@@ -251,16 +251,6 @@ static hub__run_t *shared_frame(hub__state_frames_t *frames, hub_member_t *membe
     return run;
 }
 
-static hub_status_t append_fragment(hub__run_t *run, unsigned first, hub_str_t text)
-{
-    uint32_t start = run->len;
-    hub_status_t err = hub__run_append(run, first, text);
-
-    if (err == HUB_OK)
-        run->base[start] = (char)(uint8_t)first; /* without the FIN that is always there */
-    return err;
-}
-
 /* The first fragment and the last, `ret_first_len` of it is the first; NULL: it can't be done. */
 static hub__run_t *create_edges(hub__state_frames_t *frames, hub_member_t *member,
                                 uint32_t *ret_first_len)
@@ -278,10 +268,10 @@ static hub__run_t *create_edges(hub__state_frames_t *frames, hub_member_t *membe
     if (text.len == 0 || binary || (run = hub__run_create(text.len + 32)) == NULL)
         return NULL;
     at = (size_t)((char *)memmem(text.base, text.len, PLACE, sizeof(PLACE) - 1) - text.base);
-    if (append_fragment(run, HUB__OP_TEXT, hub_str_n(text.base, at)) == HUB_OK) {
+    if (hub__run_append(run, HUB__OP_TEXT, hub_str_n(text.base, at)) == HUB_OK) {
         *ret_first_len = run->len;
         at += sizeof(PLACE) - 1;
-        if (append_fragment(run, HUB__FRAME_FIN | HUB__OP_CONTINUATION,
+        if (hub__run_append(run, HUB__FRAME_FIN | HUB__OP_CONTINUATION,
                             hub_str_n(text.base + at, text.len - at)) == HUB_OK)
             return run;
     }
@@ -299,7 +289,7 @@ static bool send_fragments(hub__state_frames_t *frames, hub_member_t *member)
         return false;
     if (frames->body == NULL &&
         ((frames->body = hub__run_create(frames->payload.len + HUB__FRAME_HEADER_MAX)) == NULL ||
-         append_fragment(frames->body, HUB__OP_CONTINUATION, frames->payload) != HUB_OK))
+         hub__run_append(frames->body, HUB__OP_CONTINUATION, frames->payload) != HUB_OK))
         return false;
     if (frames->body->len == 0 || (edges = create_edges(frames, member, &first_len)) == NULL)
         return false;

@@ -1015,7 +1015,7 @@ static void check_header(uint64_t len, const char *expected, size_t expected_len
     size_t payload_len = 0;
 
     assert_int_equal(hub__frame_header_len(len), expected_len);
-    assert_int_equal(hub__frame_header(header, TEXT, len), expected_len);
+    assert_int_equal(hub__frame_header(header, FIN | TEXT, len), expected_len);
     assert_memory_equal(header, expected, expected_len);
     assert_int_equal(hub__frame_split(header, &payload_len), expected_len);
     assert_int_equal(payload_len, len);
@@ -1037,9 +1037,9 @@ static void a_header_carries_opcode_and_compression(void **state)
     char header[HUB__FRAME_HEADER_MAX];
 
     (void)state;
-    hub__frame_header(header, BINARY | RSV1, 1);
+    hub__frame_header(header, FIN | BINARY | RSV1, 1);
     assert_int_equal((uint8_t)header[0], 0xC2);
-    hub__frame_header(header, PONG, 1);
+    hub__frame_header(header, FIN | PONG, 1);
     assert_int_equal((uint8_t)header[0], 0x8A);
 }
 
