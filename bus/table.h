@@ -21,8 +21,8 @@ typedef struct hub__table {
         hub__table_node_t **many; /* capacity is the next power of two */
     } buckets;
     uint32_t size; /* buckets in use; 0 is read as 1 */
-    uint32_t count;
-    bool _walking; /* within hub__table_foreach() */
+    uint32_t count : 31;
+    uint32_t _walking : 1; /* within hub__table_foreach() */
 } hub__table_t;
 
 /* Keyed hash of any bytes. Any thread. */

@@ -24,17 +24,32 @@ const char *hub_disconnect_reason_name(hub_disconnect_reason_t reason)
 
 hub__worker_t *hub__conn_worker(const hub_conn_t *conn)
 {
-    return conn->seat->worker;
+    return hub__conn_seat(conn)->worker;
+}
+
+static const hub__transport_t *transport_of(const hub_conn_t *conn)
+{
+    return conn->is_longpoll ? &hub__longpoll : &hub__websocket;
+}
+
+/* Made where there is none yet. */
+static hub__conn_extra_t *extra_of(hub_conn_t *conn)
+{
+    if (conn->extra == NULL) {
+        conn->extra = hub__alloc_zeroed(sizeof(*conn->extra));
+        conn->extra->conn = conn;
+    }
+    return conn->extra;
 }
 
 static const hub_limits_t *limits_of(const hub_conn_t *conn)
 {
-    return &conn->seat->endpoint->options.limits;
+    return &hub__conn_seat(conn)->endpoint->options.limits;
 }
 
 static hub_t *root_of(const hub_conn_t *conn)
 {
-    return conn->seat->endpoint->hub;
+    return hub__conn_seat(conn)->endpoint->hub;
 }
 
 /* ---- the end of turn ---- */
@@ -65,6 +80,15 @@ void hub__conn_want_flush(hub_conn_t *conn)
     hub__worker_touch(worker);
 }
 
+void hub__conn_flush(hub_conn_t *conn)
+{
+    conn->flushing = false;
+    if (conn->destroyed)
+        hub__conn_destroy(conn);
+    else
+        transport_of(conn)->flush(conn);
+}
+
 void hub__conn_want_close(hub_conn_t *conn, hub_disconnect_reason_t why, unsigned code,
                           hub_str_t reason)
 {
@@ -77,7 +101,7 @@ void hub__conn_want_close(hub_conn_t *conn, hub_disconnect_reason_t why, unsigne
     if (reason.len != 0) {
         if (reason.len > HUB__CLOSE_REASON_MAX)
             reason.len = HUB__CLOSE_REASON_MAX;
-        conn->close_reason = hub__str_copy(reason);
+        extra_of(conn)->close_reason = hub__str_copy(reason);
     }
     want_proceed(conn);
 }
@@ -98,7 +122,8 @@ static hub_status_t run_hooks(const hub_conn_t *conn, hub_hook_event_t *event)
 
     if (!root->hooks_any[event->hook])
         return HUB_OK;
-    return run_hooks_down(event->member != NULL ? event->member->channel->hub : root, event);
+    return run_hooks_down(event->member != NULL ? hub__member_channel(event->member)->hub : root,
+                          event);
 }
 
 static void note_hook(hub_conn_t *conn, const hub_message_t *note, hub_hook_t hook,
@@ -139,9 +164,10 @@ static bool is_full(const hub_conn_t *conn, size_t bytes, size_t messages)
     const hub_limits_t *limits = limits_of(conn);
     const hub__outbox_t *outbox = &conn->outbox;
 
-    return outbox->len != 0 && (outbox->bytes + bytes > limits->outbox_bytes ||
-                                outbox->messages + messages > limits->outbox_messages ||
-                                outbox->len > limits->outbox_messages);
+    return !hub__outbox_is_empty(outbox) &&
+           (hub__outbox_bytes(outbox) + bytes > limits->outbox_bytes ||
+            hub__outbox_messages(outbox) + messages > limits->outbox_messages ||
+            hub__outbox_len(outbox) > limits->outbox_messages);
 }
 
 /* A burst of one turn is no sign of a slow reader: that the socket takes no more is. */
@@ -150,7 +176,7 @@ static bool has_room(hub_conn_t *conn, size_t bytes, size_t messages)
     if (!is_full(conn, bytes, messages))
         return true;
     if (!hub__wants_notes(root_of(conn)))
-        conn->transport->relieve(conn);
+        transport_of(conn)->relieve(conn);
     return hub__conn_is_open(conn) && !is_full(conn, bytes, messages);
 }
 
@@ -173,6 +199,32 @@ hub_status_t hub__conn_enqueue(hub_conn_t *conn, hub__run_t *run, uint32_t start
     HUB__STAT_ADD(stats, outbox_bytes, end - start);
     hub__conn_want_flush(conn);
     return HUB_OK;
+}
+
+/* What a program's hook wants to know of, or what must wait for something, goes the usual way. */
+static bool writes_at_once(const hub_conn_t *conn, const hub__run_t *run)
+{
+    return conn->state == HUB__CONN_OPEN && !conn->close_wanted && !conn->is_longpoll &&
+           !conn->flushing && !conn->blocked && !conn->lost &&
+           hub__outbox_is_empty(&conn->outbox) && run->note == NULL;
+}
+
+void hub__conn_write(hub_conn_t *conn, hub__run_t *run, uint32_t tag)
+{
+    hub_stats_t *stats = &hub__conn_worker(conn)->stats;
+    size_t wrote = 0;
+
+    if (writes_at_once(conn, run)) {
+        wrote = hub__websocket_write(conn, run->base, run->len);
+        if (wrote == run->len) {
+            HUB__STAT_ADD(stats, messages_out_total, run->messages);
+            return;
+        }
+    }
+    if (hub__conn_enqueue(conn, run, 0, run->len, run->messages, tag) != HUB_OK || wrote == 0)
+        return;
+    HUB__STAT_SUB(stats, outbox_bytes, wrote);
+    hub__outbox_consume(&conn->outbox, wrote, NULL, NULL);
 }
 
 void hub__conn_control(hub_conn_t *conn, hub__opcode_t opcode, hub_str_t payload)
@@ -209,7 +261,8 @@ static hub_conn_id_t id_of(const hub_conn_t *conn)
 {
     hub_t *root = root_of(conn);
 
-    return (hub_conn_id_t){.node = root != NULL ? root->node : 0, .local = conn->local};
+    return (hub_conn_id_t){.node = root != NULL ? root->node : 0,
+                           .local = hub__worker_local(hub__conn_worker(conn), conn->slot)};
 }
 
 static hub_conn_id_t io_conn_id(hub__session_t *session)
@@ -234,7 +287,7 @@ static hub__run_t *noted_run(const hub_conn_t *conn, const hub__outgoing_t *out)
 bool hub__conn_place_fragments(hub_conn_t *conn, hub_member_t *member, hub__run_t *edges,
                                uint32_t first_len, hub__run_t *body)
 {
-    if (conn->transport != &hub__websocket || hub__fanout_must_wait(member))
+    if (conn->is_longpoll || hub__fanout_must_wait(member))
         return false;
     hub__fanout_settle_member(member);
     /* a filter may have done anything */
@@ -256,7 +309,7 @@ static hub_status_t hold(const hub_conn_t *conn, hub_member_t *member, hub__run_
     if (hub__member_extra(member) == NULL)
         return HUB_ENOMEM;
     held = &member->extra->held;
-    return held->bytes + (end - start) > limits_of(conn)->outbox_bytes
+    return hub__outbox_bytes(held) + (end - start) > limits_of(conn)->outbox_bytes
                ? HUB_ESLOW
                : hub__outbox_append(held, run, start, end, 1, 0);
 }
@@ -321,7 +374,7 @@ static void io_release(hub__session_t *session, hub_member_t *member)
     hub_conn_t *conn = conn_of(session);
     hub__outbox_t *held = member->extra != NULL ? &member->extra->held : NULL;
 
-    for (uint32_t i = 0; held != NULL && i != held->len; ++i) {
+    for (uint32_t i = 0; held != NULL && i != hub__outbox_len(held); ++i) {
         const hub__range_t *range = hub__outbox_at(held, i);
 
         (void)hub__conn_enqueue(conn, range->run, range->start, range->end, range->messages,
@@ -483,7 +536,8 @@ static uint64_t ping_due_at(const hub_conn_t *conn)
         earliest(&due, worker->now_ms, now, conn->last_seen, limits->ping_ms);
     earliest(&due, worker->now_ms, now, conn->last_seen, limits->idle_ms);
     if (conn->unfinished)
-        earliest(&due, worker->now_ms, now, conn->unfinished_since, limits->unfinished_ms);
+        earliest(&due, worker->now_ms, now, hub__frame_reader_stamped(&conn->reader),
+                 limits->unfinished_ms);
     return due;
 }
 
@@ -495,7 +549,7 @@ void hub__conn_rearm(hub_conn_t *conn)
 
     if (conn->state != HUB__CONN_OPEN)
         return; /* the closing deadline stands */
-    due = conn->transport->due_at != NULL ? conn->transport->due_at(conn) : ping_due_at(conn);
+    due = transport_of(conn)->due_at != NULL ? transport_of(conn)->due_at(conn) : ping_due_at(conn);
     if (conn->extra != NULL && conn->extra->expires_at_ms != 0 && conn->extra->expires_at_ms < due)
         due = conn->extra->expires_at_ms;
     if (due == UINT64_MAX)
@@ -522,18 +576,19 @@ static void on_deadline(hub__timer_t *timer, uint64_t now_ms)
     if (conn->extra != NULL && conn->extra->expires_at_ms != 0 &&
         now_ms >= conn->extra->expires_at_ms)
         hub__conn_want_close(conn, HUB_DISCONNECT_EXPIRED, 4003, HUB_STR("expired"));
-    else if (conn->transport->on_due != NULL)
-        conn->transport->on_due(conn, now_ms);
+    else if (transport_of(conn)->on_due != NULL)
+        transport_of(conn)->on_due(conn, now_ms);
     else if (conn->pinged && reached(now, conn->ping_at, limits->pong_ms))
         hub__conn_want_close(conn, HUB_DISCONNECT_PING_TIMEOUT, 0, (hub_str_t){0});
     else if (reached(now, conn->last_seen, limits->idle_ms))
         hub__conn_want_close(conn, HUB_DISCONNECT_IDLE, 1001, HUB_STR("idle"));
-    else if (conn->unfinished && reached(now, conn->unfinished_since, limits->unfinished_ms))
+    else if (conn->unfinished &&
+             reached(now, hub__frame_reader_stamped(&conn->reader), limits->unfinished_ms))
         hub__conn_want_close(conn, HUB_DISCONNECT_LIMIT, 1008, HUB_STR("unfinished message"));
     else if (!conn->pinged && reached(now, conn->last_seen, limits->ping_ms)) {
         conn->pinged = true;
         conn->ping_at = now;
-        conn->transport->ping(conn);
+        transport_of(conn)->ping(conn);
     }
     hub__conn_rearm(conn);
 }
@@ -638,6 +693,7 @@ static void free_extra(hub_conn_t *conn)
         hub__table_remove(&hub__conn_worker(conn)->identities, &extra->identity_node);
     if (extra->on_free != NULL)
         extra->on_free(extra->user);
+    free(extra->close_reason);
     free(extra);
     conn->extra = NULL;
 }
@@ -647,20 +703,19 @@ hub_conn_t *hub__conn_create(const hub__conn_birth_t *birth)
     hub__worker_t *worker = birth->seat->worker;
     hub_conn_t *conn = calloc(1, sizeof(*conn));
 
-    if (conn == NULL || hub__worker_slot_take(worker, conn, &conn->local) != HUB_OK) {
+    if (conn == NULL || hub__worker_slot_take(worker, conn, &conn->slot) != HUB_OK) {
         free(conn);
         goto Failed;
     }
-    conn->seat = birth->seat;
-    conn->transport = birth->transport;
-    if (birth->longpoll != NULL)
+    if ((conn->is_longpoll = birth->longpoll != NULL))
         conn->longpoll = birth->longpoll;
     else
         conn->socket = birth->socket;
+    conn->fd = conn->is_longpoll ? -1 : h2o_socket_get_fd(birth->socket);
     conn->timer.on_due = on_deadline;
     hub__session_init(&conn->session, &birth->seat->host, birth->dialect);
     if (!make_extra(conn, birth)) {
-        hub__worker_slot_free(worker, conn->local);
+        hub__worker_slot_free(worker, conn->slot);
         free(conn);
         goto Failed;
     }
@@ -687,7 +742,7 @@ static void log_conn(const hub_conn_t *conn, const char *event, const char *reas
 
 void hub__conn_open(hub_conn_t *conn)
 {
-    const hub__endpoint_t *endpoint = conn->seat->endpoint;
+    const hub__endpoint_t *endpoint = hub__conn_seat(conn)->endpoint;
     hub_hook_event_t event = {.hook = HUB_HOOK_OPEN};
 
     conn->opened = true;
@@ -702,7 +757,7 @@ void hub__conn_open(hub_conn_t *conn)
 
 void hub__conn_message(hub_conn_t *conn, hub_str_t bytes, bool binary)
 {
-    const hub__endpoint_t *endpoint = conn->seat->endpoint;
+    const hub__endpoint_t *endpoint = hub__conn_seat(conn)->endpoint;
     hub__worker_t *worker = hub__conn_worker(conn);
 
     HUB__STAT(&worker->stats, messages_in_total);
@@ -737,7 +792,7 @@ static void count_end(hub_stats_t *stats, hub_disconnect_reason_t why)
 /* on_exit of all members, on_disconnect: exactly once. */
 static void end_session(hub_conn_t *conn, hub_disconnect_reason_t why)
 {
-    const hub__endpoint_t *endpoint = conn->seat->endpoint;
+    const hub__endpoint_t *endpoint = hub__conn_seat(conn)->endpoint;
     hub__worker_t *worker = hub__conn_worker(conn);
 
     log_conn(conn, "conn.close", hub_disconnect_reason_name(why));
@@ -756,17 +811,18 @@ static void end_session(hub_conn_t *conn, hub_disconnect_reason_t why)
  * news. */
 static void make_room(hub_conn_t *conn)
 {
-    size_t before = conn->outbox.bytes;
+    size_t before = hub__outbox_bytes(&conn->outbox);
     uint32_t lost = hub__outbox_trim(&conn->outbox, on_lost, conn);
 
-    HUB__STAT_SUB(&hub__conn_worker(conn)->stats, outbox_bytes, before - conn->outbox.bytes);
+    HUB__STAT_SUB(&hub__conn_worker(conn)->stats, outbox_bytes,
+                  before - hub__outbox_bytes(&conn->outbox));
     HUB__STAT_ADD(&hub__conn_worker(conn)->stats, dropped_total, lost);
 }
 
 static void begin_close(hub_conn_t *conn)
 {
     hub__worker_t *worker = hub__conn_worker(conn);
-    hub_str_t reason = hub_str(conn->close_reason);
+    hub_str_t reason = hub_str(conn->extra != NULL ? conn->extra->close_reason : NULL);
 
     end_session(conn, conn->close_why);
     conn->state = HUB__CONN_CLOSING;
@@ -777,7 +833,7 @@ static void begin_close(hub_conn_t *conn)
         return;
     }
     hub__timer_arm(worker->wheel, &conn->timer, worker->now_ms + limits_of(conn)->close_ms);
-    conn->transport->close(conn, conn->close_code, reason);
+    transport_of(conn)->close(conn, conn->close_code, reason);
 }
 
 void hub__conn_proceed(hub_conn_t *conn)
@@ -805,14 +861,12 @@ void hub__conn_destroy(hub_conn_t *conn)
     if (!conn->destroyed) {
         conn->destroyed = true;
         hub__timer_disarm(worker->wheel, &conn->timer);
-        HUB__STAT_SUB(&worker->stats, outbox_bytes, conn->outbox.bytes);
-        HUB__STAT_ADD(&worker->stats, dropped_total, conn->outbox.messages);
+        HUB__STAT_SUB(&worker->stats, outbox_bytes, hub__outbox_bytes(&conn->outbox));
+        HUB__STAT_ADD(&worker->stats, dropped_total, hub__outbox_messages(&conn->outbox));
         hub__outbox_dispose(&conn->outbox, on_lost, conn);
-        conn->transport->dispose(conn);
+        transport_of(conn)->dispose(conn);
         free_extra(conn);
-        free(conn->close_reason);
-        conn->close_reason = NULL;
-        hub__worker_slot_free(worker, conn->local);
+        hub__worker_slot_free(worker, conn->slot);
         if (worker->server != NULL)
             hub__server_conn_closed(worker->server);
     }
@@ -863,7 +917,7 @@ hub_str_t hub__peer_text(h2o_socket_t *socket, char *buffer, size_t size)
 
 hub_str_t hub_conn_peer(const hub_conn_t *conn)
 {
-    return conn->transport->peer(conn);
+    return transport_of(conn)->peer(conn);
 }
 
 hub_str_t hub_conn_protocol(const hub_conn_t *conn)
@@ -873,8 +927,8 @@ hub_str_t hub_conn_protocol(const hub_conn_t *conn)
 
 hub_str_t hub_conn_format(const hub_conn_t *conn)
 {
-    return conn->seat->endpoint->hub == NULL ? HUB_STR("raw")
-                                             : hub_str(conn->session.dialect->name);
+    return hub__conn_seat(conn)->endpoint->hub == NULL ? HUB_STR("raw")
+                                                       : hub_str(conn->session.dialect->name);
 }
 
 hub_str_t hub_conn_query(const hub_conn_t *conn, const char *name)
@@ -904,13 +958,12 @@ hub_member_t *hub_conn_member(const hub_conn_t *conn, hub_str_t topic)
 
 void hub_conn_set_user(hub_conn_t *conn, void *user, void (*on_free)(void *user))
 {
-    if (conn->extra == NULL)
-        conn->extra = hub__alloc_zeroed(sizeof(*conn->extra));
-    conn->extra->conn = conn;
-    if (conn->extra->on_free != NULL && conn->extra->user != user)
-        conn->extra->on_free(conn->extra->user);
-    conn->extra->user = user;
-    conn->extra->on_free = on_free;
+    hub__conn_extra_t *extra = extra_of(conn);
+
+    if (extra->on_free != NULL && extra->user != user)
+        extra->on_free(extra->user);
+    extra->user = user;
+    extra->on_free = on_free;
 }
 
 void *hub_conn_user(const hub_conn_t *conn)
@@ -930,7 +983,7 @@ hub_status_t hub_conn_send(hub_conn_t *conn, hub_str_t bytes, bool binary)
     uint32_t start;
     hub_status_t err;
 
-    if (conn->seat->endpoint->hub != NULL)
+    if (hub__conn_seat(conn)->endpoint->hub != NULL)
         return HUB_EINVAL;
     if (!hub__conn_is_open(conn))
         return HUB_ECLOSED;

@@ -48,7 +48,7 @@ static void do_errand(hub_conn_t *conn, const hub__errand_t *errand)
 {
     hub__session_t *session = &conn->session;
 
-    if (conn->seat->endpoint->hub != errand->root || !hub__conn_is_open(conn))
+    if (hub__conn_seat(conn)->endpoint->hub != errand->root || !hub__conn_is_open(conn))
         return;
     switch (errand->kind) {
     case HUB__ERRAND_CLOSE:

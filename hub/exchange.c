@@ -82,7 +82,7 @@ void hub__exchange_welcome(h2o_req_t *req, const hub_conn_t *conn)
 {
     char token[HUB__TICKET_TEXT + 1];
 
-    hub__ticket_seal(conn->seat->endpoint->ticket_key, hub_conn_id(conn), token);
+    hub__ticket_seal(hub__conn_seat(conn)->endpoint->ticket_key, hub_conn_id(conn), token);
     respond_poll(hub__conn_worker(conn), req, 410, (hub_str_t){0}, token);
 }
 
@@ -216,9 +216,9 @@ static void return_unknown(hub__exchange_t *exchange)
  * own for the same path. */
 static bool is_meant(const hub_conn_t *conn, const hub__exchange_t *exchange)
 {
-    const hub__seat_t *seat = conn->seat;
+    const hub__seat_t *seat = hub__conn_seat(conn);
 
-    return conn->transport == &hub__longpoll && seat->endpoint->hub == exchange->root &&
+    return conn->is_longpoll && seat->endpoint->hub == exchange->root &&
            (seat->endpoint == exchange->endpoint || seat->worker->mounted);
 }
 

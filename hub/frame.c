@@ -6,6 +6,8 @@
 
 #include "hub/frame.h"
 
+#include <stdlib.h>
+
 #define FIRST_RSV 0x70
 #define FIRST_RSV2_RSV3 0x30
 #define FIRST_OPCODE 0x0F
@@ -32,19 +34,22 @@ struct frame {
     uint8_t phase; /* the mask's byte for the next payload byte */
 };
 
-/* Lies at the start of a reader's `partial`; the gathered payload of the message follows it. At
- * most one of header, frame and control is in use, beside a message or without one. The block goes
- * when nothing is unfinished, so a message always begins with a fresh one. */
-struct unfinished {
+/* A reader's block; the gathered payload of the message lies behind it. At most one of header,
+ * frame and control is in use, beside a message or without one. The block goes when nothing is
+ * unfinished, so a message always begins with a fresh one. */
+struct hub__unfinished {
     struct frame frame;
     size_t fragments; /* frames of the message so far */
     hub__utf8_t utf8;
+    uint32_t since;        /* the caller's */
     bool in_payload;       /* `frame` waits for payload */
     uint8_t message_first; /* first byte of the message's first frame; 0: no message has begun */
     uint8_t header_len;
     uint8_t control_len;
     char header[MASKED_HEADER_MAX];
     char control[CONTROL_PAYLOAD_MAX];
+    size_t len, capacity; /* of `gathered` */
+    char gathered[];
 };
 
 /* A DFA over bytes whose states are shifts: a row holds the next state for each state, six bits
@@ -140,29 +145,33 @@ static inline bool is_plain_text(unsigned first)
     return opcode_of(first) == HUB__OP_TEXT && (first & HUB__FRAME_RSV1) == 0;
 }
 
-static inline struct unfinished *block_of(const hub__frame_reader_t *reader)
-{
-    return (struct unfinished *)(void *)reader->partial.base;
-}
-
 static inline size_t gathered_len(const hub__frame_reader_t *reader)
 {
-    return reader->partial.base == NULL ? 0 : reader->partial.len - sizeof(struct unfinished);
+    return reader->block == NULL ? 0 : reader->block->len;
 }
 
 /* The block, with room for `more` bytes of payload behind what was gathered. NULL: no memory. */
-static struct unfinished *reserve_block(hub__frame_reader_t *reader, size_t more)
+static struct hub__unfinished *reserve_block(hub__frame_reader_t *reader, size_t more)
 {
-    bool fresh = reader->partial.base == NULL;
-    size_t head = fresh ? sizeof(struct unfinished) : 0;
+    struct hub__unfinished *block = reader->block;
+    size_t need = gathered_len(reader) + more, capacity = block == NULL ? 0 : block->capacity;
 
-    if (hub__buffer_try_reserve(&reader->partial, head + more) == NULL)
+    if (block != NULL && need <= capacity)
+        return block;
+    /* exactly at first: most messages come in one piece more */
+    capacity = need > 2 * capacity ? need : 2 * capacity;
+    if ((block = realloc(block, sizeof(*block) + capacity)) == NULL)
         return NULL;
-    if (fresh) {
-        memset(reader->partial.base, 0, head);
-        reader->partial.len = head;
-    }
-    return block_of(reader);
+    if (reader->block == NULL)
+        memset(block, 0, sizeof(*block));
+    block->capacity = capacity;
+    return reader->block = block;
+}
+
+static void drop_block(hub__frame_reader_t *reader)
+{
+    free(reader->block);
+    reader->block = NULL;
 }
 
 static void take(char **chunk, size_t *chunk_len, size_t len)
@@ -174,7 +183,7 @@ static void take(char **chunk, size_t *chunk_len, size_t len)
 static void fail(hub__frame_reader_t *reader, unsigned code, const char *reason,
                  hub__frame_event_t *event)
 {
-    hub__buffer_dispose(&reader->partial);
+    drop_block(reader);
     reader->ended = true;
     *event = (hub__frame_event_t){.kind = HUB__FRAME_ERROR, .code = code, .reason = reason};
 }
@@ -248,7 +257,7 @@ static uint64_t payload_len_of(const char *header)
 static bool within_limits(hub__frame_reader_t *reader, const hub__frame_limits_t *limits,
                           uint64_t len, hub__frame_event_t *event)
 {
-    const struct unfinished *block = block_of(reader);
+    const struct hub__unfinished *block = reader->block;
     size_t fragments = block == NULL || block->message_first == 0 ? 0 : block->fragments;
     size_t gathered = gathered_len(reader);
 
@@ -268,7 +277,7 @@ static bool within_limits(hub__frame_reader_t *reader, const hub__frame_limits_t
 static size_t judge_header(hub__frame_reader_t *reader, const hub__frame_limits_t *limits,
                            const char *header, size_t have, hub__frame_event_t *event)
 {
-    struct unfinished *block = block_of(reader);
+    struct hub__unfinished *block = reader->block;
     unsigned first = (uint8_t)header[0];
     bool in_message = block != NULL && block->message_first != 0;
     const char *fault = fault_of_first(first, in_message, limits->allow_rsv1);
@@ -294,7 +303,7 @@ static size_t judge_header(hub__frame_reader_t *reader, const hub__frame_limits_
 static void keep_header(hub__frame_reader_t *reader, char **chunk, size_t *chunk_len,
                         hub__frame_event_t *event)
 {
-    struct unfinished *block = reserve_block(reader, 0);
+    struct hub__unfinished *block = reserve_block(reader, 0);
 
     if (block == NULL) {
         fail(reader, CLOSE_INTERNAL, "out of memory", event);
@@ -311,7 +320,7 @@ static bool take_header(hub__frame_reader_t *reader, const hub__frame_limits_t *
                         char **chunk, size_t *chunk_len, struct frame *ret_frame,
                         hub__frame_event_t *event)
 {
-    struct unfinished *block = block_of(reader);
+    struct hub__unfinished *block = reader->block;
     size_t kept = block == NULL ? 0 : block->header_len;
     const char *header = *chunk;
     char joined[MASKED_HEADER_MAX];
@@ -378,7 +387,7 @@ static void emit_control(hub__frame_reader_t *reader, unsigned first, hub_str_t 
 static void emit_message(hub__frame_reader_t *reader, unsigned first, hub_str_t payload,
                          const hub__utf8_t *utf8, hub__frame_event_t *event)
 {
-    struct unfinished *block = block_of(reader);
+    struct hub__unfinished *block = reader->block;
 
     if (!hub__utf8_complete(utf8)) {
         fail(reader, CLOSE_NOT_UTF8, "text is not UTF-8", event);
@@ -396,7 +405,7 @@ static void emit_message(hub__frame_reader_t *reader, unsigned first, hub_str_t 
  * then the chunk itself serves as the payload. */
 static bool is_whole(const hub__frame_reader_t *reader, const struct frame *frame, size_t chunk_len)
 {
-    const struct unfinished *block = block_of(reader);
+    const struct hub__unfinished *block = reader->block;
 
     if (frame->left > chunk_len)
         return false;
@@ -408,7 +417,7 @@ static bool is_whole(const hub__frame_reader_t *reader, const struct frame *fram
 static void take_whole(hub__frame_reader_t *reader, const struct frame *frame, char **chunk,
                        size_t *chunk_len, hub__frame_event_t *event)
 {
-    struct unfinished *block = block_of(reader);
+    struct hub__unfinished *block = reader->block;
     hub_str_t payload = {*chunk, (size_t)frame->left};
     hub__utf8_t utf8 = {0};
     unsigned first = frame->first;
@@ -433,7 +442,7 @@ static void take_whole(hub__frame_reader_t *reader, const struct frame *frame, c
 static bool gather(hub__frame_reader_t *reader, const struct frame *frame, const char *bytes,
                    size_t len, hub__frame_event_t *event)
 {
-    struct unfinished *block = reserve_block(reader, is_control(frame->first) ? 0 : len);
+    struct hub__unfinished *block = reserve_block(reader, is_control(frame->first) ? 0 : len);
 
     if (block == NULL) {
         fail(reader, CLOSE_INTERNAL, "out of memory", event);
@@ -448,8 +457,8 @@ static bool gather(hub__frame_reader_t *reader, const struct frame *frame, const
         block->message_first = frame->first;
         block->fragments = 1;
     }
-    memcpy(reader->partial.base + reader->partial.len, bytes, len);
-    reader->partial.len += len;
+    memcpy(block->gathered + block->len, bytes, len);
+    block->len += len;
     if (is_plain_text(block->message_first) && !hub__utf8_feed(&block->utf8, bytes, len)) {
         fail(reader, CLOSE_NOT_UTF8, "text is not UTF-8", event);
         return false;
@@ -462,7 +471,7 @@ static bool take_part(hub__frame_reader_t *reader, struct frame *frame, char **c
                       size_t *chunk_len, hub__frame_event_t *event)
 {
     size_t len = frame->left < *chunk_len ? (size_t)frame->left : *chunk_len;
-    struct unfinished *block;
+    struct hub__unfinished *block;
 
     hub__frame_unmask(*chunk, len, frame->mask, frame->phase);
     if (!gather(reader, frame, *chunk, len, event))
@@ -471,7 +480,7 @@ static bool take_part(hub__frame_reader_t *reader, struct frame *frame, char **c
     frame->left -= len;
     frame->phase = (uint8_t)((frame->phase + len) & 3);
 
-    block = block_of(reader);
+    block = reader->block;
     block->frame = *frame;
     block->in_payload = frame->left > 0;
     if (block->in_payload) {
@@ -484,8 +493,8 @@ static bool take_part(hub__frame_reader_t *reader, struct frame *frame, char **c
     }
     if ((frame->first & HUB__FRAME_FIN) == 0)
         return false;
-    emit_message(reader, block->message_first,
-                 hub_str_n((const char *)(block + 1), gathered_len(reader)), &block->utf8, event);
+    emit_message(reader, block->message_first, hub_str_n(block->gathered, block->len), &block->utf8,
+                 event);
     return true;
 }
 
@@ -589,21 +598,31 @@ bool hub__utf8_feed(hub__utf8_t *utf8, const char *bytes, size_t len)
 
 bool hub__frame_reader_unfinished(const hub__frame_reader_t *reader)
 {
-    const struct unfinished *block = block_of(reader);
+    const struct hub__unfinished *block = reader->block;
 
     return block != NULL && !reader->ended &&
            (block->message_first != 0 || block->in_payload || block->header_len != 0);
+}
+
+void hub__frame_reader_stamp(hub__frame_reader_t *reader, uint32_t since)
+{
+    reader->block->since = since;
+}
+
+uint32_t hub__frame_reader_stamped(const hub__frame_reader_t *reader)
+{
+    return reader->block->since;
 }
 
 void hub__frame_read(hub__frame_reader_t *reader, const hub__frame_limits_t *limits, char **chunk,
                      size_t *chunk_len, hub__frame_event_t *ret_event)
 {
     struct frame frame;
-    struct unfinished *block;
+    struct hub__unfinished *block;
 
     /* the block that held the payload of the last event has served */
-    if (reader->partial.base != NULL && !hub__frame_reader_unfinished(reader))
-        hub__buffer_dispose(&reader->partial);
+    if (reader->block != NULL && !hub__frame_reader_unfinished(reader))
+        drop_block(reader);
     do {
         if (reader->ended && *chunk_len > 0)
             take(chunk, chunk_len, *chunk_len);
@@ -611,7 +630,7 @@ void hub__frame_read(hub__frame_reader_t *reader, const hub__frame_limits_t *lim
             *ret_event = (hub__frame_event_t){.kind = HUB__FRAME_NEED_MORE};
             return;
         }
-        block = block_of(reader);
+        block = reader->block;
         if (block != NULL && block->in_payload)
             frame = block->frame;
         else if (!take_header(reader, limits, chunk, chunk_len, &frame, ret_event))
@@ -625,6 +644,6 @@ void hub__frame_read(hub__frame_reader_t *reader, const hub__frame_limits_t *lim
 
 void hub__frame_reader_dispose(hub__frame_reader_t *reader)
 {
-    hub__buffer_dispose(&reader->partial);
+    drop_block(reader);
     *reader = (hub__frame_reader_t){0};
 }

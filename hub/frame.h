@@ -84,17 +84,17 @@ typedef struct hub__frame_event {
     const char *reason;
 } hub__frame_event_t;
 
-/* Zeroed storage is a fresh reader. Everything unfinished lies in the one block of `partial`: what
- * is known of the frame, then the gathered payload. It grows with what arrives, never with what a
- * header announces. */
+/* Zeroed storage is a fresh reader. Everything unfinished lies in one block: what is known of the
+ * frame, then the gathered payload. It grows with what arrives, never with what a header announces.
+ */
 typedef struct hub__frame_reader {
-    hub__buffer_t partial;
+    struct hub__unfinished *block; /* NULL: nothing is */
     bool ended; /* after a close frame or an error; whatever follows is ignored */
 } hub__frame_reader_t;
 
 /* Takes bytes from the front of `*chunk` (which it unmasks in place and shortens) until one event
  * is complete. Call again until it says NEED_MORE; after that an idle reader owns no memory. A
- * payload lies in the chunk or in `partial`, valid until the next call. After CLOSE and ERROR
+ * payload lies in the chunk or in the block, valid until the next call. After CLOSE and ERROR
  * everything else is taken and ignored. ERROR codes: 1002 protocol (RSV bits, reserved opcode,
  * unmasked, non-minimal length, length with the top bit, control frame longer than 125 or
  * fragmented, continuation without or data frame within a message, close payload of one byte or
@@ -105,6 +105,10 @@ void hub__frame_read(hub__frame_reader_t *reader, const hub__frame_limits_t *lim
 
 /* Whether a message or a frame has begun and not ended (its age is limited). */
 bool hub__frame_reader_unfinished(const hub__frame_reader_t *reader);
+
+/* A note on what is unfinished, which it must be: when it began, on the caller's clock. */
+void hub__frame_reader_stamp(hub__frame_reader_t *reader, uint32_t since);
+uint32_t hub__frame_reader_stamped(const hub__frame_reader_t *reader);
 
 /* Frees what is unfinished; the reader is fresh again. */
 void hub__frame_reader_dispose(hub__frame_reader_t *reader);

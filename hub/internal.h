@@ -156,12 +156,16 @@ struct hub__worker {
     hub__wheel_t *wheel;
     uint64_t armed_for; /* what the timerfd is set to */
     uint64_t now_ms;
-    uint64_t turn_us; /* for writing, and as much for telling of presence */
+    uint64_t turn_us;        /* for writing, and as much for telling of presence */
+    uint64_t write_until_us; /* 0: nobody has looked at the clock yet */
+    unsigned written;        /* connections in this turn */
+    bool write_over;         /* its time: the rest is for the next turn */
+    bool behind;             /* some are left from the last turn, and first in line */
     uint64_t presence_until_us;
     uint64_t turn_began_us; /* 0: nothing has been entered since the last one ended */
 
     hub__slot_t *slots;
-    uint32_t slot_count, slot_free, conn_count;
+    uint32_t slot_count, slot_capacity, slot_free, conn_count;
     uint32_t
         generation; /* of the newest connection; goes on where the last worker of this index was */
     uint32_t next_serial;
@@ -215,6 +219,8 @@ static inline bool hub__worker_has_more(const hub__worker_t *worker)
 }
 uint64_t hub__monotonic_ms(void);
 uint64_t hub__monotonic_us(void);
+/* Before a connection is written: whether this turn's time allows for it. */
+bool hub__worker_may_write(hub__worker_t *worker);
 /* The run that frames of single connections go to; NULL when out of memory. */
 hub__run_t *hub__worker_run(hub__worker_t *worker);
 /* The calling thread is the worker's from now on. */
@@ -232,8 +238,10 @@ void hub__h2o_worker_gone(hub__worker_t *worker);
 hub_status_t hub__worker_attach(hub__worker_t *worker, hub_t *hub);
 void hub__worker_detach(hub__worker_t *worker, hub_t *hub);
 
-hub_status_t hub__worker_slot_take(hub__worker_t *worker, hub_conn_t *conn, uint64_t *ret_local);
-void hub__worker_slot_free(hub__worker_t *worker, uint64_t local);
+hub_status_t hub__worker_slot_take(hub__worker_t *worker, hub_conn_t *conn, uint32_t *ret_slot);
+void hub__worker_slot_free(hub__worker_t *worker, uint32_t slot);
+/* The part of a connection id that is the worker's. */
+uint64_t hub__worker_local(const hub__worker_t *worker, uint32_t slot);
 hub_conn_t *hub__worker_conn(hub__worker_t *worker, uint64_t local);
 
 /* ---- fanout.c ---- */
@@ -367,30 +375,26 @@ typedef struct hub__conn_extra {
     void *user;
     void (*on_free)(void *user);
     uint64_t expires_at_ms; /* 0: never */
+    char *close_reason;     /* allocated; NULL: none */
     bool has_identity;
     char text[];
 } hub__conn_extra_t;
 
+/* There may be a great many, nearly all of them idle: so what few need is in `extra`, and the order
+ * is that of the fan-out, which touches the first half alone. */
 struct hub_conn {
-    hub__session_t session; /* first; unused on raw routes */
-    hub__seat_t *seat;
-    const hub__transport_t *transport;
+    hub__session_t session; /* first; on raw routes only its host is used */
     union {
         h2o_socket_t *socket;      /* of a websocket */
         hub__longpoll_t *longpoll; /* of a long-poll client */
     };
-    hub__frame_reader_t reader;
     hub__outbox_t outbox;
-    hub_conn_t *flush_next, *due_next;
-    hub__timer_t timer;
-    hub__conn_extra_t *extra; /* NULL: nothing special about it */
-    uint64_t local;
-    uint32_t last_seen; /* low bits of milliseconds */
-    uint32_t ping_at;
-    uint32_t unfinished_since;
+    int fd;        /* the socket's; -1: it has none */
+    uint32_t slot; /* in its worker's table */
     uint16_t close_code;
     uint8_t close_why;
     uint8_t state;
+    bool is_longpoll : 1;
     bool flushing : 1; /* in the flush list */
     bool due : 1;      /* in the due list */
     bool blocked : 1;  /* waits for the socket to become writable */
@@ -400,14 +404,18 @@ struct hub_conn {
     bool unfinished : 1;
     bool destroyed : 1; /* freed when the lists let go of it */
     bool opened : 1;
-    char *close_reason; /* allocated; NULL: none */
+    uint32_t last_seen; /* low bits of milliseconds */
+    uint32_t ping_at;
+    hub_conn_t *flush_next, *due_next;
+    hub__frame_reader_t reader;
+    hub__timer_t timer;
+    hub__conn_extra_t *extra; /* NULL: nothing special about it */
 };
 
 /* What a new connection is given. Borrowed. */
 typedef struct hub__conn_birth {
     hub__seat_t *seat;
     const hub__dialect_t *dialect;
-    const hub__transport_t *transport;
     h2o_socket_t *socket;
     hub__longpoll_t *longpoll; /* in place of a socket */
     const hub_grant_t *grant;  /* its user and on_free are taken */
@@ -424,6 +432,9 @@ void hub__conn_message(hub_conn_t *conn, hub_str_t bytes, bool binary);
 /* Queues a range; enforces the outbox's bounds. */
 hub_status_t hub__conn_enqueue(hub_conn_t *conn, hub__run_t *run, uint32_t start, uint32_t end,
                                uint32_t messages, uint32_t tag);
+/* The same for all of a run, near the end of a turn that has nothing else for this connection: what
+ * its socket takes now does not go through the outbox. */
+void hub__conn_write(hub_conn_t *conn, hub__run_t *run, uint32_t tag);
 /* Queues one frame where it belongs: behind what was published to the member's topic before, and
  * behind its join reply. `member` NULL: it is about none. */
 hub_status_t hub__conn_place(hub_conn_t *conn, hub_member_t *member, hub__run_t *run,
@@ -436,6 +447,8 @@ bool hub__conn_place_fragments(hub_conn_t *conn, hub_member_t *member, hub__run_
 /* Queues one frame outside any bound of messages: control frames. */
 void hub__conn_control(hub_conn_t *conn, hub__opcode_t opcode, hub_str_t payload);
 void hub__conn_want_flush(hub_conn_t *conn);
+/* Its turn to write, off the list; the connection may be gone after it. */
+void hub__conn_flush(hub_conn_t *conn);
 /* Asks for the end: done when the callback at hand has returned. The first reason counts. */
 void hub__conn_want_close(hub_conn_t *conn, hub_disconnect_reason_t why, unsigned code,
                           hub_str_t reason);
@@ -458,6 +471,9 @@ static inline bool hub__conn_is_open(const hub_conn_t *conn)
 /* ---- websocket.c ---- */
 
 extern const hub__transport_t hub__websocket;
+/* Writes what its socket takes, once; nothing may be waiting. Returns how much that was, 0 where it
+ * fails: that shows again at the next flush. */
+size_t hub__websocket_write(hub_conn_t *conn, const char *bytes, size_t len);
 /* Takes over a socket after its 101; `early` came behind the request. */
 void hub__websocket_start(hub_conn_t *conn, hub_str_t early);
 
@@ -534,6 +550,11 @@ struct hub__seat {
     hub__longpoll_t *idle_first, **idle_last; /* without a poll, the one longest without first */
     size_t idle_count, idle_limit;
 };
+
+static inline hub__seat_t *hub__conn_seat(const hub_conn_t *conn)
+{
+    return HUB__CONTAINER(conn->session.host, hub__seat_t, host);
+}
 
 hub_status_t hub__endpoint_create(hub_t *hub, const hub_endpoint_options_t *options,
                                   const hub_raw_options_t *raw, const char *path,

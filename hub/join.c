@@ -24,8 +24,7 @@ static hub_member_t *member_create(hub__session_t *session, const hub__envelope_
     *member = (hub_member_t){
         .node = {.hash = hub__hash(envelope->topic)},
         .session = session,
-        .channel = route->target,
-        .pattern = route->pattern,
+        .route = route,
         .serial = ++*session->host->next_serial,
         .name_len = (uint16_t)envelope->topic.len,
         .prefix_len = captures->prefix_len,
@@ -112,7 +111,7 @@ static void join_accepted(hub_member_t *member, hub_str_t ref, hub_str_t join_re
 
 static bool int_params_fit(hub_member_t *member, const hub_int_param_t **ret_wrong)
 {
-    for (const hub_int_param_t *row = member->channel->options.int_params;
+    for (const hub_int_param_t *row = hub__member_channel(member)->options.int_params;
          row != NULL && row->name != NULL; ++row) {
         int64_t value;
 
@@ -176,12 +175,12 @@ static hub_status_t call_on_join(hub_member_t *member, const hub__envelope_t *en
     hub_status_t err;
 
     host->has_detail = false;
-    if (member->channel->options.on_join == NULL)
+    if (hub__member_channel(member)->options.on_join == NULL)
         return HUB_OK;
     host->current = &msg;
     if (host->joining != NULL)
         *host->joining = member;
-    err = member->channel->options.on_join(member, &msg);
+    err = hub__member_channel(member)->options.on_join(member, &msg);
     if (host->joining != NULL)
         *host->joining = NULL;
     host->current = NULL;
@@ -204,7 +203,8 @@ static void join_run(hub_member_t *member, const hub__envelope_t *envelope)
         if (join_deferred(member, envelope)) {
             member->extra->deadline.on_due = on_join_deadline;
             host->io->timer_arm(session, &member->extra->deadline,
-                                *host->now_ms + member->channel->options.join_timeout_ms);
+                                *host->now_ms +
+                                    hub__member_channel(member)->options.join_timeout_ms);
             return;
         }
         err = HUB_EBUSY;

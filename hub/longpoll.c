@@ -22,7 +22,7 @@ struct hub__longpoll {
 
 static const hub_limits_t *limits_of(const hub_conn_t *conn)
 {
-    return &conn->seat->endpoint->options.limits;
+    return &hub__conn_seat(conn)->endpoint->options.limits;
 }
 
 /* ---- those without a poll ---- */
@@ -117,7 +117,7 @@ static void take_messages(hub_conn_t *conn, hub__buffer_t *answer)
     hub_stats_t *stats = &hub__conn_worker(conn)->stats;
     bool full = false;
 
-    for (uint32_t i = 0; i != conn->outbox.len && !full; ++i) {
+    for (uint32_t i = 0; i != hub__outbox_len(&conn->outbox) && !full; ++i) {
         const hub__range_t *range = hub__outbox_at(&conn->outbox, i);
 
         for (uint32_t at = range->start; at != range->end && !full;) {
@@ -164,9 +164,10 @@ static void flush(hub_conn_t *conn)
 {
     hub__longpoll_t *self = conn->longpoll;
 
-    if (self->poll != NULL && (conn->outbox.len != 0 || self->poll->messages.len != 0))
+    if (self->poll != NULL &&
+        (!hub__outbox_is_empty(&conn->outbox) || self->poll->messages.len != 0))
         answer_poll(conn);
-    if (conn->outbox.len != 0)
+    if (!hub__outbox_is_empty(&conn->outbox))
         hub__outbox_compact(&conn->outbox);
     else if (conn->state != HUB__CONN_OPEN)
         hub__conn_destroy(conn);
@@ -196,7 +197,7 @@ static void close_session(hub_conn_t *conn, unsigned code, hub_str_t reason)
     leave_idle(self);
     if (self->poll != NULL)
         answer_poll(conn);
-    if (conn->outbox.len == 0 || nobody_comes)
+    if (hub__outbox_is_empty(&conn->outbox) || nobody_comes)
         hub__conn_destroy(conn);
 }
 
@@ -289,7 +290,7 @@ static void on_poll(hub_conn_t *conn, hub__exchange_t *exchange)
     leave_idle(self);
     self->poll = exchange;
     self->since_ms = hub__conn_worker(conn)->now_ms;
-    if (conn->outbox.len != 0)
+    if (!hub__outbox_is_empty(&conn->outbox))
         hub__conn_want_flush(conn);
     hub__conn_rearm(conn);
 }

@@ -27,7 +27,7 @@ hub_str_t hub_member_local_topic(const hub_member_t *member)
 
 hub_str_t hub_member_param(const hub_member_t *member, const char *name)
 {
-    size_t index = hub__pattern_param_index(member->pattern, hub_str(name));
+    size_t index = hub__pattern_param_index(member->route->pattern, hub_str(name));
     hub__span_t span;
 
     if (index >= member->param_count)
@@ -64,12 +64,12 @@ hub_conn_t *hub_member_conn(const hub_member_t *member)
 
 hub_t *hub_member_hub(const hub_member_t *member)
 {
-    return member->channel->hub;
+    return hub__member_channel(member)->hub;
 }
 
 void *hub_member_channel_user(const hub_member_t *member)
 {
-    return member->channel->options.user;
+    return hub__member_channel(member)->options.user;
 }
 
 void hub_member_set_user(hub_member_t *member, void *user, void (*on_free)(void *user))

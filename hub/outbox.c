@@ -58,11 +58,12 @@ char *hub__run_reserve(hub__run_t *run, size_t more)
 static hub__range_t *range_at(const hub__outbox_t *outbox, uint32_t index)
 {
     hub__outbox_t *mutable = (hub__outbox_t *)(uintptr_t)outbox;
+    hub__ring_t *ring = outbox->one.ring;
 
-    assert(index < outbox->len);
-    if (outbox->many == NULL)
+    assert(index < hub__outbox_len(outbox));
+    if (outbox->one.end != 0)
         return &mutable->one;
-    return &outbox->many[(outbox->head + index) & (outbox->capacity - 1)];
+    return &ring->ranges[(ring->head + index) & (ring->capacity - 1)];
 }
 
 const hub__range_t *hub__outbox_at(const hub__outbox_t *outbox, uint32_t index)
@@ -70,58 +71,67 @@ const hub__range_t *hub__outbox_at(const hub__outbox_t *outbox, uint32_t index)
     return range_at(outbox, index);
 }
 
-/* Makes room for one more range at the end and returns it. */
-static hub__range_t *range_push(hub__outbox_t *outbox)
+/* A ring of all ranges with room for more. False: no memory, nothing is changed. */
+static bool widen(hub__outbox_t *outbox)
 {
-    if (outbox->len == 0 && outbox->many == NULL) {
-        outbox->len = 1;
-        return &outbox->one;
-    }
-    if (outbox->many == NULL || outbox->len == outbox->capacity) {
-        uint32_t capacity = outbox->many == NULL ? FIRST_CAPACITY : outbox->capacity * 2;
-        hub__range_t *many = malloc(capacity * sizeof(*many));
+    uint32_t len = hub__outbox_len(outbox);
+    bool ringed = outbox->one.end == 0 && outbox->one.ring != NULL;
+    uint32_t capacity = ringed ? outbox->one.ring->capacity * 2 : FIRST_CAPACITY;
+    hub__ring_t *ring = malloc(sizeof(*ring) + capacity * sizeof(*ring->ranges));
 
-        if (many == NULL)
-            return NULL;
-        for (uint32_t i = 0; i != outbox->len; ++i)
-            many[i] = *range_at(outbox, i);
-        free(outbox->many);
-        outbox->many = many;
-        outbox->head = 0;
-        outbox->capacity = capacity;
-    }
-    ++outbox->len;
-    return range_at(outbox, outbox->len - 1);
+    if (ring == NULL)
+        return false;
+    ring->head = 0;
+    ring->len = len;
+    ring->capacity = capacity;
+    ring->messages = hub__outbox_messages(outbox);
+    ring->bytes = hub__outbox_bytes(outbox);
+    for (uint32_t i = 0; i != len; ++i)
+        ring->ranges[i] = *range_at(outbox, i);
+    if (ringed)
+        free(outbox->one.ring);
+    *outbox = (hub__outbox_t){0};
+    outbox->one.ring = ring;
+    return true;
 }
 
 hub_status_t hub__outbox_append(hub__outbox_t *outbox, hub__run_t *run, uint32_t start,
                                 uint32_t end, uint32_t messages, uint32_t tag)
 {
-    hub__range_t *last;
+    const hub__range_t range = {
+        .run = run, .start = start, .end = end, .messages = messages, .tag = tag};
+    bool empty = hub__outbox_is_empty(outbox);
+    hub__range_t *last = empty ? NULL : range_at(outbox, hub__outbox_len(outbox) - 1);
+    hub__ring_t *ring;
 
     assert(start < end && end <= run->len);
-    if (outbox->len != 0) {
-        last = range_at(outbox, outbox->len - 1);
-        if (last->run == run && last->end == start && last->tag == tag) {
-            last->end = end;
-            last->messages += messages;
-            goto Counted;
-        }
+    if (empty) {
+        ++run->refs;
+        outbox->one = range;
+        return HUB_OK;
     }
-    if ((last = range_push(outbox)) == NULL)
-        return HUB_ENOMEM;
-    ++run->refs;
-    *last =
-        (hub__range_t){.run = run, .start = start, .end = end, .messages = messages, .tag = tag};
-Counted:
-    outbox->bytes += end - start;
-    outbox->messages += messages;
+    if (last->run == run && last->end == start && last->tag == tag) {
+        last->end = end;
+        last->messages += messages;
+        if (last == &outbox->one)
+            return HUB_OK;
+        ring = outbox->one.ring;
+    } else {
+        if ((outbox->one.end != 0 || outbox->one.ring->len == outbox->one.ring->capacity) &&
+            !widen(outbox))
+            return HUB_ENOMEM;
+        ++run->refs;
+        ring = outbox->one.ring;
+        ring->ranges[(ring->head + ring->len++) & (ring->capacity - 1)] = range;
+    }
+    ring->bytes += end - start;
+    ring->messages += messages;
     return HUB_OK;
 }
 
 size_t hub__outbox_iovecs(const hub__outbox_t *outbox, struct iovec *iovecs, size_t max)
 {
-    size_t count = outbox->len < max ? outbox->len : max;
+    size_t len = hub__outbox_len(outbox), count = len < max ? len : max;
 
     for (uint32_t i = 0; i != count; ++i) {
         const hub__range_t *range = range_at(outbox, i);
@@ -132,21 +142,29 @@ size_t hub__outbox_iovecs(const hub__outbox_t *outbox, struct iovec *iovecs, siz
     return count;
 }
 
+/* The counts of a ring are those of its ranges. */
+static void ring_uncount(hub__outbox_t *outbox, size_t bytes, uint32_t messages)
+{
+    if (outbox->one.end != 0)
+        return;
+    outbox->one.ring->bytes -= bytes;
+    outbox->one.ring->messages -= messages;
+}
+
 static void range_pop(hub__outbox_t *outbox)
 {
     hub__range_t *range = range_at(outbox, 0);
+    hub__ring_t *ring = outbox->one.ring;
 
-    outbox->messages -= range->messages;
+    ring_uncount(outbox, range->end - range->start, range->messages);
     hub__run_release(range->run);
-    --outbox->len;
-    if (outbox->many == NULL)
-        return;
-    outbox->head = (outbox->head + 1) & (outbox->capacity - 1);
-    if (outbox->len == 0) {
-        free(outbox->many);
-        outbox->many = NULL;
-        outbox->head = 0;
+    if (range != &outbox->one) {
+        ring->head = (ring->head + 1) & (ring->capacity - 1);
+        if (--ring->len != 0)
+            return;
+        free(ring);
     }
+    *outbox = (hub__outbox_t){0};
 }
 
 /* Where the frame that holds the byte at `offset` begins. Runs always begin with a frame. */
@@ -173,13 +191,12 @@ static bool is_message(const char *frame)
     return (first & HUB__OP_CLOSE) == 0 && (first & HUB__FRAME_FIN) != 0;
 }
 
-/* Those that have not left whole. */
-static uint32_t messages_left(const hub__range_t *range)
+/* In whole frames from `at` to `end`. */
+static uint32_t count_messages(const char *base, uint32_t at, uint32_t end)
 {
-    const char *base = range->run->base;
-    uint32_t at = frame_start(range->run, range->start), count = 0;
+    uint32_t count = 0;
 
-    while (at != range->end) {
+    while (at != end) {
         size_t payload, header = hub__frame_split(base + at, &payload);
 
         count += is_message(base + at);
@@ -188,20 +205,30 @@ static uint32_t messages_left(const hub__range_t *range)
     return count;
 }
 
+uint32_t hub__run_messages_from(const hub__run_t *run, uint32_t offset)
+{
+    return offset == 0 ? run->messages : count_messages(run->base, offset, run->len);
+}
+
+/* Those that have not left whole. */
+static uint32_t messages_left(const hub__range_t *range)
+{
+    return count_messages(range->run->base, frame_start(range->run, range->start), range->end);
+}
+
 void hub__outbox_consume(hub__outbox_t *outbox, size_t bytes,
                          void (*on_sent)(const hub_message_t *note, void *user), void *user)
 {
-    assert(bytes <= outbox->bytes);
-    outbox->bytes -= bytes;
-    while (outbox->len != 0) {
+    assert(bytes <= hub__outbox_bytes(outbox));
+    while (!hub__outbox_is_empty(outbox)) {
         hub__range_t *range = range_at(outbox, 0);
         size_t size = range->end - range->start;
+        uint32_t messages = range->messages;
 
         if (bytes < size) {
             range->start += (uint32_t)bytes;
-            outbox->messages -= range->messages;
             range->messages = messages_left(range);
-            outbox->messages += range->messages;
+            ring_uncount(outbox, bytes, messages - range->messages);
             return;
         }
         bytes -= size;
@@ -258,9 +285,9 @@ static bool range_join(hub__range_t *tail, const hub__range_t *range)
 
 void hub__outbox_compact(hub__outbox_t *outbox)
 {
-    uint32_t kept = 0;
+    uint32_t len = hub__outbox_len(outbox), kept = 0;
 
-    for (uint32_t i = 0; i != outbox->len; ++i) {
+    for (uint32_t i = 0; i != len; ++i) {
         hub__range_t range = *range_at(outbox, i);
 
         if (is_wasteful(&range)) {
@@ -272,18 +299,19 @@ void hub__outbox_compact(hub__outbox_t *outbox)
         }
         *range_at(outbox, kept++) = range;
     }
-    outbox->len = kept;
+    if (kept != len)
+        outbox->one.ring->len = kept;
 }
 
 uint32_t hub__outbox_trim(hub__outbox_t *outbox,
                           void (*on_lost)(const hub_message_t *note, void *user), void *user)
 {
-    uint32_t lost = outbox->messages;
+    uint32_t lost = hub__outbox_messages(outbox);
     hub__range_t *front, kept;
     uint32_t begin;
     size_t payload, header;
 
-    if (outbox->len == 0)
+    if (hub__outbox_is_empty(outbox))
         return 0;
     front = range_at(outbox, 0);
     begin = frame_start(front->run, front->start);
@@ -299,22 +327,17 @@ uint32_t hub__outbox_trim(hub__outbox_t *outbox,
     range_pop(outbox);
     hub__outbox_dispose(outbox, on_lost, user);
     outbox->one = kept;
-    outbox->len = 1;
-    outbox->messages = kept.messages;
-    outbox->bytes = kept.end - kept.start;
     return lost - kept.messages;
 }
 
 void hub__outbox_dispose(hub__outbox_t *outbox,
                          void (*on_lost)(const hub_message_t *note, void *user), void *user)
 {
-    while (outbox->len != 0) {
+    while (!hub__outbox_is_empty(outbox)) {
         const hub__range_t *range = range_at(outbox, 0);
 
         if (on_lost != NULL && range->run->note != NULL)
             on_lost(range->run->note, user);
         range_pop(outbox);
     }
-    free(outbox->many);
-    *outbox = (hub__outbox_t){0};
 }

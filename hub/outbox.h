@@ -25,25 +25,62 @@ hub__run_t *hub__run_create(size_t capacity);
 void hub__run_release(hub__run_t *run); /* NULL is allowed. */
 /* Room for `more` bytes at the end, or NULL. */
 char *hub__run_reserve(hub__run_t *run, size_t more);
+/* The messages behind `offset`, which is a frame's start or the end. */
+uint32_t hub__run_messages_from(const hub__run_t *run, uint32_t offset);
+
+typedef struct hub__ring hub__ring_t;
 
 typedef struct hub__range {
-    hub__run_t *run; /* retained */
+    union {
+        hub__run_t *run;   /* retained */
+        hub__ring_t *ring; /* in an outbox: where `end` is 0 */
+    };
     uint32_t start;
     uint32_t end;
     uint32_t messages;
     uint32_t tag; /* of the topic it belongs to; 0: none */
 } hub__range_t;
 
-/* Zeroed storage is an empty outbox. */
-typedef struct hub__outbox {
-    hub__range_t one;   /* the only range, while many is NULL */
-    hub__range_t *many; /* a ring */
+/* Several ranges; made for the second, freed with the last. */
+struct hub__ring {
     uint32_t head;
     uint32_t len;
-    uint32_t capacity;
+    uint32_t capacity; /* a power of two */
     uint32_t messages;
     size_t bytes;
+    hub__range_t ranges[];
+};
+
+/* Zeroed storage is an empty outbox. Nothing or one range is what nearly all hold nearly always, so
+ * there is no more to it than that. */
+typedef struct hub__outbox {
+    hub__range_t one; /* the only range; with an `end` of 0 the ring, NULL: nothing waits */
 } hub__outbox_t;
+
+static inline bool hub__outbox_is_empty(const hub__outbox_t *outbox)
+{
+    return outbox->one.end == 0 && outbox->one.ring == NULL;
+}
+
+/* How many ranges there are. */
+static inline uint32_t hub__outbox_len(const hub__outbox_t *outbox)
+{
+    return outbox->one.end != 0 ? 1 : outbox->one.ring != NULL ? outbox->one.ring->len : 0;
+}
+
+static inline uint32_t hub__outbox_messages(const hub__outbox_t *outbox)
+{
+    return outbox->one.end != 0       ? outbox->one.messages
+           : outbox->one.ring != NULL ? outbox->one.ring->messages
+                                      : 0;
+}
+
+static inline size_t hub__outbox_bytes(const hub__outbox_t *outbox)
+{
+    return outbox->one.end != 0       ? outbox->one.end - outbox->one.start
+           : outbox->one.ring != NULL ? outbox->one.ring->bytes
+                                      : 0;
+}
 
 /* Retains the run unless the last range is extended. HUB_ENOMEM. */
 hub_status_t hub__outbox_append(hub__outbox_t *outbox, hub__run_t *run, uint32_t start,

@@ -302,7 +302,7 @@ static bool send_fragments(hub__state_frames_t *frames, hub_member_t *member)
 static void send_state(hub__state_frames_t *frames, hub_member_t *member)
 {
     hub_conn_t *conn = (hub_conn_t *)member->session;
-    bool noted = hub__wants_notes(conn->seat->endpoint->hub);
+    bool noted = hub__wants_notes(hub__conn_seat(conn)->endpoint->hub);
     hub__run_t *run = noted ? NULL : shared_frame(frames, member);
     hub__outgoing_t out;
 
@@ -505,7 +505,7 @@ hub__venue_t *hub__presence_enter(hub__worker_t *worker, hub_t *hub, hub_str_t t
 static hub_status_t attend(hub_member_t *member, hub__member_presence_t **ret_presence)
 {
     hub_conn_t *conn = (hub_conn_t *)member->session;
-    const hub_presence_options_t *options = member->channel->options.presence;
+    const hub_presence_options_t *options = hub__member_channel(member)->options.presence;
     hub__member_presence_t *presence;
     hub__tracker_t *tracker;
     hub__venue_t *venue;
@@ -518,7 +518,7 @@ static hub_status_t attend(hub_member_t *member, hub__member_presence_t **ret_pr
         return HUB_ENOMEM;
     if ((*ret_presence = member->extra->presence) != NULL)
         return HUB_OK;
-    tracker = get_presence(hub__conn_worker(conn), conn->seat->endpoint->hub)->tracker;
+    tracker = get_presence(hub__conn_worker(conn), hub__conn_seat(conn)->endpoint->hub)->tracker;
     if (tracker->stopped)
         return HUB_ECLOSED;
     if ((presence = malloc(sizeof(*presence))) == NULL)

@@ -249,7 +249,6 @@ static hub_conn_t *make_conn(hub_request_t *request, h2o_socket_t *socket)
     hub__conn_birth_t birth = {
         .seat = request->seat,
         .dialect = request->dialect,
-        .transport = &hub__websocket,
         .socket = socket,
         .grant = request->granted ? &request->grant : NULL,
         .query = request->seat->endpoint->options.keep_query ? request->head.query : (hub_str_t){0},
@@ -257,10 +256,8 @@ static hub_conn_t *make_conn(hub_request_t *request, h2o_socket_t *socket)
     };
     hub_conn_t *conn = NULL;
 
-    if (request->polls) {
-        birth.transport = &hub__longpoll;
+    if (request->polls)
         birth.longpoll = hub__longpoll_create(request->seat, request->peer);
-    }
     if (!request->polls || birth.longpoll != NULL)
         conn = hub__conn_create(&birth);
     if (conn == NULL && birth.longpoll != NULL)

@@ -260,8 +260,8 @@ void hub__member_end(hub_member_t *member, hub_exit_t why)
         hub_hook_event_t event = {.hook = HUB_HOOK_LEAVE, .member = member, .exit = why};
 
         HUB__STAT_SUB(session->host->stats, members, 1);
-        if (member->channel->options.on_exit != NULL)
-            member->channel->options.on_exit(member, why);
+        if (hub__member_channel(member)->options.on_exit != NULL)
+            hub__member_channel(member)->options.on_exit(member, why);
         (void)session->host->io->hook(session, &event);
     } else {
         HUB__STAT(session->host->stats, joins_refused_total);
@@ -364,7 +364,8 @@ static void dispatch(hub_member_t *member, const hub__envelope_t *envelope)
     hub__session_host_t *host = session->host;
     hub_message_t msg = hub__member_message(member, envelope, envelope->event);
     hub_hook_event_t event = {.hook = HUB_HOOK_MESSAGE_IN, .member = member, .msg = &msg};
-    hub_on_receive_cb on_receive = hub__channel_handler(member->channel, envelope->event);
+    hub_on_receive_cb on_receive =
+        hub__channel_handler(hub__member_channel(member), envelope->event);
     hub__on_handler_error_t rule = on_receive == NULL ? session->dialect->on_unknown_event
                                                       : session->dialect->on_handler_error;
     hub_status_t err;
@@ -380,8 +381,8 @@ static void dispatch(hub_member_t *member, const hub__envelope_t *envelope)
         return;
     }
     err = on_receive == NULL ? HUB_EEVENT : on_receive(member, &msg);
-    if (err == HUB_OK && member->channel->options.auto_ack && !host->replied && !host->will_reply &&
-        envelope->ref.len != 0)
+    if (err == HUB_OK && hub__member_channel(member)->options.auto_ack && !host->replied &&
+        !host->will_reply && envelope->ref.len != 0)
         (void)hub_member_reply(member, &msg, HUB_JSON("{}"));
     host->current = NULL;
     failed = err != HUB_OK && err != HUB_PENDING;
@@ -436,7 +437,8 @@ void hub__member_wait(hub_member_t *member, const hub__envelope_t *envelope)
                   envelope->ref.len + envelope->join_ref.len + envelope->payload.bytes.len;
     hub__pending_t *frame = NULL;
 
-    if (extra != NULL && extra->pending_count < member->channel->options.pending_limit &&
+    if (extra != NULL &&
+        extra->pending_count < hub__member_channel(member)->options.pending_limit &&
         session->pending_bytes + size <= session->host->limits->outbox_bytes)
         frame = pending_create(envelope, size);
     if (frame == NULL) {
@@ -457,7 +459,7 @@ bool hub__member_wait_update(hub_member_t *member, const hub_message_t *message)
 
     if (member->state != HUB__MEMBER_JOINED || !hub__member_must_wait(member))
         return false;
-    if (extra->update_count < member->channel->options.pending_limit)
+    if (extra->update_count < hub__member_channel(member)->options.pending_limit)
         frame = calloc(1, sizeof(*frame));
     if (frame == NULL || (frame->update = hub_message_retain(message)) == NULL) {
         free(frame);
@@ -477,7 +479,7 @@ hub_update_t hub__member_filter(hub_member_t *member, const hub_message_t *messa
     hub_message_t msg = *message;
 
     msg.topic = hub_member_local_topic(member);
-    return member->channel->options.on_update(member, &msg, ret_replacement);
+    return hub__member_channel(member)->options.on_update(member, &msg, ret_replacement);
 }
 
 /* One that had to wait: what it shared with the others has long left. */
@@ -787,7 +789,7 @@ void hub__member_arm_suspension(hub_member_t *member)
 
     deadline->on_due = on_suspend_deadline;
     host->io->timer_arm(member->session, deadline,
-                        *host->now_ms + member->channel->options.suspend_timeout_ms);
+                        *host->now_ms + hub__member_channel(member)->options.suspend_timeout_ms);
 }
 
 hub_token_t hub_member_suspend(hub_member_t *member)

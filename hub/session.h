@@ -76,10 +76,10 @@ struct hub__session {
     const hub__dialect_t *dialect;
     hub__table_t members;        /* by topic */
     uint32_t pending_bytes;      /* of frames that wait */
-    uint32_t bad_envelopes : 30; /* its limit may be 1,000,000 */
-    bool ended : 1;
-    bool closing : 1; /* its connection is about to end: nothing more is dispatched */
-    bool scheduled : 1;
+    uint32_t bad_envelopes : 29; /* its limit may be 1,000,000 */
+    uint32_t ended : 1;
+    uint32_t closing : 1; /* its connection is about to end: nothing more is dispatched */
+    uint32_t scheduled : 1;
 };
 
 typedef enum hub__member_state {
@@ -143,8 +143,7 @@ typedef struct hub__member_extra {
 struct hub_member {
     hub__table_node_t node; /* in its session, by topic */
     hub__session_t *session;
-    const hub__channel_t *channel;
-    const hub__pattern_t *pattern;
+    const hub__route_t *route; /* of the router that its session's host holds */
     struct hub__topic *topic;  /* while subscribed */
     hub_member_t *next, *prev; /* in its topic's group */
     void *user;
@@ -152,7 +151,6 @@ struct hub_member {
     hub__member_extra_t *extra;
     uint32_t serial;
     uint32_t taken; /* bytes of the topic's open run that are in the outbox already */
-    uint32_t taken_messages;
     uint16_t name_len;
     uint16_t prefix_len;
     uint8_t join_ref_len;
@@ -164,6 +162,11 @@ struct hub_member {
     bool ref_stands_in : 1; /* it has no join_ref: that in its tail is the ref of its join */
     char tail[];            /* hub__span_t spans[param_count], name, join_ref */
 };
+
+static inline const hub__channel_t *hub__member_channel(const hub_member_t *member)
+{
+    return member->route->target;
+}
 
 static inline hub_str_t hub__member_name(const hub_member_t *member)
 {

@@ -12,7 +12,7 @@
 static void shut_write_side(hub_conn_t *conn)
 {
     conn->state = HUB__CONN_LINGERING;
-    if (shutdown(h2o_socket_get_fd(conn->socket), SHUT_WR) != 0)
+    if (shutdown(conn->fd, SHUT_WR) != 0)
         hub__conn_destroy(conn);
 }
 
@@ -42,7 +42,7 @@ static void wait_writable(hub_conn_t *conn)
 /* One range, the usual case, is a plain send(): the kernel copies no list of iovecs. */
 static ssize_t write_some(hub_conn_t *conn)
 {
-    int fd = h2o_socket_get_fd(conn->socket), flags = MSG_NOSIGNAL | MSG_DONTWAIT;
+    int fd = conn->fd, flags = MSG_NOSIGNAL | MSG_DONTWAIT;
     struct iovec iovecs[IOVECS];
     struct msghdr msg = {.msg_iov = iovecs};
     ssize_t wrote;
@@ -55,12 +55,24 @@ static ssize_t write_some(hub_conn_t *conn)
     return wrote;
 }
 
+size_t hub__websocket_write(hub_conn_t *conn, const char *bytes, size_t len)
+{
+    hub_stats_t *stats = &hub__conn_worker(conn)->stats;
+    ssize_t wrote = send(conn->fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+    HUB__STAT(stats, writes_total);
+    if (wrote <= 0)
+        return 0;
+    HUB__STAT_ADD(stats, bytes_out_total, wrote);
+    return (size_t)wrote;
+}
+
 /* Writes until everything has left or the socket takes no more. False: the connection is lost. */
 static bool write_all(hub_conn_t *conn)
 {
     hub_stats_t *stats = &hub__conn_worker(conn)->stats;
 
-    while (conn->outbox.len != 0) {
+    while (!hub__outbox_is_empty(&conn->outbox)) {
         ssize_t wrote = write_some(conn);
 
         HUB__STAT(stats, writes_total);
@@ -87,7 +99,7 @@ static void flush(hub_conn_t *conn)
         return;
     if (!write_all(conn))
         hub__conn_lost(conn, HUB_DISCONNECT_LOST);
-    else if (conn->state == HUB__CONN_CLOSING && conn->outbox.len == 0)
+    else if (conn->state == HUB__CONN_CLOSING && hub__outbox_is_empty(&conn->outbox))
         shut_write_side(conn);
 }
 
@@ -138,13 +150,13 @@ static void track_unfinished(hub_conn_t *conn)
     conn->unfinished = unfinished;
     if (!unfinished)
         return;
-    conn->unfinished_since = (uint32_t)hub__conn_worker(conn)->now_ms;
+    hub__frame_reader_stamp(&conn->reader, (uint32_t)hub__conn_worker(conn)->now_ms);
     hub__conn_rearm(conn);
 }
 
 static void feed(hub_conn_t *conn, char *bytes, size_t len)
 {
-    const hub__frame_limits_t *limits = &conn->seat->endpoint->frame_limits;
+    const hub__frame_limits_t *limits = &hub__conn_seat(conn)->endpoint->frame_limits;
     hub__worker_t *worker = hub__conn_worker(conn);
     hub__frame_event_t event;
 
@@ -168,7 +180,7 @@ static void on_read(h2o_socket_t *socket, const char *err)
 
     hub__worker_enter(worker);
     do
-        got = recv(h2o_socket_get_fd(socket), worker->read_buffer, HUB__READ_BUFFER, MSG_DONTWAIT);
+        got = recv(conn->fd, worker->read_buffer, HUB__READ_BUFFER, MSG_DONTWAIT);
     while (got == -1 && errno == EINTR);
     HUB__STAT(&worker->stats, reads_total);
     if (got > 0) {

@@ -357,45 +357,42 @@ void hub__worker_detach(hub__worker_t *worker, hub_t *hub)
 
 /* ---- connections by id ---- */
 
-static uint64_t local_of(const hub__worker_t *worker, uint32_t slot)
+uint64_t hub__worker_local(const hub__worker_t *worker, uint32_t slot)
 {
     return (uint64_t)(worker->index + 1) << (32 + SLOT_BITS) | (uint64_t)slot << 32 |
            worker->slots[slot].generation;
 }
 
-hub_status_t hub__worker_slot_take(hub__worker_t *worker, hub_conn_t *conn, uint64_t *ret_local)
+/* Only slots that were in use are on the free list, so growing touches no memory ahead of need. */
+hub_status_t hub__worker_slot_take(hub__worker_t *worker, hub_conn_t *conn, uint32_t *ret_slot)
 {
     uint32_t slot = worker->slot_free;
 
-    if (slot == SLOT_NONE) {
-        uint32_t count = worker->slot_count == 0 ? 64 : worker->slot_count * 2;
-        hub__slot_t *slots;
+    if (slot != SLOT_NONE) {
+        worker->slot_free = worker->slots[slot].next_free;
+    } else {
+        if (worker->slot_count == worker->slot_capacity) {
+            uint32_t capacity = worker->slot_capacity == 0 ? 64 : worker->slot_capacity * 2;
+            hub__slot_t *slots;
 
-        if (count > 1u << SLOT_BITS)
-            return HUB_ELIMIT;
-        if ((slots = realloc(worker->slots, count * sizeof(*slots))) == NULL)
-            return HUB_ENOMEM;
-        worker->slots = slots;
-        for (uint32_t i = count; i-- != worker->slot_count;) {
-            slots[i] = (hub__slot_t){.next_free = worker->slot_free};
-            worker->slot_free = i;
+            if (capacity > 1u << SLOT_BITS)
+                return HUB_ELIMIT;
+            if ((slots = realloc(worker->slots, capacity * sizeof(*slots))) == NULL)
+                return HUB_ENOMEM;
+            worker->slots = slots;
+            worker->slot_capacity = capacity;
         }
-        worker->slot_count = count;
-        slot = worker->slot_free;
+        slot = worker->slot_count++;
     }
-    worker->slot_free = worker->slots[slot].next_free;
-    worker->slots[slot].conn = conn;
-    worker->slots[slot].generation = ++worker->generation;
+    worker->slots[slot] = (hub__slot_t){.conn = conn, .generation = ++worker->generation};
     ++worker->conn_count;
-    *ret_local = local_of(worker, slot);
+    *ret_slot = slot;
     return HUB_OK;
 }
 
-void hub__worker_slot_free(hub__worker_t *worker, uint64_t local)
+void hub__worker_slot_free(hub__worker_t *worker, uint32_t slot)
 {
-    uint32_t slot = (uint32_t)(local >> 32) & ((1u << SLOT_BITS) - 1);
-
-    assert(slot < worker->slot_count && local_of(worker, slot) == local);
+    assert(slot < worker->slot_count && worker->slots[slot].conn != NULL);
     worker->slots[slot].conn = NULL;
     worker->slots[slot].next_free = worker->slot_free;
     worker->slot_free = slot;
@@ -407,7 +404,7 @@ hub_conn_t *hub__worker_conn(hub__worker_t *worker, uint64_t local)
     uint32_t slot = (uint32_t)(local >> 32) & ((1u << SLOT_BITS) - 1);
 
     if (slot >= worker->slot_count || worker->slots[slot].conn == NULL ||
-        local_of(worker, slot) != local)
+        hub__worker_local(worker, slot) != local)
         return NULL;
     return worker->slots[slot].conn;
 }
@@ -503,33 +500,37 @@ void hub__worker_flush_emits(hub__worker_t *worker)
         hub_bus_flush(attached->hub->bus, &worker->executor);
 }
 
+bool hub__worker_may_write(hub__worker_t *worker)
+{
+    uint64_t now;
+
+    if (worker->write_over)
+        return false;
+    if (++worker->written % FLUSH_CHECK != 0)
+        return true;
+    now = hub__monotonic_us();
+    if (worker->write_until_us == 0)
+        worker->write_until_us = now + worker->turn_us;
+    else if (now >= worker->write_until_us)
+        worker->write_over = true;
+    return !worker->write_over;
+}
+
 /* Writes connection after connection until the time is up; the rest stays first in line. */
 static void flush_conns(hub__worker_t *worker)
 {
-    uint64_t until = 0;
-    unsigned written = 0;
-
-    while (worker->flush_first != NULL) {
+    while (worker->flush_first != NULL && hub__worker_may_write(worker)) {
         hub_conn_t *conn = worker->flush_first;
 
-        if (++written % FLUSH_CHECK == 0) {
-            uint64_t now = hub__monotonic_us();
-
-            if (until == 0)
-                until = now + worker->turn_us;
-            else if (now >= until) {
-                HUB__STAT(&worker->stats, flush_deferred_total);
-                break;
-            }
-        }
         if ((worker->flush_first = conn->flush_next) == NULL)
             worker->flush_last = &worker->flush_first;
-        conn->flushing = false;
-        if (conn->destroyed)
-            hub__conn_destroy(conn);
-        else
-            conn->transport->flush(conn);
+        hub__conn_flush(conn);
     }
+    if ((worker->behind = worker->flush_first != NULL))
+        HUB__STAT(&worker->stats, flush_deferred_total);
+    worker->written = 0;
+    worker->write_until_us = 0;
+    worker->write_over = false;
 }
 
 /* From the first callback of the loop to the end of the turn. */

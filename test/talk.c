@@ -127,7 +127,7 @@ static void io_release(hub__session_t *session, hub_member_t *member)
 {
     hub__outbox_t *held = member->extra != NULL ? &member->extra->held : NULL;
 
-    for (uint32_t i = 0; held != NULL && i != held->len; ++i) {
+    for (uint32_t i = 0; held != NULL && i != hub__outbox_len(held); ++i) {
         const hub__range_t *range = hub__outbox_at(held, i);
 
         hub__buffer_append(&talk_of(session)->heard,

@@ -61,13 +61,13 @@ static hub_str_t bytes_of(const hub__outbox_t *outbox)
     struct iovec iovecs[512];
     size_t count = hub__outbox_iovecs(outbox, iovecs, 512), len = 0;
 
-    assert_int_equal(count, outbox->len);
+    assert_int_equal(count, hub__outbox_len(outbox));
     for (size_t i = 0; i != count; ++i) {
         assert_true(len + iovecs[i].iov_len <= sizeof(bytes));
         memcpy(bytes + len, iovecs[i].iov_base, iovecs[i].iov_len);
         len += iovecs[i].iov_len;
     }
-    assert_int_equal(len, outbox->bytes);
+    assert_int_equal(len, hub__outbox_bytes(outbox));
     return hub_str_n(bytes, len);
 }
 
@@ -163,11 +163,11 @@ static void a_range_that_goes_on_is_extended_in_place(void **state)
 
     append(outbox, run, 0, 8, 1, 7);
     append(outbox, run, 8, 24, 2, 7);
-    assert_int_equal(outbox->len, 1);
-    assert_int_equal(outbox->messages, 3);
+    assert_int_equal(hub__outbox_len(outbox), 1);
+    assert_int_equal(hub__outbox_messages(outbox), 3);
     assert_int_equal(run->refs, 2);
     append(outbox, run, 24, 32, 1, 0); /* of another topic */
-    assert_int_equal(outbox->len, 2);
+    assert_int_equal(hub__outbox_len(outbox), 2);
     assert_int_equal(run->refs, 3);
     assert_string_equal(frames_of(outbox, 0), "abcd");
     hub__run_release(run);
@@ -181,7 +181,7 @@ static void a_range_with_a_hole_before_it_stands_alone(void **state)
     append(outbox, run, 0, 8, 1, 7);
     append(outbox, run, 16, 24, 1, 7);
     append(outbox, other, 24, 32, 1, 7); /* the same place in another run */
-    assert_int_equal(outbox->len, 3);
+    assert_int_equal(hub__outbox_len(outbox), 3);
     assert_string_equal(frames_of(outbox, 0), "acw");
     hub__run_release(run);
     hub__run_release(other);
@@ -195,7 +195,7 @@ static void an_open_run_may_move_under_its_ranges(void **state)
     append(outbox, run, 0, 8, 1, 0);
     put_frame(run, 'b', 20000);
     append(outbox, run, 8, run->len, 1, 0);
-    assert_int_equal(outbox->len, 1);
+    assert_int_equal(hub__outbox_len(outbox), 1);
     assert_string_equal(frames_of(outbox, 0), "ab");
     hub__run_release(run);
 }
@@ -214,12 +214,12 @@ static void the_ring_grows_and_turns_around(void **state)
     assert_string_equal(frames_of(outbox, 0), "abcdefghij");
     hub__outbox_consume(outbox, 7 * 8, NULL, NULL);
     append_ten(outbox, 'A'); /* the ring of 16 wraps */
-    assert_int_equal(outbox->capacity, 16);
+    assert_int_equal(outbox->one.ring->capacity, 16);
     assert_string_equal(frames_of(outbox, 0), "hijABCDEFGHIJ");
     append_ten(outbox, '0'); /* and grows while it is wrapped */
-    assert_int_equal(outbox->capacity, 32);
+    assert_int_equal(outbox->one.ring->capacity, 32);
     assert_string_equal(frames_of(outbox, 0), "hijABCDEFGHIJ0123456789");
-    assert_int_equal(outbox->messages, 23);
+    assert_int_equal(hub__outbox_messages(outbox), 23);
 }
 
 static void an_empty_outbox_owns_nothing(void **state)
@@ -227,12 +227,12 @@ static void an_empty_outbox_owns_nothing(void **state)
     hub__outbox_t *outbox = *state;
 
     append_ten(outbox, 'a');
-    hub__outbox_consume(outbox, outbox->bytes, NULL, NULL);
-    assert_null(outbox->many);
-    assert_int_equal(outbox->len, 0);
-    assert_int_equal(outbox->messages, 0);
+    hub__outbox_consume(outbox, hub__outbox_bytes(outbox), NULL, NULL);
+    assert_true(hub__outbox_is_empty(outbox));
+    assert_int_equal(hub__outbox_len(outbox), 0);
+    assert_int_equal(hub__outbox_messages(outbox), 0);
     append_all(outbox, run_of("z"));
-    assert_null(outbox->many);
+    assert_int_not_equal(outbox->one.end, 0); /* no ring any more */
     assert_string_equal(frames_of(outbox, 0), "z");
 }
 
@@ -260,12 +260,12 @@ static void consume_at(hub__outbox_t *outbox, size_t cut)
     append_all(outbox, run_of("xyz"));
     memcpy(whole, bytes_of(outbox).base, 48);
     hub__outbox_consume(outbox, cut, NULL, NULL);
-    assert_int_equal(outbox->bytes, 48 - cut);
+    assert_int_equal(hub__outbox_bytes(outbox), 48 - cut);
     assert_memory_equal(bytes_of(outbox).base, whole + cut, 48 - cut);
     assert_int_equal(run->refs, cut < 24 ? 2 : 1);
-    assert_int_equal(outbox->messages, 6 - cut / 8);
+    assert_int_equal(hub__outbox_messages(outbox), 6 - cut / 8);
     hub__outbox_consume(outbox, 48 - cut, NULL, NULL);
-    assert_int_equal(outbox->len, 0);
+    assert_int_equal(hub__outbox_len(outbox), 0);
     hub__run_release(run);
 }
 
@@ -286,12 +286,12 @@ static void a_control_frame_is_no_message(void **state)
     append(outbox, run, 16, 24, 1, 0);
     hub__run_release(run);
     hub__outbox_consume(outbox, 5, NULL, NULL);
-    assert_int_equal(outbox->messages, 2);
+    assert_int_equal(hub__outbox_messages(outbox), 2);
     hub__outbox_consume(outbox, 5, NULL, NULL);
-    assert_int_equal(outbox->messages, 1);
+    assert_int_equal(hub__outbox_messages(outbox), 1);
     assert_int_equal(hub__outbox_trim(outbox, NULL, NULL), 1); /* the pong has begun */
-    assert_int_equal(outbox->messages, 0);
-    assert_int_equal(outbox->bytes, 6);
+    assert_int_equal(hub__outbox_messages(outbox), 0);
+    assert_int_equal(hub__outbox_bytes(outbox), 6);
 }
 
 static void of_a_message_in_fragments_the_last_one_counts(void **state)
@@ -305,13 +305,13 @@ static void of_a_message_in_fragments_the_last_one_counts(void **state)
     append(outbox, run, 0, 24, 1, 0);
     hub__run_release(run);
     hub__outbox_consume(outbox, 5, NULL, NULL);
-    assert_int_equal(outbox->messages, 1);
+    assert_int_equal(hub__outbox_messages(outbox), 1);
     hub__outbox_consume(outbox, 5, NULL, NULL);
-    assert_int_equal(outbox->messages, 1);
+    assert_int_equal(hub__outbox_messages(outbox), 1);
     /* behind a message without its end there is still a close frame (RFC 6455, 5.4) */
     assert_int_equal(hub__outbox_trim(outbox, NULL, NULL), 1);
-    assert_int_equal(outbox->messages, 0);
-    assert_int_equal(outbox->bytes, 6);
+    assert_int_equal(hub__outbox_messages(outbox), 0);
+    assert_int_equal(hub__outbox_bytes(outbox), 6);
 }
 
 static void a_note_is_told_when_its_last_byte_has_left(void **state)
@@ -342,7 +342,7 @@ static void compact_at(hub__outbox_t *outbox, uint32_t start, uint32_t end, size
 
     append(outbox, run, start, end, (end - start) / 8, 5);
     hub__outbox_consume(outbox, cut, NULL, NULL);
-    len = outbox->bytes;
+    len = hub__outbox_bytes(outbox);
     memcpy(left, bytes_of(outbox).base, len);
     hub__outbox_compact(outbox);
     assert_int_equal(bytes_of(outbox).len, len);
@@ -351,8 +351,8 @@ static void compact_at(hub__outbox_t *outbox, uint32_t start, uint32_t end, size
     assert_int_equal(hub__outbox_at(outbox, 0)->tag, 5);
     /* frames can still be told apart: what was begun is kept, the rest goes */
     (void)hub__outbox_trim(outbox, NULL, NULL);
-    assert_int_equal(outbox->bytes, cut % 8 == 0 ? 0 : 8 - cut % 8);
-    assert_memory_equal(bytes_of(outbox).base, left, outbox->bytes);
+    assert_int_equal(hub__outbox_bytes(outbox), cut % 8 == 0 ? 0 : 8 - cut % 8);
+    assert_memory_equal(bytes_of(outbox).base, left, hub__outbox_bytes(outbox));
     hub__outbox_dispose(outbox, NULL, NULL);
     hub__run_release(run);
 }
@@ -396,14 +396,14 @@ static void small_pieces_of_large_runs_gather_in_one(void **state)
     append_piece(outbox, first, 7);
     hub__outbox_consume(outbox, 3, NULL, NULL);
     hub__outbox_compact(outbox);
-    assert_int_equal(outbox->len, 1);
-    assert_int_equal(outbox->messages, 3);
+    assert_int_equal(hub__outbox_len(outbox), 1);
+    assert_int_equal(hub__outbox_messages(outbox), 3);
     assert_int_equal(first->refs, 1);
     assert_int_equal(second->refs, 1);
     assert_string_equal(frames_of(outbox, 5), ".Ch");
     append_piece(outbox, second, 3); /* what comes later gathers behind it */
     hub__outbox_compact(outbox);
-    assert_int_equal(outbox->len, 1);
+    assert_int_equal(hub__outbox_len(outbox), 1);
     hub__outbox_consume(outbox, 5, NULL, NULL);
     assert_string_equal(frames_of(outbox, 0), "ChD");
     assert_int_equal(hub__outbox_trim(outbox, NULL, NULL), 3);
@@ -444,7 +444,8 @@ static void what_has_gathered_has_a_size(void **state)
         hub__outbox_compact(outbox);
     }
     assert_string_equal(frames_of(outbox, 0), "abcdefgh");
-    assert_int_equal(outbox->len, 2); /* four to a run, the last of which passes 64 KiB */
+    assert_int_equal(hub__outbox_len(outbox),
+                     2); /* four to a run, the last of which passes 64 KiB */
     assert_int_equal(large->refs, 1);
     hub__run_release(large);
 }
@@ -457,8 +458,8 @@ static void trim_at(hub__outbox_t *outbox, size_t cut)
     append_all(outbox, run_of("xyz"));
     hub__outbox_consume(outbox, cut, NULL, NULL);
     assert_int_equal(hub__outbox_trim(outbox, NULL, NULL), (48 - cut) / 8);
-    assert_int_equal(outbox->bytes, cut % 8 == 0 ? 0 : 8 - cut % 8);
-    assert_int_equal(outbox->messages, cut % 8 == 0 ? 0 : 1);
+    assert_int_equal(hub__outbox_bytes(outbox), cut % 8 == 0 ? 0 : 8 - cut % 8);
+    assert_int_equal(hub__outbox_messages(outbox), cut % 8 == 0 ? 0 : 1);
     append_all(outbox, run_of("!"));
     assert_string_equal(frames_of(outbox, cut % 8 == 0 ? 0 : 8 - cut % 8),
                         cut % 8 == 0 ? "!" : ".!");
@@ -482,7 +483,7 @@ static void what_is_dropped_is_told(void **state)
     append_all(outbox, noted('c'));
     assert_int_equal(hub__outbox_trim(outbox, on_note, told), 4);
     assert_string_equal(told, "abc");
-    assert_int_equal(outbox->len, 0);
+    assert_int_equal(hub__outbox_len(outbox), 0);
 }
 
 static void what_is_dropped_behind_a_begun_frame_is_told_and_that_one_when_it_has_left(void **state)
@@ -552,10 +553,10 @@ static void append_some(model_t *model, uint32_t *seed)
 
 static void take_some(model_t *model, uint32_t *seed)
 {
-    size_t bytes = next_random(seed) % (model->outbox.bytes + 1), gone = 0;
+    size_t bytes = next_random(seed) % (hub__outbox_bytes(&model->outbox) + 1), gone = 0;
 
     if (next_random(seed) % 4 == 0)
-        bytes = model->outbox.bytes;
+        bytes = hub__outbox_bytes(&model->outbox);
     hub__outbox_consume(&model->outbox, bytes, NULL, NULL);
     model->taken += bytes;
     while (gone + 1 < model->frames && model->begins[gone + 1] <= model->taken)
@@ -597,10 +598,10 @@ static void check_history(uint32_t seed)
             hub__outbox_compact(&model.outbox);
         else
             trim(&model);
-        assert_int_equal(model.outbox.bytes, model.bytes.len - model.taken);
-        assert_int_equal(model.outbox.messages, model.frames);
+        assert_int_equal(hub__outbox_bytes(&model.outbox), model.bytes.len - model.taken);
+        assert_int_equal(hub__outbox_messages(&model.outbox), model.frames);
         assert_memory_equal(bytes_of(&model.outbox).base, model.bytes.base + model.taken,
-                            model.outbox.bytes);
+                            hub__outbox_bytes(&model.outbox));
     }
     hub__outbox_dispose(&model.outbox, NULL, NULL);
     for (size_t i = 0; i != RUNS; ++i) {
