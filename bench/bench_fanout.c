@@ -236,7 +236,7 @@ static void set_up(fanout_t *fanout)
                                        .topics_per_conn = fanout->topics > 128 ? fanout->topics : 0,
                                        .payload_bytes = fanout->payload,
                                        .window = fanout->window,
-                                       .filter = (subject_filter_t)fanout->intercept};
+                                       .channel.filter = (channel_filter_t)fanout->intercept};
 
     if (fanout->members + 100 > bench_raise_nofile())
         bench_fail("--members %lu: as many files may not be open here", fanout->members);
@@ -285,7 +285,7 @@ int main(int argc, char **argv)
         {"format", "of the wire: native, 1.0.0 or 2.0.0", &fanout.format, 0, CLIENT_FORMAT_MAX,
          formats},
         {"intercept", "by on_update: none, other (than what is sent) or msg", &fanout.intercept, 0,
-         SUBJECT_FILTERS_ALL, filters},
+         CHANNEL_FILTERS_ALL, filters},
         {"seconds", "of each run", &fanout.seconds, 1, 3600, NULL},
         {"threads", "of the server, all on its core", &fanout.threads, 1, 256, NULL},
         {"runs", "measured one after another", &fanout.runs, 1, REPORT_RUNS_MAX, NULL},

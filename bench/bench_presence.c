@@ -63,7 +63,7 @@ static void run_once(report_t *report, client_conn_t *conns, size_t count, unsig
     int epoll;
 
     client_frame(frame, 0, "track", CLIENT_PAYLOAD_MIN);
-    subject_start(&(subject_options_t){.presence_keys_max = (unsigned)keys_max}, &subject);
+    subject_start(&(subject_options_t){.channel.presence_keys_max = (unsigned)keys_max}, &subject);
     client_enter(conns, count, subject.port, 1);
     before = subject_ask(&subject);
     epoll = client_watch(conns, count);

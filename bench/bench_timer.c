@@ -178,7 +178,8 @@ typedef struct served {
 
 static void served_init(served_t *served, unsigned timers_per_member)
 {
-    subject_start(&(subject_options_t){.timers_per_member = timers_per_member}, &served->subject);
+    subject_start(&(subject_options_t){.channel.timers_per_member = timers_per_member},
+                  &served->subject);
     client_enter(served->conns, MEMBERS, served->subject.port, MEMBERS);
     served->epoll = client_watch(served->conns, MEMBERS);
     served->frame_len = client_frame(served->frame, 0, "echo", 128);

@@ -5,7 +5,6 @@
 #include "bench/report.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,7 +14,8 @@
 #include <sys/utsname.h>
 #include <time.h>
 
-#define OPTIONS_MAX 16
+#include "bench/options.h"
+
 #define FIGURES_MAX 24
 #define NOTES_MAX 8
 
@@ -28,7 +28,7 @@ typedef struct figure {
 struct report {
     const char *workload;
     const report_option_t *options;
-    int json;
+    bool json;
     char commit[64], kernel[200], cpu[100];
     size_t figure_count, note_count;
     figure_t figures[FIGURES_MAX];
@@ -170,64 +170,24 @@ static const char *value_of(const report_option_t *option)
     return number;
 }
 
-static void print_help(const report_option_t *options)
-{
-    printf("usage: %s [options]\n", program_invocation_short_name);
-    for (; options->name != NULL; ++options)
-        printf("  --%-10s %s (%s)\n", options->name, options->help, value_of(options));
-    printf("  --%-10s one JSON object instead of a table\n  --%-10s this text\n", "json", "help");
-}
-
-static void read_number(const report_option_t *option, const char *value)
-{
-    char *end = NULL;
-    unsigned long number;
-
-    errno = 0;
-    number = strtoul(value, &end, 10);
-    if (errno != 0 || *value < '0' || *value > '9' || *end != '\0' || number < option->min ||
-        number > option->max)
-        bench_fail("--%s '%s': not a whole number from %lu to %lu", option->name, value,
-                   option->min, option->max);
-    *option->number = number;
-}
-
-static void read_word(const report_option_t *option, const char *value)
-{
-    for (unsigned long i = 0; i <= option->max; ++i) {
-        if (strcmp(option->words[i], value) == 0) {
-            *option->number = i;
-            return;
-        }
-    }
-    bench_fail("--%s '%s': not one of its words: %s", option->name, value, option->help);
-}
-
 static void read_options(report_t *report, int argc, char **argv)
 {
-    struct option names[OPTIONS_MAX + 3] = {{.name = "help"},
-                                            {.name = "json", .flag = &report->json, .val = 1}};
-    int found, index = 0;
+    option_row_t rows[OPTIONS_MAX + 1] = {{NULL}};
+    size_t count = 0;
 
-    for (size_t i = 0; i != OPTIONS_MAX && report->options[i].name != NULL; ++i)
-        names[i + 2] =
-            (struct option){.name = report->options[i].name, .has_arg = required_argument};
-    while ((found = getopt_long(argc, argv, "", names, &index)) == 0) {
-        if (index == 0) {
-            print_help(report->options);
-            exit(EXIT_SUCCESS);
-        }
-        if (index < 2)
-            continue;
-        if (report->options[index - 2].words != NULL)
-            read_word(&report->options[index - 2], optarg);
-        else
-            read_number(&report->options[index - 2], optarg);
+    for (const report_option_t *option = report->options; option->name != NULL; ++option) {
+        if (count == OPTIONS_MAX - 1)
+            bench_fail("more than %d options", OPTIONS_MAX - 1);
+        rows[count++] = (option_row_t){.name = option->name,
+                                       .help = option->help,
+                                       .number = option->number,
+                                       .min = option->min,
+                                       .max = option->max,
+                                       .words = option->words};
     }
-    if (found != -1)
-        exit(EXIT_FAILURE); /* getopt_long() has said what is wrong */
-    if (optind < argc)
-        bench_fail("unexpected argument '%s'", argv[optind]);
+    rows[count] = (option_row_t){
+        .name = "json", .help = "one JSON object instead of a table", .given = &report->json};
+    options_read(argc, argv, rows);
 }
 
 report_t *report_open(const char *workload, int argc, char **argv, const report_option_t *options)

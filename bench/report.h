@@ -1,7 +1,8 @@
 /* bench/report.h - what every benchmark would otherwise repeat: its command line, and its figures
  * as a table for people or one JSON object for machines, both with what they were measured on.
  *
- * No hub code: it can report on any server. Everything here ends the program where it fails. */
+ * No hub code: it can report on any server. Everything here ends the program where it fails: with
+ * OPTIONS_WRONG for its command line, else with status 1. */
 #pragma once
 
 #include <stdbool.h>

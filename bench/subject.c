@@ -22,88 +22,14 @@
 
 #define SUBJECT "--subject" /* and the descriptor of the socket pair */
 #define ENVELOPE_BYTES 256u /* what surrounds a payload, at most */
-#define TIMER_FIRST_MS 3600000u
-#define TIMER_STEP_MS 997u
 
-static hub_status_t on_msg(hub_member_t *me, const hub_message_t *msg)
-{
-    return hub_member_broadcast(me, msg->event, msg->payload);
-}
-
-static hub_status_t on_echo(hub_member_t *me, const hub_message_t *msg)
-{
-    return hub_member_reply(me, msg, msg->payload);
-}
-
-static hub_status_t on_none(hub_member_t *me, const hub_message_t *msg)
-{
-    (void)me;
-    (void)msg;
-    return HUB_OK;
-}
-
-static hub_status_t on_track(hub_member_t *me, const hub_message_t *msg)
-{
-    char key[HUB_CONN_ID_TEXT];
-    hub_status_t err;
-
-    (void)msg;
-    hub_conn_id_format(hub_conn_id(hub_member_conn(me)), key);
-    err = hub_presence_track(me, hub_str(key), HUB_JSON("{\"online_at\":1700000000}"));
-    return err != HUB_OK ? err : hub_presence_push(me);
-}
-
-static const hub_event_handler_t EVENTS[] = {
-    {"msg", on_msg}, {"echo", on_echo}, {"none", on_none}, {"track", on_track}, {NULL, NULL},
-};
-
-/* These are only there to be armed. */
-static void on_timer(hub_member_t *me, const char *name, void *user)
-{
-    (void)user;
-    hub_log(HUB_LOG_ERROR, "bench.timer_fired", "timer=%s", name);
-    hub_member_stop(me, HUB_EINTERNAL);
-}
-
-static hub_status_t on_join(hub_member_t *me, const hub_message_t *msg)
-{
-    const subject_options_t *options = hub_member_channel_user(me);
-    hub_status_t err = HUB_OK;
-
-    (void)msg;
-    for (unsigned i = 0; err == HUB_OK && i != options->timers_per_member; ++i) {
-        char name[16];
-
-        snprintf(name, sizeof(name), "t%u", i);
-        err =
-            hub_member_timer_start(me, name, TIMER_FIRST_MS + i * TIMER_STEP_MS, 0, on_timer, NULL);
-    }
-    return err;
-}
-
-static hub_update_t on_update(hub_member_t *me, const hub_message_t *msg,
-                              hub_payload_t *ret_payload)
-{
-    (void)me;
-    (void)msg;
-    (void)ret_payload;
-    return HUB_UPDATE_KEEP;
-}
-
-/* The defaults but for what a benchmark is stopped by: rates, numbers of connections and topics,
- * and bounds that a full window would not fit into. */
+/* Bounds that the topics and a full window would not fit into are wider. */
 static hub_limits_t limits_for(const subject_options_t *options)
 {
     size_t message = options->payload_bytes + ENVELOPE_BYTES;
-    hub_limits_t limits = {.messages_per_s = HUB_OFF,
-                           .messages_burst = HUB_OFF,
-                           .bytes_per_s = HUB_OFF,
-                           .bytes_burst = HUB_OFF,
-                           .joins_per_s = HUB_OFF,
-                           .joins_burst = HUB_OFF,
-                           .longpoll_idle_clients = HUB_OFF,
-                           .topics = options->topics_per_conn};
+    hub_limits_t limits = channel_limits();
 
+    limits.topics = options->topics_per_conn;
     if (message > 65536)
         limits.message_bytes = message;
     if (message * options->window > 1048576 / 2)
@@ -116,17 +42,7 @@ static hub_limits_t limits_for(const subject_options_t *options)
 static hub_status_t open_server(const subject_options_t *options, hub_t *hub,
                                 hub_server_t **ret_server)
 {
-    static const char *const others[] = {"shout", NULL};
-    const hub_presence_options_t presence = {.keys_max = options->presence_keys_max};
-    hub_status_t err = hub_channel_add(
-        hub, &(hub_channel_options_t){
-                 .pattern = "bench:{id}",
-                 .on_join = on_join,
-                 .on_update = options->filter != SUBJECT_UNFILTERED ? on_update : NULL,
-                 .intercept = options->filter == SUBJECT_FILTERS_OTHERS ? others : NULL,
-                 .events = EVENTS,
-                 .presence = options->presence_keys_max != 0 ? &presence : NULL,
-                 .user = (void *)(uintptr_t)options});
+    hub_status_t err = channel_add(hub, &options->channel);
 
     if (err == HUB_OK)
         err = hub_server_create(

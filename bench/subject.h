@@ -2,30 +2,19 @@
  * told from those of the benchmark.
  *
  * It serves ws://127.0.0.1:PORT/socket/websocket, and /socket/longpoll beside it, with the channel
- * `bench:{id}`: event `msg` is broadcast to the topic with its payload and not answered, `echo` is
- * answered to its sender with its payload, `none` does nothing, `track` tracks a key that is the
- * connection's own and asks for the state. A pipe answers questions about it. */
+ * of channel.h. A pipe answers questions about it. */
 #pragma once
 
 #include <sys/types.h>
 
-#include <hub/hub.h>
-
-/* What stands between a message and its members. */
-typedef enum subject_filter {
-    SUBJECT_UNFILTERED,
-    SUBJECT_FILTERS_OTHERS, /* on_update, for an event that never comes */
-    SUBJECT_FILTERS_ALL,    /* on_update, which keeps everything as it is */
-} subject_filter_t;
+#include "bench/channel.h"
 
 typedef struct subject_options {
     unsigned threads;       /* 0 means 1 */
     size_t topics_per_conn; /* 0 means the hub's default */
     size_t payload_bytes;   /* the largest; raises the message limit where it must */
     size_t window;          /* publishes outstanding; raises the outbox's bounds likewise */
-    subject_filter_t filter;
-    unsigned timers_per_member; /* armed at join, due long after the benchmark */
-    unsigned presence_keys_max; /* of the channel; 0: it has no presence */
+    channel_options_t channel;
 } subject_options_t;
 
 typedef struct subject {

@@ -1,0 +1,29 @@
+/* bench/options.h - the command line of programs here: texts, numbers, words and switches, each
+ * with its default, and what is wrong named on stderr.
+ *
+ * No hub code. What is wrong ends the program with OPTIONS_WRONG, --help with 0. */
+#pragma once
+
+#include <stdbool.h>
+
+#define OPTIONS_WRONG 2
+#define OPTIONS_MAX 24
+
+/* One option, by the pointer that is set: a text; a whole number from min to max; where there are
+ * words, the place of one of them, from 0 to max; or a switch without a value. What it points to is
+ * the default until options_read() replaces it. A table ends with a NULL name. */
+typedef struct option_row {
+    const char *name, *help;
+    const char **text;
+    unsigned long *number, min, max;
+    const char *const *words; /* max + 1 of them */
+    bool *given;
+} option_row_t;
+
+/* At most OPTIONS_MAX rows. */
+void options_read(int argc, char **argv, const option_row_t *rows);
+/* `value` of the option `name`; ends the program unless it is a whole number from min to max. */
+unsigned long options_number(const char *name, const char *value, unsigned long min,
+                             unsigned long max);
+/* Says what is wrong with the command line and ends the program. */
+_Noreturn void options_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
