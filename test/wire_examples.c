@@ -3,104 +3,42 @@
 /* The programs of examples/, as a user starts them: what they print, what they answer, how they
  * end, and that one of them outlives a lack of descriptors. */
 
-#define _GNU_SOURCE /* pipe2 */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "test/client.h"
+#include "test/launch.h"
 
-#define ARGS_MAX 12
 #define ROOM "{'topic':'room:1','already_joined':false,'replay_supported':false}"
 
 /* One running program; at most one at a time. */
 static struct {
-    pid_t pid; /* 0: none */
-    FILE *out;
-    char address[64];
+    launched_t server;
     client_t *clients[128];
     size_t client_count;
 } program;
 
-static void become(const char *name, const char *const *args, rlim_t nofile, int out, int err)
-{
-    const char *folder = getenv("SOCKETHUB_EXAMPLES");
-    char path[1024], *argv[ARGS_MAX + 2] = {path};
-    struct rlimit limit = {nofile, nofile};
-
-    snprintf(path, sizeof(path), "%s/%s", folder != NULL ? folder : "build/dev/examples", name);
-    for (size_t i = 0; i < ARGS_MAX && args[i] != NULL; i++)
-        argv[i + 1] = (char *)(uintptr_t)args[i];
-    dup2(out, STDOUT_FILENO);
-    dup2(err, STDERR_FILENO);
-    if (nofile != 0 && setrlimit(RLIMIT_NOFILE, &limit) != 0)
-        _exit(126);
-    execv(path, argv);
-    _exit(127);
-}
-
-static pid_t spawn(const char *name, const char *const *args, rlim_t nofile, int err, int *ret_out)
-{
-    int ends[2];
-    pid_t pid;
-
-    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
-    if ((pid = fork()) == 0)
-        become(name, args, nofile, ends[1], err);
-    assert_true(pid > 0);
-    close(ends[1]);
-    *ret_out = ends[0];
-    return pid;
-}
-
-/* Starts a server and reads its one line. */
 static void start(const char *name, const char *const *args, rlim_t nofile)
 {
-    int quiet = open("/dev/null", O_WRONLY | O_CLOEXEC), out;
-    char line[128] = "";
-
-    program.pid = spawn(name, args, nofile, quiet, &out);
-    close(quiet);
-    program.out = fdopen(out, "r");
-    assert_non_null(fgets(line, sizeof(line), program.out));
-    assert_int_equal(sscanf(line, "listening on http://%63s", program.address), 1);
+    launch(&program.server, name, args, nofile);
 }
 
 #define START(name, ...) start(name, (const char *const[]){"--port", "0", __VA_ARGS__}, 0)
-
-static int stop(int sig)
-{
-    char rest[64];
-    int status = 0;
-
-    kill(program.pid, sig);
-    while (waitpid(program.pid, &status, 0) == -1 && errno == EINTR)
-        ;
-    program.pid = 0;
-    assert_null(fgets(rest, sizeof(rest), program.out)); /* exactly one line */
-    fclose(program.out);
-    return status;
-}
 
 static int clean_up(void **state)
 {
     (void)state;
     while (program.client_count != 0)
         client_destroy(program.clients[--program.client_count]);
-    if (program.pid != 0)
-        stop(SIGKILL);
+    if (program.server.pid != 0)
+        launched_stop(&program.server, SIGKILL);
     return 0;
 }
 
@@ -112,32 +50,11 @@ static client_t *keep(client_t *client)
 
 static client_t *client_at(const char *target)
 {
-    return keep(client_open(program.address, target, NULL));
+    return keep(client_open(program.server.address, target, NULL));
 }
 
-/* Runs a program to its end; everything it says goes to `ret_text`. */
-static int run(const char *name, const char *const *args, char *ret_text, size_t size)
-{
-    int err[2], out, status;
-    size_t len = 0;
-    ssize_t got;
-    pid_t pid;
-
-    assert_int_equal(pipe2(err, O_CLOEXEC), 0);
-    pid = spawn(name, args, 0, err[1], &out);
-    close(err[1]);
-    while ((got = read(out, ret_text + len, size - 1 - len)) > 0)
-        len += (size_t)got;
-    while ((got = read(err[0], ret_text + len, size - 1 - len)) > 0)
-        len += (size_t)got;
-    ret_text[len] = '\0';
-    close(out);
-    close(err[0]);
-    waitpid(pid, &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-#define RUN(text, name, ...) run(name, (const char *const[]){__VA_ARGS__, NULL}, text, sizeof(text))
+#define RUN(text, name, ...)                                                                       \
+    launch_and_wait(name, (const char *const[]){__VA_ARGS__, NULL}, text, sizeof(text))
 
 /* ---- chat ---- */
 
@@ -146,7 +63,7 @@ static void the_chat_answers_on_the_wire(void **state)
     client_t *ann, *bob;
 
     (void)state;
-    START("chat", "--threads", "2", NULL);
+    START("examples/chat", "--threads", "2", NULL);
     ann = client_at("/socket");
     bob = client_at("/socket/websocket");
     client_say(ann, "room:1", "join", "{}", "'1'");
@@ -168,8 +85,8 @@ static void the_chat_serves_its_page_metrics_and_health(void **state)
     client_response_t page;
 
     (void)state;
-    START("chat", NULL);
-    client = keep(client_connect(program.address, 0));
+    START("examples/chat", NULL);
+    client = keep(client_connect(program.server.address, 0));
     client_request(client, "GET", "/", "");
     page = client_expect_response(client, 200);
     assert_non_null(strstr(page.body.base, "<title>"));
@@ -184,13 +101,13 @@ static void the_chat_ends_in_order(void **state)
     client_t *client;
 
     (void)state;
-    START("chat", NULL);
+    START("examples/chat", NULL);
     client = client_at("/socket");
     client_join(client, "room:1", "'1'");
-    kill(program.pid, SIGTERM);
+    kill(program.server.pid, SIGTERM);
     client_expect_close(client, 1012);
     client_expect_eof(client);
-    assert_int_equal(stop(0), 0);
+    assert_int_equal(launched_stop(&program.server, 0), 0);
 }
 
 static void help_is_no_error(void **state)
@@ -198,7 +115,7 @@ static void help_is_no_error(void **state)
     char text[4096];
 
     (void)state;
-    assert_int_equal(RUN(text, "chat", "--help"), 0);
+    assert_int_equal(RUN(text, "examples/chat", "--help"), 0);
     assert_non_null(strstr(text, "--threads"));
 }
 
@@ -207,10 +124,10 @@ static void a_bad_option_is_named_with_its_value(void **state)
     char text[4096];
 
     (void)state;
-    assert_int_equal(RUN(text, "chat", "--port", "70000"), 1);
+    assert_int_equal(RUN(text, "examples/chat", "--port", "70000"), 1);
     assert_non_null(strstr(text, "--port"));
     assert_non_null(strstr(text, "70000"));
-    assert_int_equal(RUN(text, "chat", "--colour"), 1);
+    assert_int_equal(RUN(text, "examples/chat", "--colour"), 1);
     assert_non_null(strstr(text, "--colour"));
 }
 
@@ -219,7 +136,7 @@ static void a_file_that_cannot_be_read_is_named(void **state)
     char text[4096];
 
     (void)state;
-    assert_int_equal(RUN(text, "chat", "--phoenix", "/nowhere/phoenix.mjs"), 1);
+    assert_int_equal(RUN(text, "examples/chat", "--phoenix", "/nowhere/phoenix.mjs"), 1);
     assert_non_null(strstr(text, "--phoenix"));
     assert_non_null(strstr(text, "/nowhere/phoenix.mjs"));
     assert_non_null(strstr(text, "No such file"));
@@ -231,9 +148,9 @@ static void a_port_in_use_is_named_and_status_1(void **state)
     const char *port;
 
     (void)state;
-    START("chat", NULL);
-    port = strrchr(program.address, ':') + 1;
-    assert_int_equal(RUN(text, "chat", "--port", port), 1);
+    START("examples/chat", NULL);
+    port = strrchr(program.server.address, ':') + 1;
+    assert_int_equal(RUN(text, "examples/chat", "--port", port), 1);
     assert_non_null(strstr(text, port));
     assert_non_null(strstr(text, "Address already in use"));
 }
@@ -242,7 +159,7 @@ static void a_port_in_use_is_named_and_status_1(void **state)
 static void exhaust(size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        keep(client_connect(program.address, 0));
+        keep(client_connect(program.server.address, 0));
 }
 
 static void the_chat_outlives_a_lack_of_descriptors(void **state)
@@ -251,7 +168,7 @@ static void the_chat_outlives_a_lack_of_descriptors(void **state)
     client_response_t metrics;
 
     (void)state;
-    start("chat", (const char *const[]){"--port", "0", NULL}, 80);
+    start("examples/chat", (const char *const[]){"--port", "0", NULL}, 80);
     early = client_at("/socket");
     client_join(early, "room:1", "'1'");
     exhaust(100);
@@ -264,7 +181,7 @@ static void the_chat_outlives_a_lack_of_descriptors(void **state)
     client_join(late, "room:1", "'1'");
     client_say(early, "room:1", "shout", "2", NULL);
     client_expect_event(late, "room:1", "shout", "2");
-    watcher = keep(client_connect(program.address, 0));
+    watcher = keep(client_connect(program.server.address, 0));
     client_request(watcher, "GET", "/metrics", "");
     metrics = client_expect_response(watcher, 200);
     assert_non_null(strstr(metrics.body.base, "sockethub_accept_pauses_total "));
@@ -279,9 +196,9 @@ static void the_table_of_descriptors_has_its_size_before_clients_come(void **sta
     FILE *status;
 
     (void)state;
-    start("chat", (const char *const[]){"--port", "0", NULL}, 2048);
+    start("examples/chat", (const char *const[]){"--port", "0", NULL}, 2048);
     (void)client_at("/socket"); /* then it has started */
-    snprintf(path, sizeof(path), "/proc/%d/status", (int)program.pid);
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)program.server.pid);
     status = fopen(path, "re");
     assert_non_null(status);
     while (fgets(line, sizeof(line), status) != NULL && sscanf(line, "FDSize: %u", &size) != 1)
@@ -297,7 +214,7 @@ static void echo_gives_back_text_as_text_and_binary_as_binary(void **state)
     client_t *client;
 
     (void)state;
-    START("echo", "--max-message", "1000", NULL);
+    START("examples/echo", "--max-message", "1000", NULL);
     client = client_at("/");
     client_frame(client, 0x81, HUB_STR("text"));
     client_expect_message(client, 0x81, HUB_STR("text"));
@@ -312,7 +229,7 @@ static void composed_hubs_answer_under_their_prefixes(void **state)
     client_t *guest, *admin;
 
     (void)state;
-    START("composed", "--key", "s3cret", NULL);
+    START("examples/composed", "--key", "s3cret", NULL);
     guest = client_at("/socket");
     admin = client_at("/socket?key=s3cret");
     client_join(guest, "chat:room:1", "'1'");
@@ -337,7 +254,7 @@ static void publish_ticks_and_answers_later(void **state)
     client_t *client;
 
     (void)state;
-    START("publish", NULL);
+    START("examples/publish", NULL);
     client = client_at("/socket");
     client_join(client, "ticker:1", "'1'");
     assert_true(is_tick(client));
