@@ -16,7 +16,7 @@
 
 #include "bench/options.h"
 
-#define FIGURES_MAX 24
+#define FIGURES_MAX 64
 #define NOTES_MAX 8
 
 typedef struct figure {
