@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The scanner that every message passes through once. It reads each byte once and keeps nothing
  * but a bit per open bracket, so its cost is that of looking at the bytes; most of these lie in
- * strings, where 16 are looked at together.
+ * strings, where many are looked at together.
  *
  * The functions take the place to read from and return the place behind what they read, or NULL
  * after they have noted the first byte that no continuation could make right. A place at the end
@@ -9,16 +9,10 @@
  * of its own there, and an early end is reported at the length of the text. */
 #include "bus/json.h"
 
-/* HUB_JSON_PORTABLE chooses the other code on machines that have SSE2, for its tests. */
-#if defined(__SSE2__) && !defined(HUB_JSON_PORTABLE)
-#include <emmintrin.h>
-#define USE_SSE2 1
-#else
-#define USE_SSE2 0
-#endif
+#include "bus/plain.h"
 
 struct scan {
-    const uint8_t *end;
+    const uint8_t *start, *end;
     const uint8_t *wrong; /* with `status`, where it failed */
     hub_status_t status;
     bool escaped; /* the last string had a backslash in it */
@@ -45,109 +39,6 @@ static inline unsigned peek(const struct scan *scan, const uint8_t *at)
 static inline bool is_digit(unsigned byte)
 {
     return byte - '0' < 10;
-}
-
-/* What stands for itself in a string. */
-static inline bool is_plain(unsigned byte)
-{
-    return byte - 0x20 < 0x60 && byte != '"' && byte != '\\';
-}
-
-#if USE_SSE2
-/* The bytes that are not plain. Compared with sign, so that those from 0x80 on are below 0x20. */
-static inline __m128i not_plain(const uint8_t *at)
-{
-    __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)at);
-    __m128i quotes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('"'));
-    __m128i slashes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'));
-    __m128i others = _mm_cmplt_epi8(bytes, _mm_set1_epi8(0x20));
-
-    return _mm_or_si128(_mm_or_si128(quotes, slashes), others);
-}
-
-static inline __m128i not_plain_in_64(const uint8_t *at)
-{
-    return _mm_or_si128(_mm_or_si128(not_plain(at), not_plain(at + 16)),
-                        _mm_or_si128(not_plain(at + 32), not_plain(at + 48)));
-}
-
-static inline const uint8_t *skip_plain_blocks(const uint8_t *at, const uint8_t *end)
-{
-    while (end - at >= 16) {
-        int found = _mm_movemask_epi8(not_plain(at));
-
-        if (found != 0)
-            return at + __builtin_ctz((unsigned)found);
-        at += 16;
-        while (end - at >= 64 && _mm_movemask_epi8(not_plain_in_64(at)) == 0)
-            at += 64;
-    }
-    return at;
-}
-
-static inline const uint8_t *skip_ascii_blocks(const uint8_t *at, const uint8_t *end)
-{
-    while (end - at >= 16) {
-        int found = _mm_movemask_epi8(_mm_loadu_si128((const __m128i *)(const void *)at));
-
-        if (found != 0)
-            return at + __builtin_ctz((unsigned)found);
-        at += 16;
-    }
-    return at;
-}
-#else
-#define EACH_BYTE(byte) (UINT64_C(0x0101010101010101) * (byte))
-
-static inline uint64_t load_word(const uint8_t *at)
-{
-    uint64_t word;
-
-    memcpy(&word, at, sizeof(word));
-    return word;
-}
-
-/* Not zero if a byte of the word is below `limit`, which is at most 0x80. May be wrong about which
- * one it is, and about bytes from 0x80 on, but never about there being none. */
-static inline uint64_t has_less(uint64_t word, uint64_t limit)
-{
-    return (word - EACH_BYTE(limit)) & ~word & EACH_BYTE(0x80);
-}
-
-static inline const uint8_t *skip_plain_blocks(const uint8_t *at, const uint8_t *end)
-{
-    for (; end - at >= 8; at += 8) {
-        uint64_t word = load_word(at);
-
-        if ((has_less(word, 0x20) | has_less(word ^ EACH_BYTE('"'), 1) |
-             has_less(word ^ EACH_BYTE('\\'), 1) | (word & EACH_BYTE(0x80))) != 0)
-            break;
-    }
-    return at;
-}
-
-static inline const uint8_t *skip_ascii_blocks(const uint8_t *at, const uint8_t *end)
-{
-    while (end - at >= 8 && (load_word(at) & EACH_BYTE(0x80)) == 0)
-        at += 8;
-    return at;
-}
-#endif
-
-static inline const uint8_t *skip_plain(const uint8_t *at, const uint8_t *end)
-{
-    at = skip_plain_blocks(at, end);
-    while (at < end && is_plain(*at))
-        at++;
-    return at;
-}
-
-static inline const uint8_t *skip_ascii(const uint8_t *at, const uint8_t *end)
-{
-    at = skip_ascii_blocks(at, end);
-    while (at < end && *at < 0x80)
-        at++;
-    return at;
 }
 
 /* Skips the characters beyond ASCII that stand here, byte by byte as in table 3-7 of the Unicode
@@ -212,7 +103,7 @@ static const uint8_t *read_string(struct scan *scan, const uint8_t *at)
     while (at != NULL) {
         unsigned byte;
 
-        at = skip_plain(at, scan->end);
+        at = hub__plain_skip(scan->start, at, scan->end);
         byte = peek(scan, at);
         if (byte == '"')
             return at + 1;
@@ -442,7 +333,7 @@ hub_status_t hub_json_scan(hub_str_t text, size_t max_depth, hub_json_value_t *r
                            hub_error_t *error)
 {
     const uint8_t *start = first_byte(text), *at;
-    struct scan scan = {.end = start + text.len};
+    struct scan scan = {.start = start, .end = start + text.len};
     hub_json_value_t value;
 
     max_depth = depth_limit(max_depth);
@@ -484,7 +375,7 @@ hub_status_t hub_json_open(hub_json_cursor_t *cursor, hub_str_t text, hub_json_k
                            size_t max_depth)
 {
     const uint8_t *start = first_byte(text), *at;
-    struct scan scan = {.end = start + text.len};
+    struct scan scan = {.start = start, .end = start + text.len};
 
     *cursor = (hub_json_cursor_t){
         .text = text, .max_depth = depth_limit(max_depth), .container = container, .first = true};
@@ -501,7 +392,7 @@ hub_status_t hub_json_next(hub_json_cursor_t *cursor, hub_json_value_t *ret_key,
                            hub_json_value_t *ret_value)
 {
     const uint8_t *start = first_byte(cursor->text), *at, *key_start, *key_end = NULL;
-    struct scan scan = {.end = start + cursor->text.len};
+    struct scan scan = {.start = start, .end = start + cursor->text.len};
     bool object = cursor->container == HUB_JSON_OBJECT, key_escaped;
 
     if (cursor->container == HUB_JSON_NULL)
@@ -653,9 +544,9 @@ hub_status_t hub_json_unescape(hub_str_t raw, char *buffer, size_t size, size_t 
 bool hub_utf8_valid(hub_str_t text)
 {
     const uint8_t *at = first_byte(text);
-    struct scan scan = {.end = at + text.len};
+    struct scan scan = {.start = at, .end = at + text.len};
 
-    while (at != NULL && (at = skip_ascii(at, scan.end)) != scan.end)
+    while (at != NULL && (at = hub__ascii_skip(at, scan.end)) != scan.end)
         at = read_multibyte(&scan, at);
     return at != NULL;
 }
