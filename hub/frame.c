@@ -99,20 +99,23 @@ static const uint64_t utf8_rows[256] = {
 /* Unaligned, and free to alias: payloads start anywhere. */
 typedef uint64_t __attribute__((vector_size(16))) vector_t;
 
-static inline vector_t vector_load(const char *bytes)
+static inline void vector_xor(char *bytes, vector_t pattern)
 {
     vector_t vector;
 
     memcpy(&vector, bytes, sizeof(vector));
-    return vector;
-}
-
-static inline void vector_xor(char *bytes, vector_t pattern)
-{
-    vector_t vector = vector_load(bytes) ^ pattern;
-
+    vector ^= pattern;
     memcpy(bytes, &vector, sizeof(vector));
 }
+
+/* Whether there is code for AVX2, for payloads that it pays for where the machine has it. */
+#if defined(__x86_64__) && defined(__GNUC__)
+#define WIDE_UNMASKING 1
+#define WIDE_FROM 512
+typedef uint64_t __attribute__((vector_size(32))) wide_t;
+#else
+#define WIDE_UNMASKING 0
+#endif
 
 static inline bool is_ascii_16(const char *bytes)
 {
@@ -558,25 +561,85 @@ bool hub__close_code_valid(unsigned code)
            (code >= 3000 && code <= 4999);
 }
 
-void hub__frame_unmask(char *bytes, size_t len, uint32_t key, unsigned phase)
+/* Returns how many bytes it has done: all but the last few. */
+static inline size_t unmask_blocks(char *bytes, size_t len, vector_t pattern)
 {
-    char pattern[sizeof(vector_t)];
-    vector_t vector;
     size_t i = 0;
 
-    for (size_t at = 0; at < sizeof(pattern); at++)
-        pattern[at] = ((const char *)&key)[(at + phase) & 3];
-    vector = vector_load(pattern);
-    for (; len - i >= 4 * sizeof(vector); i += 4 * sizeof(vector)) {
-        vector_xor(bytes + i, vector);
-        vector_xor(bytes + i + sizeof(vector), vector);
-        vector_xor(bytes + i + 2 * sizeof(vector), vector);
-        vector_xor(bytes + i + 3 * sizeof(vector), vector);
+    for (; len - i >= 4 * sizeof(pattern); i += 4 * sizeof(pattern)) {
+        vector_xor(bytes + i, pattern);
+        vector_xor(bytes + i + sizeof(pattern), pattern);
+        vector_xor(bytes + i + 2 * sizeof(pattern), pattern);
+        vector_xor(bytes + i + 3 * sizeof(pattern), pattern);
     }
-    for (; len - i >= sizeof(vector); i += sizeof(vector))
-        vector_xor(bytes + i, vector);
-    for (; i < len; i++)
-        bytes[i] = (char)(bytes[i] ^ pattern[i & 3]);
+    for (; len - i >= sizeof(pattern); i += sizeof(pattern))
+        vector_xor(bytes + i, pattern);
+    return i;
+}
+
+#if WIDE_UNMASKING
+__attribute__((target("avx2"))) static inline void wide_xor(char *bytes, wide_t pattern)
+{
+    wide_t vector;
+
+    memcpy(&vector, bytes, sizeof(vector));
+    vector ^= pattern;
+    memcpy(bytes, &vector, sizeof(vector));
+}
+
+/* What is behind the last of its blocks is left to the others. */
+__attribute__((target("avx2"))) static size_t unmask_wide(char *bytes, size_t len, uint64_t word)
+{
+    const wide_t pattern = {word, word, word, word};
+    size_t i = 0;
+
+    for (; len - i >= 4 * sizeof(pattern); i += 4 * sizeof(pattern)) {
+        wide_xor(bytes + i, pattern);
+        wide_xor(bytes + i + sizeof(pattern), pattern);
+        wide_xor(bytes + i + 2 * sizeof(pattern), pattern);
+        wide_xor(bytes + i + 3 * sizeof(pattern), pattern);
+    }
+    return i;
+}
+#endif
+
+/* Less than a vector. The pattern begins anew with each four bytes. */
+static inline void unmask_rest(char *bytes, size_t len, uint64_t word)
+{
+    uint64_t eight;
+    uint32_t four;
+
+    if ((len & 8) != 0) {
+        memcpy(&eight, bytes, sizeof(eight));
+        eight ^= word;
+        memcpy(bytes, &eight, sizeof(eight));
+        bytes += sizeof(eight);
+    }
+    if ((len & 4) != 0) {
+        memcpy(&four, bytes, sizeof(four));
+        four ^= (uint32_t)word;
+        memcpy(bytes, &four, sizeof(four));
+        bytes += sizeof(four);
+    }
+    for (size_t i = 0; i < (len & 3); i++)
+        bytes[i] = (char)(bytes[i] ^ ((const char *)&word)[i]);
+}
+
+void hub__frame_unmask(char *bytes, size_t len, uint32_t key, unsigned phase)
+{
+    const uint32_t twice[] = {key, key};
+    uint32_t turned;
+    uint64_t word;
+    size_t i = 0;
+
+    memcpy(&turned, (const char *)twice + phase, sizeof(turned));
+    word = turned * UINT64_C(0x100000001);
+#if WIDE_UNMASKING
+    if (len >= WIDE_FROM && __builtin_cpu_supports("avx2"))
+        i = unmask_wide(bytes, len, word);
+#endif
+    i += unmask_blocks(bytes + i, len - i, (vector_t){word, word});
+    unmask_rest(bytes + i, len - i, word);
 }
 
 bool hub__utf8_feed(hub__utf8_t *utf8, const char *bytes, size_t len)
