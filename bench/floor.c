@@ -18,7 +18,6 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
-#include <getopt.h>
 #include <netinet/tcp.h>
 #include <openssl/evp.h>
 #include <openssl/sha.h>
@@ -31,6 +30,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "bench/options.h"
 #include "bench/report.h"
 
 #define EVENTS 1024
@@ -111,7 +111,7 @@ static struct {
     block_t *held;    /* a delivery that is to come too late */
     uint32_t held_for;
     char read_buffer[READ_BYTES];
-} server;
+} server = {.every = 1000};
 
 /* ---- blocks ---- */
 
@@ -834,80 +834,44 @@ static void serve(void)
 
 /* ---- start and end ---- */
 
-static unsigned long number_of(const char *option, const char *text, unsigned long max)
+static void read_fault(const char *text)
 {
-    char *end = NULL;
-    unsigned long number;
+    size_t len = strcspn(text, ":");
 
-    errno = 0;
-    number = strtoul(text, &end, 10);
-    if (errno != 0 || *text < '0' || *text > '9' || *end != '\0' || number > max)
-        bench_fail("%s '%s': not a whole number up to %lu", option, text, max);
-    return number;
-}
-
-static void read_fault(char *text)
-{
-    char *colon = strchr(text, ':');
-
-    server.every = colon != NULL ? number_of("--fault", colon + 1, 1000000000) : 1000;
-    if (colon != NULL)
-        *colon = '\0';
-    if (server.every == 0)
-        bench_fail("--fault %s:0: there is no 0th delivery", text);
+    if (text[len] == ':')
+        server.every = options_number("fault", text + len + 1, 1, 1000000000);
     for (fault_t fault = FAULT_NONE; fault <= FAULT_CLOSE; ++fault) {
-        if (strcmp(text, FAULTS[fault]) != 0)
+        if (strncmp(text, FAULTS[fault], len) != 0 || FAULTS[fault][len] != '\0')
             continue;
         server.fault = fault;
         return;
     }
-    bench_fail(
-        "--fault '%s': not one of none, drop, double, swap, misroute, corrupt, garbage, close",
-        text);
-}
-
-static void print_help(void)
-{
-    printf("usage: floor [options]\n"
-           "The least that a fan-out costs on this machine; speaks `text` (load --speak text).\n"
-           "  --port P             of 127.0.0.1; 0: the kernel picks one (0)\n"
-           "  --mode M             single: a write for each member and publish, at once\n"
-           "                       batched: one for each member, topic and turn (single)\n"
-           "  --fault KIND[:EVERY] a mistake at each EVERYth delivery (1000): drop, double, swap\n"
-           "                       (of two in one turn), misroute (one too many, to who has not\n"
-           "                       joined), corrupt, garbage (a frame too many), close (none)\n"
-           "  --help               this text\n");
+    options_fail("--fault '%s': not one of none, drop, double, swap, misroute, corrupt, garbage, "
+                 "close, with or without :EVERY",
+                 text);
 }
 
 static uint16_t read_options(int argc, char **argv)
 {
-    static const struct option names[] = {{.name = "port", .has_arg = 1, .val = 'p'},
-                                          {.name = "mode", .has_arg = 1, .val = 'm'},
-                                          {.name = "fault", .has_arg = 1, .val = 'f'},
-                                          {.name = "help", .val = 'h'},
-                                          {.name = NULL}};
-    uint16_t port = 0;
-    int found;
+    static const char *const modes[] = {"single", "batched"};
+    const char *fault = "none";
+    unsigned long port = 0, mode = 0;
+    const option_row_t rows[] = {
+        {"port", "of 127.0.0.1; 0 lets the kernel pick one", .number = &port, .max = 65535},
+        {"mode",
+         "single: a write for each member and publish; batched: for each member, topic and turn",
+         .number = &mode, .max = 1, .words = modes},
+        {"fault",
+         "KIND[:EVERY], a mistake at each EVERYth delivery: drop, double, swap (with the next "
+         "of its turn), misroute (to somebody who has not joined, too), corrupt, garbage (one more "
+         "frame), close",
+         .text = &fault},
+        {.name = NULL}};
 
-    while ((found = getopt_long(argc, argv, "", names, NULL)) != -1) {
-        if (found == 'p') {
-            port = (uint16_t)number_of("--port", optarg, 65535);
-        } else if (found == 'm') {
-            server.batched = strcmp(optarg, "batched") == 0;
-            if (!server.batched && strcmp(optarg, "single") != 0)
-                bench_fail("--mode '%s': neither single nor batched", optarg);
-        } else if (found == 'f') {
-            read_fault(optarg);
-        } else if (found == 'h') {
-            print_help();
-            exit(EXIT_SUCCESS);
-        } else {
-            exit(EXIT_FAILURE); /* getopt_long() has said what is wrong */
-        }
-    }
-    if (optind < argc)
-        bench_fail("unexpected argument '%s'", argv[optind]);
-    return port;
+    options_read(argc, argv, rows);
+    server.batched = mode == 1;
+    read_fault(fault);
+    return (uint16_t)port;
 }
 
 static void listen_on(uint16_t port)
