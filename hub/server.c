@@ -421,13 +421,14 @@ static void block_signals(sigset_t *ret_before)
     pthread_sigmask(SIG_BLOCK, &signals, ret_before);
 }
 
-static hub_status_t start_threads(hub_server_t *server, hub_error_t *error)
+/* Of all workers from `first` on. */
+static hub_status_t start_threads(hub_server_t *server, unsigned first, hub_error_t *error)
 {
     hub_status_t err = HUB_OK;
     sigset_t before;
 
     block_signals(&before); /* the threads inherit it, and those of the pool from them */
-    for (unsigned i = 0; i != server->options.threads && err == HUB_OK; ++i) {
+    for (unsigned i = first; i != server->options.threads && err == HUB_OK; ++i) {
         hub__station_t *station = &server->stations[i];
         int failed = pthread_create(&station->thread, NULL, worker_main, station);
 
@@ -439,7 +440,8 @@ static hub_status_t start_threads(hub_server_t *server, hub_error_t *error)
     return err;
 }
 
-hub_status_t hub_server_start(hub_server_t *server)
+/* `first`: the first worker that gets a thread. */
+static hub_status_t start(hub_server_t *server, unsigned first)
 {
     unsigned threads = server->options.threads;
     size_t nofile = nofile_limit();
@@ -461,7 +463,7 @@ hub_status_t hub_server_start(hub_server_t *server)
     for (unsigned i = 0; i != threads && err == HUB_OK; ++i)
         err = open_station(server, &server->stations[i], i, &error);
     if (err == HUB_OK)
-        err = start_threads(server, &error);
+        err = start_threads(server, first, &error);
     if (err != HUB_OK) {
         hub_server_stop(server);
         hub_server_wait(server);
@@ -472,6 +474,11 @@ hub_status_t hub_server_start(hub_server_t *server)
         hub_log(HUB_LOG_INFO, "server.listening", "address=%s threads=%u connections=%zu",
                 listener->address, threads, server->conn_limit);
     return HUB_OK;
+}
+
+hub_status_t hub_server_start(hub_server_t *server)
+{
+    return start(server, 0);
 }
 
 /* ---- a worker's thread ---- */
@@ -655,6 +662,37 @@ static void on_signal(hub_server_t *server, int fd)
     hub_server_stop(server);
 }
 
+static void on_signal_ready(h2o_socket_t *socket, const char *err)
+{
+    const hub__worker_t *worker = socket->data;
+
+    (void)err;
+    on_signal(worker->server, h2o_socket_get_fd(socket));
+}
+
+/* The first worker's loop, on the calling thread: a process with one worker has no other thread,
+ * and does not pay for what two would share (locks in malloc, counts of open files). */
+static void run_first_worker(hub_server_t *server, int signal_fd)
+{
+    hub__station_t *station = &server->stations[0];
+    hub__worker_t *worker = station->worker;
+    int fd = fcntl(signal_fd, F_DUPFD_CLOEXEC, 0);
+    h2o_socket_t *socket = NULL;
+
+    if (fd != -1) {
+        socket = h2o_evloop_socket_create(worker->loop, fd, H2O_SOCKET_FLAG_DONT_READ);
+        socket->data = worker;
+        h2o_socket_read_start(socket, on_signal_ready);
+    } else {
+        hub_log(HUB_LOG_ERROR, "server.signals", "error=\"%s\"", strerror(errno));
+        hub_server_stop(server);
+    }
+    (void)worker_main(station);
+    if (socket != NULL)
+        h2o_socket_close(socket);
+}
+
+/* Until the other workers have stopped as well. */
 static void watch_signals(hub_server_t *server, int signal_fd)
 {
     unsigned done = 0;
@@ -690,7 +728,8 @@ hub_status_t hub_server_run(hub_server_t *server)
         pthread_sigmask(SIG_SETMASK, &before, NULL);
         return HUB_ESYSTEM;
     }
-    if ((err = hub_server_start(server)) == HUB_OK) {
+    if ((err = start(server, 1)) == HUB_OK) {
+        run_first_worker(server, fd);
         watch_signals(server, fd);
         hub_server_wait(server);
         hub_log(HUB_LOG_INFO, "server.stopped", "connections=0");

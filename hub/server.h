@@ -16,7 +16,7 @@ extern "C" {
 
 typedef struct hub_server_options {
     /* Workers: each a thread with its own loop. 0 means 1; with more, callbacks of different
-     * clients run at the same time. */
+     * clients run at the same time. hub_server_run() lends its own thread to the first. */
     unsigned threads;
     hub_server_limits_t limits;
     size_t turn_us; /* time per turn for writing before reading goes on, and as much for telling of
@@ -49,8 +49,9 @@ HUB_API HUB_MUST_USE hub_status_t hub_server_start(hub_server_t *server);
 HUB_API void hub_server_stop(hub_server_t *server);
 /* Until everything has stopped. Not from a callback. */
 HUB_API void hub_server_wait(hub_server_t *server);
-/* start; until SIGTERM, SIGINT or hub_server_stop(); wait. Blocks both signals in the calling
- * thread for its time and ignores SIGPIPE; raises the soft limit of open files to the hard one and
+/* start; until SIGTERM, SIGINT or hub_server_stop(); wait. The first worker runs in the calling
+ * thread, which may get other signals of the program's. Blocks those two in it for its time and
+ * ignores SIGPIPE; raises the soft limit of open files to the hard one and
  * logs both. A second signal cuts. */
 HUB_API hub_status_t hub_server_run(hub_server_t *server);
 /* Stops and waits if need be. NULL is allowed. */

@@ -9,6 +9,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include <dirent.h>
 #include <signal.h>
 #include <string.h>
 
@@ -181,6 +182,51 @@ static void sigterm_ends_it_in_order(void **state)
     assert_int_equal(launched_stop(&program.server, 0), 0);
 }
 
+static unsigned count_tasks(void)
+{
+    char path[64];
+    unsigned count = 0;
+    DIR *tasks;
+
+    snprintf(path, sizeof(path), "/proc/%d/task", (int)program.server.pid);
+    tasks = opendir(path);
+    assert_non_null(tasks);
+    for (const struct dirent *task; (task = readdir(tasks)) != NULL;)
+        count += task->d_name[0] != '.';
+    closedir(tasks);
+    return count;
+}
+
+/* Whatever threads a sanitizer has of its own. */
+static void the_first_worker_has_no_thread_of_its_own(void **state)
+{
+    unsigned alone, three;
+
+    (void)state;
+    START("--port", "0");
+    client_at("/socket");
+    alone = count_tasks();
+    assert_int_equal(launched_stop(&program.server, SIGTERM), 0);
+    START("--port", "0", "--threads", "3");
+    client_at("/socket");
+    three = count_tasks();
+    assert_int_equal(three - alone, 2);
+}
+
+static void sigterm_ends_all_workers(void **state)
+{
+    (void)state;
+    START("--port", "0", "--threads", "3");
+    for (unsigned i = 0; i != 6; ++i)
+        client_at("/socket");
+    kill(program.server.pid, SIGTERM);
+    for (unsigned i = 0; i != 6; ++i)
+        client_expect_close(program.clients[i], 1012);
+    for (unsigned i = 0; i != 6; ++i)
+        client_expect_eof(program.clients[i]);
+    assert_int_equal(launched_stop(&program.server, 0), 0);
+}
+
 /* ---- the command line ---- */
 
 static void help_names_the_options(void **state)
@@ -258,6 +304,8 @@ int main(void)
         cmocka_unit_test_teardown(filters_keep_what_is_sent, clean_up),
         cmocka_unit_test_teardown(a_limit_can_be_set, clean_up),
         cmocka_unit_test_teardown(sigterm_ends_it_in_order, clean_up),
+        cmocka_unit_test_teardown(the_first_worker_has_no_thread_of_its_own, clean_up),
+        cmocka_unit_test_teardown(sigterm_ends_all_workers, clean_up),
         cmocka_unit_test_teardown(help_names_the_options, clean_up),
         cmocka_unit_test_teardown(a_bad_option_is_named_with_its_value, clean_up),
         cmocka_unit_test_teardown(deflate_is_refused_by_name, clean_up),
