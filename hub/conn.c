@@ -67,12 +67,30 @@ static void want_proceed(hub_conn_t *conn)
     hub__worker_touch(worker);
 }
 
+bool hub__conn_is_ready(const hub_conn_t *conn)
+{
+    return hub__conn_is_open(conn) && !conn->is_longpoll && !conn->flushing && !conn->blocked &&
+           hub__outbox_is_empty(&conn->outbox);
+}
+
+void hub__conn_set_ready(hub_conn_t *conn)
+{
+    if (hub__conn_is_ready(conn))
+        hub__conn_worker(conn)->slots[conn->slot].ready_fd = conn->fd;
+}
+
+static void set_unready(hub_conn_t *conn)
+{
+    hub__conn_worker(conn)->slots[conn->slot].ready_fd = -1;
+}
+
 void hub__conn_want_flush(hub_conn_t *conn)
 {
     hub__worker_t *worker = hub__conn_worker(conn);
 
     if (conn->flushing || conn->destroyed)
         return;
+    set_unready(conn);
     conn->flushing = true;
     conn->flush_next = NULL;
     *worker->flush_last = conn;
@@ -94,6 +112,7 @@ void hub__conn_want_close(hub_conn_t *conn, hub_disconnect_reason_t why, unsigne
 {
     if (conn->close_wanted || conn->state != HUB__CONN_OPEN)
         return;
+    set_unready(conn);
     conn->close_wanted = true;
     conn->session.closing = true;
     conn->close_why = (uint8_t)why;
@@ -201,29 +220,11 @@ hub_status_t hub__conn_enqueue(hub_conn_t *conn, hub__run_t *run, uint32_t start
     return HUB_OK;
 }
 
-/* What a program's hook wants to know of, or what must wait for something, goes the usual way. */
-static bool writes_at_once(const hub_conn_t *conn, const hub__run_t *run)
+void hub__conn_enqueue_rest(hub_conn_t *conn, hub__run_t *run, size_t wrote, uint32_t tag)
 {
-    return conn->state == HUB__CONN_OPEN && !conn->close_wanted && !conn->is_longpoll &&
-           !conn->flushing && !conn->blocked && !conn->lost &&
-           hub__outbox_is_empty(&conn->outbox) && run->note == NULL;
-}
-
-void hub__conn_write(hub_conn_t *conn, hub__run_t *run, uint32_t tag)
-{
-    hub_stats_t *stats = &hub__conn_worker(conn)->stats;
-    size_t wrote = 0;
-
-    if (writes_at_once(conn, run)) {
-        wrote = hub__websocket_write(conn, run->base, run->len);
-        if (wrote == run->len) {
-            HUB__STAT_ADD(stats, messages_out_total, run->messages);
-            return;
-        }
-    }
     if (hub__conn_enqueue(conn, run, 0, run->len, run->messages, tag) != HUB_OK || wrote == 0)
         return;
-    HUB__STAT_SUB(stats, outbox_bytes, wrote);
+    HUB__STAT_SUB(&hub__conn_worker(conn)->stats, outbox_bytes, wrote);
     hub__outbox_consume(&conn->outbox, wrote, NULL, NULL);
 }
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #define RUN_MAX (256u * 1024) /* a turn that brings more is settled in between */
+#define SEATS_AHEAD 8u        /* prefetched */
 
 /* ---- frames ---- */
 
@@ -60,6 +61,86 @@ hub_status_t hub__run_encode(hub__run_t *run, const hub__dialect_t *dialect,
         return HUB_EPAYLOAD;
     place_frame(run, start, header, HUB__FRAME_FIN | (binary ? HUB__OP_BINARY : HUB__OP_TEXT), len);
     return HUB_OK;
+}
+
+/* ---- members of a topic ---- */
+
+static uint32_t *seats_of(const hub__group_t *group)
+{
+    return (uint32_t *)(group->members + group->capacity);
+}
+
+/* Moves all to a block for so many. False: no memory, nothing is changed. */
+static bool group_resize(hub__group_t *group, uint32_t capacity)
+{
+    hub__group_t wider = {.count = group->count, .capacity = capacity, .run = group->run};
+
+    wider.members = malloc(capacity * (sizeof(*wider.members) + sizeof(uint32_t)));
+    if (wider.members == NULL)
+        return false;
+    if (group->count != 0) {
+        memcpy(wider.members, group->members, group->count * sizeof(*wider.members));
+        memcpy(seats_of(&wider), seats_of(group), group->count * sizeof(uint32_t));
+    }
+    free(group->members);
+    *group = wider;
+    return true;
+}
+
+/* There are many small topics: 4, 10, 19, 32, … */
+static uint32_t roomy(uint32_t count)
+{
+    return count + count / 2 + 4;
+}
+
+static bool group_add(hub__group_t *group, hub_member_t *member)
+{
+    if (group->count == group->capacity && !group_resize(group, roomy(group->count)))
+        return false;
+    member->place = group->count++;
+    group->members[member->place] = member;
+    seats_of(group)[member->place] = ((hub_conn_t *)member->session)->slot | HUB__SEAT_ODD;
+    return true;
+}
+
+/* The last one takes its place. */
+static void group_remove(hub__group_t *group, const hub_member_t *member)
+{
+    uint32_t last = --group->count;
+
+    seats_of(group)[member->place] = seats_of(group)[last];
+    group->members[member->place] = group->members[last];
+    group->members[last]->place = member->place;
+    if (group->count == 0) {
+        free(group->members);
+        group->members = NULL;
+        group->capacity = 0;
+    } else if (group->capacity > 2 * roomy(group->count)) {
+        (void)group_resize(group, roomy(group->count)); /* else it stays as it is */
+    }
+}
+
+static hub__group_t *group_of(const hub_member_t *member)
+{
+    return &member->topic->groups[member->session->dialect->index];
+}
+
+/* What it has of its group's open run. */
+static void set_taken(hub_member_t *member, uint32_t bytes)
+{
+    member->taken = bytes;
+    if (bytes != 0)
+        seats_of(group_of(member))[member->place] |= HUB__SEAT_ODD;
+}
+
+/* The run is closed: whoever has joined is like the others again. */
+static void make_even(hub__group_t *group, uint32_t place)
+{
+    hub_member_t *member = group->members[place];
+
+    member->taken = 0;
+    if (member->state == HUB__MEMBER_JOINED)
+        seats_of(group)[place] &= ~HUB__SEAT_ODD;
 }
 
 /* ---- topics ---- */
@@ -147,36 +228,50 @@ static void take(hub_member_t *member, const hub__topic_t *topic, hub__run_t *ru
 
     if (run->len == start)
         return;
-    member->taken = run->len;
+    set_taken(member, run->len);
     deliver(member, topic, run, start, run->len, hub__run_messages_from(run, start));
 }
 
-/* The next members' memory is on its way while the kernel writes for this one. */
-static void prefetch_behind(const hub_member_t *member)
+static void take_all(hub__topic_t *topic, hub__group_t *group, uint32_t from, hub__run_t *run)
 {
-    const hub_member_t *next = member->next;
-
-    if (next == NULL)
-        return;
-    __builtin_prefetch(next->next);
-    __builtin_prefetch(next->session);
-    __builtin_prefetch((const char *)next->session + 64);
+    for (uint32_t i = from; i != group->count; ++i) {
+        take(group->members[i], topic, run);
+        make_even(group, i);
+    }
 }
 
-/* Likewise all members of a group, as long as there is time to write, straight to their
- * connections: that saves the way through the outbox, which nothing else is going into. */
-static void write_at_once(const hub__topic_t *topic, hub_member_t **member, hub__run_t *run)
+/* Writes all of a run to the members' sockets as long as there is time, without the way through the
+ * outbox, which nothing else is going into. Returns how many have got it. */
+static uint32_t write_at_once(hub__topic_t *topic, hub__group_t *group, hub__run_t *run)
 {
-    for (; *member != NULL && hub__worker_may_write(topic->worker); *member = (*member)->next) {
-        uint32_t start = (*member)->taken;
+    hub__worker_t *worker = topic->worker;
+    const uint32_t *seats = seats_of(group);
+    uint32_t i, whole = 0;
 
-        prefetch_behind(*member);
-        if ((*member)->state != HUB__MEMBER_JOINED || start != 0)
-            take(*member, topic, run);
-        else
-            hub__conn_write(hub_member_conn(*member), run, topic->tag);
-        (*member)->taken = 0;
+    for (i = 0; i != group->count && hub__worker_may_write(worker); ++i) {
+        hub_member_t *member = group->members[i];
+        size_t wrote = 0;
+        int fd = -1;
+
+        if (i + SEATS_AHEAD < group->count)
+            __builtin_prefetch(&worker->slots[seats[i + SEATS_AHEAD] & ~HUB__SEAT_ODD]);
+        if ((seats[i] & HUB__SEAT_ODD) == 0)
+            fd = worker->slots[seats[i]].ready_fd;
+        if (fd != -1) {
+            assert(hub__conn_is_ready((hub_conn_t *)member->session) && member->taken == 0);
+            wrote = hub__websocket_write(fd, run->base, run->len, &worker->stats);
+        }
+        if (wrote == run->len) {
+            ++whole;
+        } else if (fd != -1) {
+            hub__conn_enqueue_rest((hub_conn_t *)member->session, run, wrote, topic->tag);
+        } else {
+            take(member, topic, run);
+            make_even(group, i);
+        }
     }
+    HUB__STAT_ADD(&worker->stats, messages_out_total, (uint64_t)whole * run->messages);
+    return i;
 }
 
 /* The frames of one message for a member with a filter. */
@@ -208,6 +303,16 @@ static void filter_message(hub_member_t *member, hub__topic_t *topic, hub__run_t
     }
 }
 
+static void filter_all(hub__topic_t *topic, hub__group_t *group, hub__run_t *run,
+                       hub__filtered_t *messages, uint32_t count, unsigned dialect)
+{
+    for (uint32_t i = 0; i != group->count; ++i) {
+        for (uint32_t m = 0; m != count; ++m)
+            filter_message(group->members[i], topic, run, &messages[m], dialect);
+        make_even(group, i);
+    }
+}
+
 /* Members whose connection is being ended, for its outbox or otherwise, did not keep what was
  * queued. */
 static void count_dropped(const hub__topic_t *topic, hub_publish_counts_t *counts)
@@ -215,9 +320,8 @@ static void count_dropped(const hub__topic_t *topic, hub_publish_counts_t *count
     uint64_t dropped = 0;
 
     for (unsigned i = 0; i != HUB__DIALECT_COUNT; ++i)
-        for (const hub_member_t *member = topic->groups[i].first; member != NULL;
-             member = member->next)
-            dropped += !hub__conn_is_open((const hub_conn_t *)member->session);
+        for (uint32_t m = 0; m != topic->groups[i].count; ++m)
+            dropped += !hub__conn_is_open((const hub_conn_t *)topic->groups[i].members[m]->session);
     counts->dropped = dropped < counts->queued ? dropped : counts->queued;
     counts->queued -= counts->dropped;
 }
@@ -256,19 +360,14 @@ static void topic_settle(hub__topic_t *topic, bool alone)
     }
     topic->settling = true;
     for (unsigned i = 0; i != HUB__DIALECT_COUNT; ++i) {
-        hub_member_t *member = topic->groups[i].first;
+        hub__group_t *group = &topic->groups[i];
 
-        if (runs[i] == NULL && messages == NULL)
-            continue;
-        if (alone && messages == NULL)
-            write_at_once(topic, &member, runs[i]);
-        for (; member != NULL; member = member->next) {
-            if (messages == NULL)
-                take(member, topic, runs[i]);
-            for (uint32_t m = 0; m != message_count; ++m)
-                filter_message(member, topic, runs[i], &messages[m], i);
-            member->taken = 0;
-        }
+        if (messages != NULL)
+            filter_all(topic, group, runs[i], messages, message_count, i);
+        else if (runs[i] != NULL)
+            take_all(topic, group,
+                     alone && runs[i]->note == NULL ? write_at_once(topic, group, runs[i]) : 0,
+                     runs[i]);
         hub__run_release(runs[i]);
     }
     topic->settling = false;
@@ -294,7 +393,7 @@ static void settle_filtered(hub_member_t *member, hub__run_t *run)
             topic->messages[m].only = NULL; /* another one may get its address */
     }
     topic->settling = false;
-    member->taken = run != NULL ? run->len : 0;
+    set_taken(member, run != NULL ? run->len : 0);
     publish_later(topic);
 }
 
@@ -423,7 +522,7 @@ static bool encode_for_group(hub__topic_t *topic, unsigned dialect, const hub__o
 /* Skips the newest frame for the member that sent it. */
 static void skip_newest(hub_member_t *member, const hub__run_t *run)
 {
-    member->taken = run->len;
+    set_taken(member, run->len);
 }
 
 /* What hooks are told a frame is about: the topic as members know it, not as a shared bus does. */
@@ -672,6 +771,17 @@ static hub__topic_t *topic_create(hub__worker_t *worker, hub_t *root, hub_str_t 
     return topic;
 }
 
+/* Somebody has left, or could not enter. */
+static void topic_left(hub__topic_t *topic)
+{
+    if (!topic_is_empty(topic))
+        return;
+    hub_bus_unsubscribe(topic->sub);
+    topic->sub = NULL;
+    if (!topic->dirty)
+        topic_destroy(topic);
+}
+
 hub_status_t hub__fanout_subscribe(hub__worker_t *worker, hub_t *root, hub_member_t *member)
 {
     uint64_t hash = hub__hash_mix(member->node.hash, (uint64_t)(uintptr_t)root);
@@ -693,35 +803,22 @@ hub_status_t hub__fanout_subscribe(hub__worker_t *worker, hub_t *root, hub_membe
         topic->venue =
             hub__presence_enter(worker, root, name, hub__member_channel(member)->options.presence);
     group = &topic->groups[member->session->dialect->index];
+    if (!group_add(group, member)) {
+        topic_left(topic);
+        return HUB_ENOMEM;
+    }
     member->topic = topic;
-    member->prev = NULL;
-    member->next = group->first;
-    if (group->first != NULL)
-        group->first->prev = member;
-    group->first = member;
-    ++group->count;
-    member->taken = group->run != NULL ? group->run->len : 0;
+    set_taken(member, group->run != NULL ? group->run->len : 0);
     return HUB_OK;
 }
 
 void hub__fanout_unsubscribe(hub_member_t *member)
 {
     hub__topic_t *topic = member->topic;
-    hub__group_t *group = &topic->groups[member->session->dialect->index];
+    hub__group_t *group = group_of(member);
 
     hub__fanout_settle_member(member);
-    if (member->prev != NULL)
-        member->prev->next = member->next;
-    else
-        group->first = member->next;
-    if (member->next != NULL)
-        member->next->prev = member->prev;
-    --group->count;
+    group_remove(group, member);
     member->topic = NULL;
-    if (!topic_is_empty(topic))
-        return;
-    hub_bus_unsubscribe(topic->sub);
-    topic->sub = NULL;
-    if (!topic->dirty)
-        topic_destroy(topic);
+    topic_left(topic);
 }

@@ -119,7 +119,10 @@ hub_status_t hub__run_encode(hub__run_t *run, const hub__dialect_t *dialect,
 typedef struct hub__slot {
     hub_conn_t *conn; /* NULL: free */
     uint32_t generation;
-    uint32_t next_free;
+    union {
+        int ready_fd; /* its socket, while a frame for it may be written at once; else -1 */
+        uint32_t next_free;
+    };
 } hub__slot_t;
 
 typedef struct hub__attached {
@@ -246,11 +249,18 @@ hub_conn_t *hub__worker_conn(hub__worker_t *worker, uint64_t local);
 
 /* ---- fanout.c ---- */
 
+/* Members of one wire format. Behind the pointers lie their seats: the slots of their connections,
+ * which say all that is needed of an ordinary member whose connection is ready. So a publish
+ * touches neither of the two: memory that has not been used for a while is what a delivery would
+ * wait for longest. */
 typedef struct hub__group {
-    hub_member_t *first;
-    uint32_t count;
+    hub_member_t **members;
+    uint32_t count, capacity;
     hub__run_t *run; /* of this turn */
 } hub__group_t;
+
+/* The member has taken a part of the run, or is not joined yet: it has to be looked at. */
+#define HUB__SEAT_ODD 0x80000000u
 
 /* What members with a filter get from the first intercepted message of this turn on, in order:
  * messages for all of them, and between those a frame of one member's own, which must not overtake
@@ -432,9 +442,13 @@ void hub__conn_message(hub_conn_t *conn, hub_str_t bytes, bool binary);
 /* Queues a range; enforces the outbox's bounds. */
 hub_status_t hub__conn_enqueue(hub_conn_t *conn, hub__run_t *run, uint32_t start, uint32_t end,
                                uint32_t messages, uint32_t tag);
-/* The same for all of a run, near the end of a turn that has nothing else for this connection: what
- * its socket takes now does not go through the outbox. */
-void hub__conn_write(hub_conn_t *conn, hub__run_t *run, uint32_t tag);
+/* All of a run, of whose start the socket took `wrote` bytes while the connection was ready. */
+void hub__conn_enqueue_rest(hub_conn_t *conn, hub__run_t *run, size_t wrote, uint32_t tag);
+/* Whether a frame may be written to its socket without a look at anything else. Its slot says the
+ * same. */
+bool hub__conn_is_ready(const hub_conn_t *conn);
+/* It may be from now on. */
+void hub__conn_set_ready(hub_conn_t *conn);
 /* Queues one frame where it belongs: behind what was published to the member's topic before, and
  * behind its join reply. `member` NULL: it is about none. */
 hub_status_t hub__conn_place(hub_conn_t *conn, hub_member_t *member, hub__run_t *run,
@@ -471,9 +485,9 @@ static inline bool hub__conn_is_open(const hub_conn_t *conn)
 /* ---- websocket.c ---- */
 
 extern const hub__transport_t hub__websocket;
-/* Writes what its socket takes, once; nothing may be waiting. Returns how much that was, 0 where it
- * fails: that shows again at the next flush. */
-size_t hub__websocket_write(hub_conn_t *conn, const char *bytes, size_t len);
+/* Writes to the socket of a connection that is ready, once. Returns how much it took, 0 where that
+ * fails: it shows again at the next flush. */
+size_t hub__websocket_write(int fd, const char *bytes, size_t len, hub_stats_t *stats);
 /* Takes over a socket after its 101; `early` came behind the request. */
 void hub__websocket_start(hub_conn_t *conn, hub_str_t early);
 

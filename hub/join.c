@@ -13,12 +13,14 @@ static hub_member_t *member_create(hub__session_t *session, const hub__envelope_
 {
     const hub__dialect_t *dialect = session->dialect;
     hub_str_t join_ref = envelope->join_ref;
-    size_t spans = captures->count * sizeof(hub__span_t);
+    size_t spans = captures->count * sizeof(hub__span_t), size;
     hub_member_t *member;
 
     if (join_ref.len == 0 && (dialect->join_ref_from_ref || dialect->ref_stands_in))
         join_ref = envelope->ref;
-    member = malloc(sizeof(*member) + spans + envelope->topic.len + join_ref.len);
+    /* the tail begins within what would be padding */
+    size = offsetof(hub_member_t, tail) + spans + envelope->topic.len + join_ref.len;
+    member = malloc(size < sizeof(*member) ? sizeof(*member) : size);
     if (member == NULL)
         return NULL;
     *member = (hub_member_t){

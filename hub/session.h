@@ -145,11 +145,11 @@ struct hub_member {
     hub__session_t *session;
     const hub__route_t *route; /* of the router that its session's host holds */
     struct hub__topic *topic;  /* while subscribed */
-    hub_member_t *next, *prev; /* in its topic's group */
     void *user;
     void (*on_free)(void *user);
     hub__member_extra_t *extra;
     uint32_t serial;
+    uint32_t place; /* in its topic's group */
     uint32_t taken; /* bytes of the topic's open run that are in the outbox already */
     uint16_t name_len;
     uint16_t prefix_len;

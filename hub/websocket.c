@@ -55,10 +55,9 @@ static ssize_t write_some(hub_conn_t *conn)
     return wrote;
 }
 
-size_t hub__websocket_write(hub_conn_t *conn, const char *bytes, size_t len)
+size_t hub__websocket_write(int fd, const char *bytes, size_t len, hub_stats_t *stats)
 {
-    hub_stats_t *stats = &hub__conn_worker(conn)->stats;
-    ssize_t wrote = send(conn->fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t wrote = send(fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
 
     HUB__STAT(stats, writes_total);
     if (wrote <= 0)
@@ -101,6 +100,8 @@ static void flush(hub_conn_t *conn)
         hub__conn_lost(conn, HUB_DISCONNECT_LOST);
     else if (conn->state == HUB__CONN_CLOSING && hub__outbox_is_empty(&conn->outbox))
         shut_write_side(conn);
+    else
+        hub__conn_set_ready(conn);
 }
 
 /* In the middle of a turn, where nothing may end: a connection that turns out to be lost is only
@@ -250,6 +251,7 @@ void hub__websocket_start(hub_conn_t *conn, hub_str_t early)
     conn->socket->data = conn;
     h2o_socket_dont_read(conn->socket, 1);
     h2o_socket_read_start(conn->socket, on_read);
+    hub__conn_set_ready(conn);
     if (early.len != 0 && hub__conn_is_open(conn))
         feed(conn, (char *)(uintptr_t)early.base, early.len);
     h2o_buffer_consume(&conn->socket->input, conn->socket->input->size);

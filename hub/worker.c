@@ -384,7 +384,8 @@ hub_status_t hub__worker_slot_take(hub__worker_t *worker, hub_conn_t *conn, uint
         }
         slot = worker->slot_count++;
     }
-    worker->slots[slot] = (hub__slot_t){.conn = conn, .generation = ++worker->generation};
+    worker->slots[slot] =
+        (hub__slot_t){.conn = conn, .generation = ++worker->generation, .ready_fd = -1};
     ++worker->conn_count;
     *ret_slot = slot;
     return HUB_OK;
