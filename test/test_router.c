@@ -443,6 +443,10 @@ static void a_thousand_patterns_are_told_apart_wherever_they_differ(void **state
 {
     (void)state;
     check_many("room", ":{id}", "room", ":x");
+    check_many("room", ":lobby", "room", ":lobby");
+    check_many("rooms:of:", ":{id}:talk", "rooms:of:", ":x:talk");
+    check_many("a room with a long name ", ", and more", "a room with a long name ", ", and more");
+    check_many("{a}/", "/rooms:{b}", "x/", "/rooms:y");
     check_many("{a}:x", "", "abc:x", "");
     check_many("{a}x", ":{b}", "axxx", ":b");
     check_many("{a:[a-z]+}", "", "abc", "");
@@ -465,25 +469,41 @@ static void append_random(hub__buffer_t *text, const char *const *pieces, size_t
     }
 }
 
+/* What random patterns and topics are made of. */
+struct alphabet {
+    const char *patterns[16], *topics[8];
+};
+
+/* Many patterns match one topic. */
+static const struct alphabet letters = {
+    {"a", "b", "ab", ":", "/", "a:", ":b", "{p#}", "{p#}", "{p#}", "\xc3\xa9", "\xc3\xa8",
+     "{p#:[ab]*}", "{p#:a}", "{p#:.+}", "{p#:[^:]}"},
+    {"a", "b", "a", "b", ":", "/", "\xc3\xa9", "\xc3\xa8"},
+};
+
+/* Literal text goes on for long, and ends within what others begin with. */
+static const struct alphabet words = {
+    {"room", "room", "rooms:", "rooms:of:", "of:", "an enormous room:", "an enormous", ":", "1",
+     "12", "17:", "123:", "{p#}", "{p#}", "{p#:[a-z]+}", "/"},
+    {"room", "rooms:", "an enormous room:", "of:", "1", "12", "17:", "123:"},
+};
+
+static const struct alphabet *alphabet;
+
 static char *random_pattern(void)
 {
-    static const char *const pieces[] = {
-        "a",    "b",    "ab",       ":",        "/",          "a:",     ":b",      "{p#}",
-        "{p#}", "{p#}", "\xc3\xa9", "\xc3\xa8", "{p#:[ab]*}", "{p#:a}", "{p#:.+}", "{p#:[^:]}",
-    };
     hub__buffer_t text = {0};
 
-    append_random(&text, pieces, COUNT(pieces), 5);
+    append_random(&text, alphabet->patterns, COUNT(alphabet->patterns), 5);
     hub__buffer_append(&text, pick(5) == 0 ? HUB_STR("*\0") : HUB_STR("\0"));
     return text.base;
 }
 
 static char *random_topic(void)
 {
-    static const char *const pieces[] = {"a", "b", "a", "b", ":", "/", "\xc3\xa9", "\xc3\xa8"};
     hub__buffer_t text = {0};
 
-    append_random(&text, pieces, COUNT(pieces), pick(20) == 0 ? 90 : 7);
+    append_random(&text, alphabet->topics, COUNT(alphabet->topics), pick(20) == 0 ? 90 : 7);
     HUB__APPEND_LITERAL(&text, "\0");
     return text.base;
 }
@@ -549,11 +569,12 @@ static size_t compare_random_router(size_t count)
     return found;
 }
 
-static size_t compare_random_routers(size_t rounds)
+static size_t compare_random_routers(const struct alphabet *of, size_t rounds)
 {
     size_t found = 0;
 
     print_message("seed %u\n", random_state = SEED);
+    alphabet = of;
     for (size_t i = 0; i < rounds; i++)
         found += compare_random_router(1 + pick(14));
     return found;
@@ -562,7 +583,28 @@ static size_t compare_random_routers(size_t rounds)
 static void the_router_answers_as_its_patterns_one_by_one(void **state)
 {
     (void)state;
-    assert_true(compare_random_routers(400) > 2000);
+    assert_true(compare_random_routers(&letters, 400) > 2000);
+}
+
+static void long_literals_are_found_as_their_patterns_one_by_one(void **state)
+{
+    (void)state;
+    assert_true(compare_random_routers(&words, 400) > 2000);
+}
+
+/* All match in the trie, and one after the other refuses the topic. */
+static void of_many_candidates_each_is_tried_in_its_turn(void **state)
+{
+    struct route_row *rows = many_rows("{a:k", "}", 40);
+    hub__router_t *router = make_router(rows, 40);
+
+    (void)state;
+    assert_string_equal(answer(router, "k0"), "{a:k0}");
+    assert_string_equal(answer(router, "k39"), "{a:k39}");
+    assert_string_equal(answer(router, "k8"), "{a:k8}");
+    assert_string_equal(answer(router, "k40"), "ENOTFOUND");
+    hub__router_release(router);
+    free_rows(rows, 40);
 }
 
 int main(void)
@@ -583,6 +625,8 @@ int main(void)
         cmocka_unit_test(the_limit_of_patterns_holds_at_its_border),
         cmocka_unit_test(a_thousand_patterns_are_told_apart_wherever_they_differ),
         cmocka_unit_test(the_router_answers_as_its_patterns_one_by_one),
+        cmocka_unit_test(long_literals_are_found_as_their_patterns_one_by_one),
+        cmocka_unit_test(of_many_candidates_each_is_tried_in_its_turn),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
