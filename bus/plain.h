@@ -35,9 +35,50 @@ const uint8_t *hub__plain_skip_blocks(const uint8_t *at, const uint8_t *end);
 const uint8_t *hub__plain_skip_avx2(const uint8_t *at, const uint8_t *end);
 #endif
 
+#define HUB__PLAIN_EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
+
+static inline uint64_t hub__plain_word(const void *at)
+{
+    uint64_t word;
+
+    memcpy(&word, at, sizeof(word));
+    return word;
+}
+
+/* Not zero if a byte of the word is below `limit`, which is at most 0x80. May be wrong about which
+ * one it is, and about bytes from 0x80 on, but never about there being none. */
+static inline uint64_t hub__plain_less(uint64_t word, uint64_t limit)
+{
+    return (word - HUB__PLAIN_EACH(limit)) & ~word;
+}
+
 static inline bool hub__is_plain(unsigned byte)
 {
     return byte - 0x20 < 0x60 && byte != '"' && byte != '\\';
+}
+
+/* Not zero if a byte of the word is not plain. */
+static inline uint64_t hub__word_marks(uint64_t word)
+{
+    return (hub__plain_less(word, 0x20) | hub__plain_less(word ^ HUB__PLAIN_EACH('"'), 1) |
+            hub__plain_less(word ^ HUB__PLAIN_EACH('\\'), 1) | word) &
+           HUB__PLAIN_EACH(0x80);
+}
+
+/* Whether eight bytes are plain. */
+static inline bool hub__all_plain(const void *bytes)
+{
+    return hub__word_marks(hub__plain_word(bytes)) == 0;
+}
+
+/* Whether eight bytes are ASCII that can be seen: neither space nor control. */
+static inline bool hub__all_visible(const void *bytes)
+{
+    uint64_t word = hub__plain_word(bytes);
+
+    return ((hub__plain_less(word, 0x21) | hub__plain_less(word ^ HUB__PLAIN_EACH(0x7f), 1) |
+             word) &
+            HUB__PLAIN_EACH(0x80)) == 0;
 }
 
 #if HUB__PLAIN_BLOCK == 16
@@ -64,31 +105,9 @@ static inline unsigned hub__ascii_bits(const uint8_t *at)
     return (unsigned)_mm_movemask_epi8(_mm_loadu_si128((const __m128i *)(const void *)at));
 }
 #else
-#define HUB__PLAIN_EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
-
-static inline uint64_t hub__plain_word(const uint8_t *at)
-{
-    uint64_t word;
-
-    memcpy(&word, at, sizeof(word));
-    return word;
-}
-
-/* Not zero if a byte of the word is below `limit`, which is at most 0x80. May be wrong about which
- * one it is, and about bytes from 0x80 on, but never about there being none. */
-static inline uint64_t hub__plain_less(uint64_t word, uint64_t limit)
-{
-    return (word - HUB__PLAIN_EACH(limit)) & ~word;
-}
-
-/* Not zero if a byte is not plain. */
 static inline uint64_t hub__plain_marks(const uint8_t *at)
 {
-    uint64_t word = hub__plain_word(at);
-
-    return (hub__plain_less(word, 0x20) | hub__plain_less(word ^ HUB__PLAIN_EACH('"'), 1) |
-            hub__plain_less(word ^ HUB__PLAIN_EACH('\\'), 1) | word) &
-           HUB__PLAIN_EACH(0x80);
+    return hub__word_marks(hub__plain_word(at));
 }
 #endif
 

@@ -4,6 +4,7 @@
 #include "channels/dialect.h"
 
 #include "bus/json.h"
+#include "bus/plain.h"
 
 const hub__dialect_t *hub__dialect(hub__dialect_index_t index)
 {
@@ -77,9 +78,14 @@ bool hub__event_is_reserved(hub_str_t event)
 size_t hub__topic_forbidden(hub_str_t text, bool allow_space)
 {
     const uint8_t *bytes = (const uint8_t *)text.base;
+    size_t i = 0;
 
-    for (size_t i = 0; i < text.len; i++) {
-        /* most of a topic is none of the three */
+    /* mostly there is nothing of that, and the last eight bytes may be looked at twice */
+    while (text.len - i >= 8 && hub__all_visible(bytes + i))
+        i += 8;
+    if (text.len >= 8 && text.len - i < 8 && hub__all_visible(bytes + text.len - 8))
+        return text.len;
+    for (; i < text.len; i++) {
         if ((uint8_t)(bytes[i] - 0x21) < 0x7f - 0x21)
             continue;
         if (bytes[i] < ' ' || (bytes[i] == ' ' && !allow_space) || bytes[i] == 0x7f)

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "channels/dialect.h"
@@ -539,6 +540,73 @@ static void a_program_s_topic_obeys_the_rules_of_a_client_s(void **state)
     }
 }
 
+/* A byte among others that are none of it, in an allocation of its size. */
+static void check_forbidden(size_t len, size_t at, unsigned byte)
+{
+    char *text = malloc(len);
+    bool forbidden = byte < 0x20 || byte == 0x7f;
+
+    assert_non_null(text);
+    memset(text, 'a', len);
+    text[at] = (char)byte;
+    assert_int_equal(hub__topic_forbidden(hub_str_n(text, len), true), forbidden ? at : len);
+    assert_int_equal(hub__topic_forbidden(hub_str_n(text, len), false),
+                     forbidden || byte == ' ' ? at : len);
+    free(text);
+}
+
+static void what_no_topic_has_is_found_in_each_place(void **state)
+{
+    (void)state;
+    for (size_t len = 1; len <= 26; len++)
+        for (size_t at = 0; at < len; at++)
+            for (unsigned byte = 0; byte < 0xc2; byte++)
+                check_forbidden(len, at, byte);
+}
+
+/* Each control character of Unicode beyond ASCII, and the two around them. */
+static void controls_of_two_bytes_are_found_in_each_place(void **state)
+{
+    char text[20];
+
+    (void)state;
+    for (size_t at = 0; at + 1 < sizeof(text); at++) {
+        memset(text, 'a', sizeof(text));
+        memcpy(text + at, "\xc2\x80", 2);
+        assert_int_equal(hub__topic_forbidden(hub_str_n(text, sizeof(text)), true), at);
+        text[at + 1] = (char)0x9f;
+        assert_int_equal(hub__topic_forbidden(hub_str_n(text, sizeof(text)), true), at);
+        text[at + 1] = (char)0xa0;
+        assert_int_equal(hub__topic_forbidden(hub_str_n(text, sizeof(text)), true), sizeof(text));
+    }
+}
+
+/* What has to be escaped, in each place of a topic of each length. */
+static void a_topic_is_escaped_in_each_place(void **state)
+{
+    char encoded[512], expected[512], text[27];
+
+    (void)state;
+    for (size_t len = 1; len < sizeof(text); len++) {
+        for (size_t at = 0; at < len; at++) {
+            hub__outgoing_t out = {.kind = HUB__OUT_BROADCAST,
+                                   .topic = hub_str_n(text, len),
+                                   .event = HUB_STR("e"),
+                                   .payload = HUB_JSON("1")};
+            bool binary;
+            size_t wrote;
+
+            memset(text, 'a', len);
+            text[at] = '"';
+            wrote = hub__dialect_phoenix2.encode(&out, encoded, &binary);
+            snprintf(expected, sizeof(expected), "[null,null,\"%.*s\\\"%.*s\",\"e\",1]", (int)at,
+                     text, (int)(len - at - 1), text + at + 1);
+            assert_int_equal(wrote, strlen(expected));
+            assert_memory_equal(encoded, expected, wrote);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -553,6 +621,9 @@ int main(void)
         cmocka_unit_test(a_refusal_is_told_in_the_words_of_the_dialect),
         cmocka_unit_test(joins_and_leaves_are_answered_in_the_words_of_the_dialect),
         cmocka_unit_test(a_program_s_topic_obeys_the_rules_of_a_client_s),
+        cmocka_unit_test(what_no_topic_has_is_found_in_each_place),
+        cmocka_unit_test(controls_of_two_bytes_are_found_in_each_place),
+        cmocka_unit_test(a_topic_is_escaped_in_each_place),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -80,6 +80,21 @@ static void each_byte_is_plain_or_not(void **state)
     }
 }
 
+static void eight_bytes_are_judged_by_each_of_them(void **state)
+{
+    (void)state;
+    for (unsigned byte = 0; byte < 256; byte++) {
+        for (size_t at = 0; at < 8; at++) {
+            uint8_t bytes[8];
+
+            memset(bytes, 'a', sizeof(bytes));
+            bytes[at] = (uint8_t)byte;
+            assert_int_equal(hub__all_plain(bytes), hub__is_plain(byte));
+            assert_int_equal(hub__all_visible(bytes), byte > 0x20 && byte < 0x7f);
+        }
+    }
+}
+
 static void what_is_not_plain_is_found_in_each_place(void **state)
 {
     (void)state;
@@ -138,6 +153,7 @@ int main(void)
 {
     const struct CMUnitTest cases[] = {
         cmocka_unit_test(each_byte_is_plain_or_not),
+        cmocka_unit_test(eight_bytes_are_judged_by_each_of_them),
         cmocka_unit_test(what_is_not_plain_is_found_in_each_place),
         cmocka_unit_test(what_lies_before_the_place_is_not_looked_at),
         cmocka_unit_test(blocks_are_skipped_as_far_as_they_are_plain),
