@@ -592,6 +592,53 @@ static void long_literals_are_found_as_their_patterns_one_by_one(void **state)
     assert_true(compare_random_routers(&words, 400) > 2000);
 }
 
+/* Whether any two of them cannot be told apart. */
+static bool has_conflict(const struct route_row *rows, size_t count)
+{
+    hub__pattern_t **patterns = hub__alloc_zeroed(count * sizeof(*patterns));
+    bool found = false, conflict;
+
+    for (size_t i = 0; i < count; i++)
+        assert_int_equal(
+            hub__pattern_compile((hub_str_t){0}, hub_str(rows[i].pattern), &patterns[i], NULL),
+            HUB_OK);
+    for (size_t i = 0; i < count; i++) {
+        for (size_t j = 0; j < i; j++) {
+            (void)hub__pattern_compare(patterns[i], patterns[j], &conflict);
+            found |= conflict;
+        }
+    }
+    for (size_t i = 0; i < count; i++)
+        hub__pattern_destroy(patterns[i]);
+    free(patterns);
+    return found;
+}
+
+static void without_priorities_any_conflict_is_found(void **state)
+{
+    size_t conflicts = 0, rounds = 400;
+
+    (void)state;
+    print_message("seed %u\n", random_state = SEED);
+    alphabet = &letters;
+    for (size_t round = 0; round < rounds; round++) {
+        struct route_row rows[6];
+        hub__router_t *router = NULL;
+        bool conflict;
+
+        for (size_t i = 0; i < COUNT(rows); i++)
+            rows[i] = (struct route_row){random_pattern(), NO_PRIORITY};
+        conflict = has_conflict(rows, COUNT(rows));
+        assert_int_equal(try_router(rows, COUNT(rows), &router, NULL),
+                         conflict ? HUB_ECONFLICT : HUB_OK);
+        conflicts += conflict;
+        hub__router_release(router);
+        for (size_t i = 0; i < COUNT(rows); i++)
+            free((void *)(uintptr_t)rows[i].pattern);
+    }
+    assert_in_range(conflicts, rounds / 10, rounds - rounds / 10);
+}
+
 /* All match in the trie, and one after the other refuses the topic. */
 static void of_many_candidates_each_is_tried_in_its_turn(void **state)
 {
@@ -626,6 +673,7 @@ int main(void)
         cmocka_unit_test(a_thousand_patterns_are_told_apart_wherever_they_differ),
         cmocka_unit_test(the_router_answers_as_its_patterns_one_by_one),
         cmocka_unit_test(long_literals_are_found_as_their_patterns_one_by_one),
+        cmocka_unit_test(without_priorities_any_conflict_is_found),
         cmocka_unit_test(of_many_candidates_each_is_tried_in_its_turn),
     };
 
