@@ -19,14 +19,12 @@
 #define MEMORY_BUS "memory:"
 
 typedef struct settings {
-    const char *host, *bus;
-    unsigned long port, threads, channels, filter, pin;
+    const char *host, *bus, *pin; /* pin NULL: any core */
+    unsigned long port, threads, channels, filter;
     unsigned long message_bytes, outbox_bytes, outbox_messages, topics,
         pre_upgrade; /* 0: not set */
     bool deflate, defaults;
 } settings_t;
-
-#define UNPINNED CPU_SETSIZE
 
 static void read_command_line(int argc, char **argv, settings_t *settings)
 {
@@ -41,8 +39,7 @@ static void read_command_line(int argc, char **argv, settings_t *settings)
         {"deflate", "compresses messages", .given = &settings->deflate},
         {"defaults", "keeps rate limits and connections as a hub has them",
          .given = &settings->defaults},
-        {"pin", "the core for all threads; without it any", .number = &settings->pin,
-         .max = CPU_SETSIZE - 1},
+        {"pin", "the core for all threads", .text = &settings->pin},
         {"filter", "events that pass on_update: none, others (than msg) or all",
          .number = &settings->filter, .max = CHANNEL_FILTERS_ALL, .words = filters},
         {"message-bytes", "limit of a message; 0: the default", .number = &settings->message_bytes,
@@ -63,16 +60,16 @@ static void read_command_line(int argc, char **argv, settings_t *settings)
         options_fail("--deflate: this hub does not compress messages");
 }
 
-static void pin(unsigned long core)
+static void pin(const char *core)
 {
     cpu_set_t one;
 
-    if (core == UNPINNED)
+    if (core == NULL)
         return;
     CPU_ZERO(&one);
-    CPU_SET(core, &one);
+    CPU_SET(options_number("pin", core, 0, CPU_SETSIZE - 1), &one);
     if (sched_setaffinity(0, sizeof(one), &one) != 0)
-        options_fail("--pin '%lu': not a core that may be used here: %s", core, strerror(errno));
+        options_fail("--pin '%s': not a core that may be used here: %s", core, strerror(errno));
 }
 
 /* A signal that comes before the server runs waits for it, and no thread of the server's takes it.
@@ -201,8 +198,7 @@ static hub_status_t serve(const settings_t *settings, hub_t *hub, hub_error_t *e
 
 int main(int argc, char **argv)
 {
-    settings_t settings = {
-        .host = "127.0.0.1", .bus = MEMORY_BUS, .threads = 1, .channels = 1, .pin = UNPINNED};
+    settings_t settings = {.host = "127.0.0.1", .bus = MEMORY_BUS, .threads = 1, .channels = 1};
     hub_error_t error = {HUB_OK, 0, ""};
     channel_options_t channel = {.ret_error = &error};
     hub_t *hub = NULL;

@@ -172,7 +172,7 @@ static const char *value_of(const report_option_t *option)
 
 static void read_options(report_t *report, int argc, char **argv)
 {
-    option_row_t rows[OPTIONS_MAX + 1] = {{NULL}};
+    option_row_t rows[OPTIONS_MAX + 1] = {{.name = NULL}};
     size_t count = 0;
 
     for (const report_option_t *option = report->options; option->name != NULL; ++option) {
