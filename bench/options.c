@@ -61,13 +61,15 @@ static void print_help(const option_row_t *rows)
         else
             printf("\n");
     }
-    printf("  --%-16s this text\n", "help");
+    printf("  --%-16s this text\n%s", "help", rows->help != NULL ? rows->help : "");
 }
 
 static void take(const option_row_t *row, const char *value)
 {
     if (row->given != NULL)
         *row->given = true;
+    else if (row->each != NULL)
+        row->each(row->name, value);
     else if (row->text != NULL)
         *row->text = value;
     else if (row->words != NULL)

@@ -7,17 +7,20 @@
 #include <stdbool.h>
 
 #define OPTIONS_WRONG 2
-#define OPTIONS_MAX 24
+#define OPTIONS_MAX 48
 
 /* One option, by the pointer that is set: a text; a whole number from min to max; where there are
- * words, the place of one of them, from 0 to max; or a switch without a value. What it points to is
- * the default until options_read() replaces it. A table ends with a NULL name. */
+ * words, the place of one of them, from 0 to max; a switch without a value; or a function that is
+ * called with each value, for what may be given several times. What it points to is the default
+ * until options_read() replaces it. A table ends with a NULL name; what is `help` there ends
+ * --help. */
 typedef struct option_row {
     const char *name, *help;
     const char **text;
     unsigned long *number, min, max;
     const char *const *words; /* max + 1 of them */
     bool *given;
+    void (*each)(const char *name, const char *value);
 } option_row_t;
 
 /* At most OPTIONS_MAX rows. */

@@ -17,7 +17,7 @@
 #include "bench/options.h"
 
 #define FIGURES_MAX 64
-#define NOTES_MAX 8
+#define NOTES_MAX 16
 
 typedef struct figure {
     const char *name;
@@ -29,10 +29,10 @@ struct report {
     const char *workload;
     const report_option_t *options;
     bool json;
-    char commit[64], kernel[200], cpu[100];
+    report_machine_t machine;
     size_t figure_count, note_count;
     figure_t figures[FIGURES_MAX];
-    char notes[NOTES_MAX][200];
+    char notes[NOTES_MAX][300];
 };
 
 _Noreturn void bench_fail(const char *format, ...)
@@ -146,15 +146,20 @@ static void find_cpu(char *cpu, size_t size)
         fclose(info);
 }
 
-static void find_machine(report_t *report)
+static void find_machine(report_machine_t *machine)
 {
     struct utsname name;
 
-    find_commit(report->commit, sizeof(report->commit));
-    find_cpu(report->cpu, sizeof(report->cpu));
+    find_commit(machine->commit, sizeof(machine->commit));
+    find_cpu(machine->cpu, sizeof(machine->cpu));
     if (uname(&name) == 0)
-        snprintf(report->kernel, sizeof(report->kernel), "%s %s %s", name.sysname, name.release,
+        snprintf(machine->kernel, sizeof(machine->kernel), "%s %s %s", name.sysname, name.release,
                  name.machine);
+}
+
+const report_machine_t *report_machine(const report_t *report)
+{
+    return &report->machine;
 }
 
 /* ---- the command line ---- */
@@ -190,16 +195,23 @@ static void read_options(report_t *report, int argc, char **argv)
     options_read(argc, argv, rows);
 }
 
-report_t *report_open(const char *workload, int argc, char **argv, const report_option_t *options)
+report_t *report_create(const char *workload)
 {
     report_t *report = calloc(1, sizeof(*report));
 
     if (report == NULL)
         bench_fail("out of memory");
     report->workload = workload;
+    find_machine(&report->machine);
+    return report;
+}
+
+report_t *report_open(const char *workload, int argc, char **argv, const report_option_t *options)
+{
+    report_t *report = report_create(workload);
+
     report->options = options;
     read_options(report, argc, argv);
-    find_machine(report);
     return report;
 }
 
@@ -280,13 +292,9 @@ static int decimals_of(double value)
     return value >= 1000 ? 0 : value >= 10 ? 2 : value >= 0.1 ? 3 : 5;
 }
 
-static void print_table(const report_t *report)
+void report_print_figures(const report_t *report)
 {
-    printf("%s  commit %s, %s, %s\n ", report->workload, report->commit, report->kernel,
-           report->cpu);
-    for (const report_option_t *option = report->options; option->name != NULL; ++option)
-        printf(" --%s %s", option->name, value_of(option));
-    printf("\n\n  %-32s %14s %14s %14s  runs\n", "", "median", "min", "max");
+    printf("  %-32s %14s %14s %14s  runs\n", "", "median", "min", "max");
     for (size_t i = 0; i != report->figure_count; ++i) {
         const figure_t *figure = &report->figures[i];
         spread_t spread = spread_of(figure);
@@ -300,7 +308,19 @@ static void print_table(const report_t *report)
         printf("  %s\n", report->notes[i]);
 }
 
-static void print_json_text(const char *text)
+static void print_table(const report_t *report)
+{
+    const report_machine_t *machine = &report->machine;
+
+    printf("%s  commit %s, %s, %s\n ", report->workload, machine->commit, machine->kernel,
+           machine->cpu);
+    for (const report_option_t *option = report->options; option->name != NULL; ++option)
+        printf(" --%s %s", option->name, value_of(option));
+    printf("\n\n");
+    report_print_figures(report);
+}
+
+void report_print_text(const char *text)
 {
     putchar('"');
     for (; *text != '\0'; ++text) {
@@ -312,40 +332,55 @@ static void print_json_text(const char *text)
     putchar('"');
 }
 
-static void print_json(const report_t *report)
+static void print_figure_json(const figure_t *figure)
 {
-    const struct {
-        const char *name, *text;
-    } facts[] = {{"workload", report->workload},
-                 {"commit", report->commit},
-                 {"kernel", report->kernel},
-                 {"cpu", report->cpu}};
+    spread_t spread = spread_of(figure);
 
-    printf("{\"server\":\"hub\"");
-    for (size_t i = 0; i != sizeof(facts) / sizeof(*facts); ++i) {
-        printf(",\"%s\":", facts[i].name);
-        print_json_text(facts[i].text);
-    }
-    printf(",\"options\":{");
-    for (const report_option_t *option = report->options; option->name != NULL; ++option)
-        printf(option->words == NULL ? "%s\"%s\":%s" : "%s\"%s\":\"%s\"",
-               option == report->options ? "" : ",", option->name, value_of(option));
-    printf("},\"figures\":{");
+    printf("\"%s\":{\"median\":%.9g,\"min\":%.9g,\"max\":%.9g,\"runs\":%zu,\"values\":[",
+           figure->name, spread.median, spread.min, spread.max, figure->count);
+    for (size_t i = 0; i != figure->count; ++i)
+        printf("%s%.9g", i == 0 ? "" : ",", figure->values[i]);
+    printf("]}");
+}
+
+void report_print_members(const report_t *report)
+{
+    printf("\"figures\":{");
     for (size_t i = 0; i != report->figure_count; ++i) {
-        const figure_t *figure = &report->figures[i];
-        spread_t spread = spread_of(figure);
-
-        printf("%s\"%s\":{\"median\":%.9g,\"min\":%.9g,\"max\":%.9g,\"runs\":%zu}",
-               i == 0 ? "" : ",", figure->name, spread.median, spread.min, spread.max,
-               figure->count);
+        if (i != 0)
+            putchar(',');
+        print_figure_json(&report->figures[i]);
     }
     printf("},\"notes\":[");
     for (size_t i = 0; i != report->note_count; ++i) {
         if (i != 0)
             putchar(',');
-        print_json_text(report->notes[i]);
+        report_print_text(report->notes[i]);
     }
-    printf("]}\n");
+    printf("]");
+}
+
+static void print_json(const report_t *report)
+{
+    const struct {
+        const char *name, *text;
+    } facts[] = {{"workload", report->workload},
+                 {"commit", report->machine.commit},
+                 {"kernel", report->machine.kernel},
+                 {"cpu", report->machine.cpu}};
+
+    printf("{\"server\":\"hub\"");
+    for (size_t i = 0; i != sizeof(facts) / sizeof(*facts); ++i) {
+        printf(",\"%s\":", facts[i].name);
+        report_print_text(facts[i].text);
+    }
+    printf(",\"options\":{");
+    for (const report_option_t *option = report->options; option->name != NULL; ++option)
+        printf(option->words == NULL ? "%s\"%s\":%s" : "%s\"%s\":\"%s\"",
+               option == report->options ? "" : ",", option->name, value_of(option));
+    printf("},");
+    report_print_members(report);
+    printf("}\n");
 }
 
 void report_print(const report_t *report)

@@ -21,18 +21,33 @@ typedef struct report_option {
 
 typedef struct report report_t;
 
+/* Where it was measured. */
+typedef struct report_machine {
+    char commit[64], kernel[200], cpu[100];
+} report_machine_t;
+
 /* Reads the command line: the table's options, --json and --help. `options` is borrowed. Owned by
  * the caller (report_close). */
 report_t *report_open(const char *workload, int argc, char **argv, const report_option_t *options);
+/* The same without a command line, for a program that prints its own heading. */
+report_t *report_create(const char *workload);
 /* One run's value of a figure, at most REPORT_RUNS_MAX of each; units stand in its name, which is
  * borrowed. */
 void report_add(report_t *report, const char *name, double value);
+/* Borrowed. */
+const report_machine_t *report_machine(const report_t *report);
 /* Of the values so far. */
 double report_median(const report_t *report, const char *name);
 /* A sentence that belongs to the figures. */
 void report_note(report_t *report, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Median and spread of every figure, on stdout. */
 void report_print(const report_t *report);
+/* Its parts, for programs with a heading of their own: the figures and notes as a table, or as the
+ * members "figures" and "notes" of an object. */
+void report_print_figures(const report_t *report);
+void report_print_members(const report_t *report);
+/* A text in quotes, escaped. */
+void report_print_text(const char *text);
 /* NULL is allowed. */
 void report_close(report_t *report);
 
