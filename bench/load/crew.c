@@ -5,12 +5,7 @@
 
 #define UNDER_WAY 64u /* connections that are being set up, where that is not measured */
 
-static bool is_echo(const load_t *load)
-{
-    return load->settings->workload == WORKLOAD_ECHO;
-}
-
-void crew_prepare_members(load_t *load)
+static void prepare_members(load_t *load)
 {
     load->member_count = load->settings->conns;
     load->members = load_calloc(load->member_count, sizeof(*load->members));
@@ -39,20 +34,45 @@ static void prepare_publishers(load_t *load)
     }
 }
 
+/* They join and leave while others publish. */
+static void prepare_churners(load_t *load)
+{
+    load->churner_count = load->settings->churn_conns;
+    load->churners = load_calloc(load->churner_count, sizeof(*load->churners));
+    for (size_t i = 0; i != load->churner_count; ++i)
+        talk_prepare(&load->churners[i], (uint32_t)(load->member_count + load->publisher_count + i),
+                     0, 1);
+}
+
+void crew_prepare(load_t *load)
+{
+    workload_t workload = (workload_t)load->settings->workload;
+
+    prepare_members(load);
+    if (workload != WORKLOAD_ECHO && workload != WORKLOAD_IDLE && workload != WORKLOAD_CONNECT)
+        prepare_publishers(load);
+    if (workload == WORKLOAD_CHURN)
+        prepare_churners(load);
+}
+
+void crew_connect(load_t *load)
+{
+    crowd_enter(&load->crowd, load->members, load->member_count, UNDER_WAY);
+    crowd_enter(&load->crowd, load->publishers, load->publisher_count, UNDER_WAY);
+    crowd_enter(&load->crowd, load->churners, load->churner_count, UNDER_WAY);
+}
+
 void crew_enter(load_t *load)
 {
-    crew_prepare_members(load);
-    crowd_enter(&load->crowd, load->members, load->member_count, UNDER_WAY);
-    if (is_echo(load))
-        return;
-    prepare_publishers(load);
-    crowd_enter(&load->crowd, load->publishers, load->publisher_count, UNDER_WAY);
+    crew_prepare(load);
+    crew_connect(load);
 }
 
 void crew_leave(load_t *load)
 {
     crowd_leave(&load->crowd, load->members, load->member_count);
     crowd_leave(&load->crowd, load->publishers, load->publisher_count);
+    crowd_leave(&load->crowd, load->churners, load->churner_count);
 }
 
 void crew_dispose(load_t *load)

@@ -8,8 +8,10 @@
 /* Connects all. Members join topic number modulo --topics; publishers join all of them where the
  * server wants that. */
 void crew_enter(load_t *load);
-/* Members alone, --window at a time; not connected yet, and connecting. */
-void crew_prepare_members(load_t *load);
+/* The same in two steps: who they are, where the workload wants some of them otherwise; and
+ * connecting. */
+void crew_prepare(load_t *load);
+void crew_connect(load_t *load);
 /* Closes all connections. */
 void crew_leave(load_t *load);
 void crew_dispose(load_t *load);

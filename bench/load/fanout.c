@@ -6,7 +6,7 @@
 
 /* The walk goes over topics and publishers at once, and moves on by one publisher when it has come
  * round, so that each publishes everywhere. */
-static lane_t *next_lane(traffic_t *traffic, const lane_t *after, talk_t **ret_talk)
+lane_t *fanout_next(traffic_t *traffic, const lane_t *after, talk_t **ret_talk)
 {
     const load_t *load = traffic->load;
     uint32_t topics = (uint32_t)load->settings->topics;
@@ -21,7 +21,7 @@ static lane_t *next_lane(traffic_t *traffic, const lane_t *after, talk_t **ret_t
 
 void workload_fanout(load_t *load)
 {
-    traffic_t traffic = {.load = load, .say = SAY_PUBLISH, .next = next_lane};
+    traffic_t traffic = {.load = load, .say = SAY_PUBLISH, .next = fanout_next};
 
     crew_enter(load);
     traffic_measure(&traffic);

@@ -29,8 +29,9 @@ typedef struct load {
 } load_t;
 
 /* The workloads. Each connects, measures `runs` times, and leaves. */
-void workload_fanout(load_t *load); /* rooms and slow, too */
+void workload_fanout(load_t *load); /* rooms, too */
 void workload_echo(load_t *load);
 void workload_idle(load_t *load);
 void workload_connect(load_t *load);
 void workload_churn(load_t *load);
+void workload_slow(load_t *load);

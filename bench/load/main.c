@@ -11,7 +11,6 @@
 
 #include "bench/load/crew.h"
 #include "bench/load/load.h"
-#include "bench/load/measure.h"
 #include "bench/load/output.h"
 #include "bench/options.h"
 
@@ -34,10 +33,12 @@ static void check_descriptors(const load_t *load)
 {
     const settings_t *settings = load->settings;
     unsigned long limit = bench_raise_nofile();
-    unsigned long publishers = settings->workload == WORKLOAD_ECHO ? 0 : settings->publishers;
     unsigned long needed = settings->conns + DESCRIPTORS_BESIDE;
 
-    needed += publishers * (speaker_publishes_by_path(&load->speaker) ? settings->topics : 1);
+    if (settings->workload != WORKLOAD_ECHO && settings->workload != WORKLOAD_IDLE &&
+        settings->workload != WORKLOAD_CONNECT)
+        needed += settings->publishers *
+                  (speaker_publishes_by_path(&load->speaker) ? settings->topics : 1);
     if (settings->workload == WORKLOAD_CHURN)
         needed += settings->churn_conns;
     if (needed > limit)
@@ -85,7 +86,7 @@ static void open_ledger(load_t *load)
 
     ledger_open(&load->ledger, &load->speaker, echo ? SAY_ECHO : SAY_PUBLISH,
                 settings->topic_prefix, (uint32_t)settings->topics,
-                (uint32_t)(echo ? 1 : settings->publishers), echo);
+                settings->publishers != 0 ? (uint32_t)settings->publishers : 1, echo);
 }
 
 static void open_load(load_t *load)
@@ -118,9 +119,11 @@ static void close_load(load_t *load)
 
 int main(int argc, char **argv)
 {
-    static void (*const workloads[])(load_t *) = {[WORKLOAD_FANOUT] = workload_fanout,
-                                                  [WORKLOAD_ROOMS] = workload_fanout,
-                                                  [WORKLOAD_ECHO] = workload_echo};
+    static void (*const workloads[])(load_t *) = {
+        [WORKLOAD_FANOUT] = workload_fanout,   [WORKLOAD_ROOMS] = workload_fanout,
+        [WORKLOAD_ECHO] = workload_echo,       [WORKLOAD_IDLE] = workload_idle,
+        [WORKLOAD_CONNECT] = workload_connect, [WORKLOAD_CHURN] = workload_churn,
+        [WORKLOAD_SLOW] = workload_slow};
     static load_t load;
     bool clean;
 
@@ -128,7 +131,6 @@ int main(int argc, char **argv)
     load.settings = settings_read(argc, argv);
     open_load(&load);
     workloads[load.settings->workload](&load);
-    measure_note(&load);
     output_print(&load);
     clean = ledger_is_clean(&load.ledger);
     close_load(&load);

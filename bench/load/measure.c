@@ -6,12 +6,15 @@
 #include <stdio.h>
 #include <string.h>
 
-#define BUSY 0.9 /* of a core: who works that much may be the bottleneck */
+#define BUSY 0.9             /* of a core: who works that much may be the bottleneck */
+#define QUIET_NS 50000000ull /* is what uses less than a hundredth of it */
+#define QUIET_MAX_NS 3000000000ull
 
 void measure_begin(load_t *load, mark_t *ret_mark)
 {
     const settings_t *settings = load->settings;
 
+    load->ledger.latency = load->crowd.join_latency = (histogram_t){.count = 0};
     *ret_mark = (mark_t){.deliveries = load->ledger.deliveries,
                          .publishes = load->ledger.publishes,
                          .reads = load->crowd.loop.reads,
@@ -79,16 +82,21 @@ static void add_busy(load_t *load, const usage_t *usage)
 
 static void add_latency(load_t *load)
 {
-    static const struct {
+    const struct {
         const char *figure;
+        const histogram_t *of;
         double share;
-    } shares[] = {{"latency_us_p50", 0.5}, {"latency_us_p99", 0.99}, {"latency_us_p999", 0.999}};
-    const histogram_t *latency = &load->ledger.latency;
+    } rows[] = {{"latency_us_p50", &load->ledger.latency, 0.5},
+                {"latency_us_p99", &load->ledger.latency, 0.99},
+                {"latency_us_p999", &load->ledger.latency, 0.999},
+                {"join_us_p50", &load->crowd.join_latency, 0.5},
+                {"join_us_p99", &load->crowd.join_latency, 0.99}};
 
-    for (size_t i = 0; latency->count != 0 && i != sizeof(shares) / sizeof(*shares); ++i)
-        report_add(load->report, shares[i].figure,
-                   (double)histogram_percentile(latency, shares[i].share) / 1e3);
-    histogram_merge(&load->latency, latency);
+    for (size_t i = 0; i != sizeof(rows) / sizeof(*rows); ++i)
+        if (rows[i].of->count != 0)
+            report_add(load->report, rows[i].figure,
+                       (double)histogram_percentile(rows[i].of, rows[i].share) / 1e3);
+    histogram_merge(&load->latency, &load->ledger.latency);
 }
 
 void measure_end(load_t *load, mark_t *mark)
@@ -134,7 +142,18 @@ void measure_end_of_entering(load_t *load, mark_t *mark, uint64_t conns)
     metrics_dispose(&mark->metrics);
 }
 
-void measure_note(load_t *load)
+void measure_await_quiet(load_t *load)
+{
+    uint64_t until_ns = loop_now_ns() + QUIET_MAX_NS, before = 0, now;
+
+    do {
+        before = processes_cpu(&load->server).ns;
+        loop_turn(&load->crowd.loop, QUIET_NS);
+        now = processes_cpu(&load->server).ns;
+    } while (now - before > QUIET_NS / 100 && loop_now_ns() < until_ns);
+}
+
+void measure_note_bottleneck(load_t *load)
 {
     double own = report_median(load->report, "load_busy");
     double server = load->server.count != 0 ? report_median(load->report, "server_busy") : 0;

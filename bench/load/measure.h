@@ -18,5 +18,7 @@ void measure_begin(load_t *load, mark_t *ret_mark);
 void measure_end(load_t *load, mark_t *mark);
 /* Adds those of `conns` connections that have entered. */
 void measure_end_of_entering(load_t *load, mark_t *mark, uint64_t conns);
-/* What the figures do not say: who was the bottleneck. */
-void measure_note(load_t *load);
+/* What the figures of all runs do not say: who was the bottleneck. */
+void measure_note_bottleneck(load_t *load);
+/* Waits until the server has nothing to do any more, so that what was before is not counted. */
+void measure_await_quiet(load_t *load);

@@ -122,6 +122,12 @@ static void resolve(void)
         fill_in(&settings.slow, (settings.conns + 9) / 10);
     if (workload == WORKLOAD_ECHO)
         settings.publishers = settings.conns;
+    if (workload != WORKLOAD_CHURN)
+        settings.churn_rate = settings.churn_conns = 0;
+    if (workload != WORKLOAD_IDLE)
+        settings.settle_ms = 0;
+    if (workload == WORKLOAD_IDLE || workload == WORKLOAD_CONNECT)
+        settings.publishers = settings.duration_ms = 0;
     settings.progress |= isatty(STDERR_FILENO) == 1 && !settings.json;
 }
 
@@ -260,8 +266,7 @@ static size_t list(const settings_t *s, entry_t *entries)
                            {"settle-ms", NULL, s->settle_ms},
                            {"rss-base", NULL, s->rss_base},
                            {"storm", NULL, s->storm},
-                           {"metrics", s->metrics != NULL ? s->metrics : "", 0},
-                           {"pin", NULL, s->pin}};
+                           {"metrics", s->metrics != NULL ? s->metrics : "", 0}};
 
     memcpy(entries, all, sizeof(all));
     return sizeof(all) / sizeof(*all);

@@ -173,11 +173,13 @@ static void on_other(crowd_t *crowd, talk_t *talk, const char *message, size_t l
         proceed(crowd, talk);
         return;
     }
+    published = ledger_knows(message, len);
     if (begins(&template->ignore, message, len))
         return;
-    published = ledger_knows(message, len);
     if (!published && talk->answers != 0) {
         on_answer(crowd, talk, message, len, now_ns);
+    } else if (!published && talk->lossy) {
+        return; /* who does not read may be told what it has missed */
     } else if (!published && talk->publishes && template->publish_answers == TEMPLATE_ANY) {
         return;
     } else if (!published && talk->publish_answers != 0) {
@@ -210,12 +212,17 @@ static void on_closed(loop_t *loop, conn_t *conn, const char *why)
     crowd_t *crowd = crowd_of(loop);
     talk_t *talk = talk_of(conn);
 
-    if (why != NULL && talk->stage < TALK_READY)
+    bool refused = why != NULL && talk->stage < TALK_READY;
+
+    if (refused && !talk->may_end)
         bench_fail("connection %u: %s", conn->number, why);
     talk->stage = TALK_AWAY;
-    --crowd->here;
     ++crowd->left;
-    if (why != NULL && talk->may_end)
+    if (refused) {
+        ++crowd->refused;
+        talk->next_refused = crowd->refused_ones;
+        crowd->refused_ones = talk;
+    } else if (why != NULL && talk->may_end)
         ++crowd->ended;
     else if (why != NULL)
         ledger_fault(crowd->ledger, FAULT_CLOSED, 1, "connection %u: %s", conn->number, why);
@@ -281,9 +288,19 @@ void talk_enter(crowd_t *crowd, talk_t *talk)
         talk->readers[i].conn = talk->conn.number;
         talk->readers[i].lossy = talk->lossy;
     }
-    ++crowd->here;
     conn_open(&crowd->loop, &talk->conn, talk->conn.number, path.bytes, talk->receive_buffer);
     buffer_dispose(&path);
+}
+
+static void enter_again(crowd_t *crowd)
+{
+    talk_t *talk = crowd->refused_ones;
+
+    crowd->refused_ones = NULL;
+    for (talk_t *next; talk != NULL; talk = next) {
+        next = talk->next_refused;
+        talk_enter(crowd, talk);
+    }
 }
 
 void crowd_enter(crowd_t *crowd, talk_t *talks, size_t count, size_t under_way)
@@ -294,6 +311,7 @@ void crowd_enter(crowd_t *crowd, talk_t *talks, size_t count, size_t under_way)
     while (crowd->entered - entered != count) {
         for (; begun != count && begun - (crowd->entered - entered) < under_way; ++begun)
             talk_enter(crowd, &talks[begun]);
+        enter_again(crowd);
         loop_turn(&crowd->loop, TURN_NS);
         if (crowd->entered - entered != before)
             last_ns = loop_now_ns();

@@ -38,17 +38,20 @@ typedef struct talk {
     uint32_t greetings;       /* that have to come */
     uint32_t answers;         /* likewise, to hello, join or leave */
     uint64_t publish_answers; /* likewise */
-    uint64_t asked_ns;        /* when it wanted to join or to leave */
+    uint64_t asked_ns;        /* when it wanted to join */
+    struct talk *next_refused;
 } talk_t;
 
 typedef struct crowd {
     loop_t loop;
     const speaker_t *speaker;
     ledger_t *ledger;
-    const char *path;             /* of --url, in place of the template's; NULL: none */
-    uint64_t here, entered, left; /* connections that are; that ever did */
-    uint64_t joins, leaves;       /* that were answered, of those that had entered */
-    uint64_t ended;               /* by the server, where that may be */
+    const char *path;       /* of --url, in place of the template's; NULL: none */
+    uint64_t entered, left; /* connections, ever */
+    uint64_t joins, leaves; /* that were answered, of those that had entered */
+    uint64_t ended;         /* by the server, where that may be */
+    uint64_t refused;       /* likewise, before they had entered */
+    talk_t *refused_ones;   /* that are to try again */
     histogram_t join_latency;
     uint32_t refs;
 } crowd_t;

@@ -148,19 +148,20 @@ void traffic_measure(traffic_t *traffic)
     load_t *load = traffic->load;
     const settings_t *settings = load->settings;
 
-    load->run = 0;
     if (settings->warmup_ms != 0 && !traffic_run(traffic, settings->warmup_ms * 1000000ull, 0))
         return;
-    while (load->run++ != settings->runs) {
+    for (load->run = 1; load->run <= settings->runs && !load->stalled; ++load->run) {
         mark_t mark;
 
-        load->ledger.latency = (histogram_t){.count = 0};
+        if (traffic->before != NULL)
+            traffic->before(traffic);
         measure_begin(load, &mark);
         traffic_run(traffic, settings->duration_ms * 1000000ull, settings->publishes);
         measure_end(load, &mark);
-        if (load->stalled)
-            break;
+        if (traffic->after != NULL)
+            traffic->after(traffic);
     }
     if (settings->progress)
         fprintf(stderr, "\r\033[K");
+    measure_note_bottleneck(load);
 }

@@ -16,6 +16,9 @@ typedef struct traffic {
      * happens. `last` when everything is over: what goes on beside it is to end, and true comes
      * back when it has. */
     bool (*beside)(struct traffic *traffic, uint64_t now_ns, bool last, uint64_t *ret_wait_ns);
+    /* Called around each run, outside of what is measured; NULL: nothing to do. */
+    void (*before)(struct traffic *traffic);
+    void (*after)(struct traffic *traffic);
     uint64_t count; /* publishes, ever */
 } traffic_t;
 
@@ -26,3 +29,6 @@ bool traffic_run(traffic_t *traffic, uint64_t duration_ns, uint64_t publishes);
 
 /* Warm-up and runs, each with its figures. */
 void traffic_measure(traffic_t *traffic);
+
+/* The `next` of a fan-out: a walk over topics and publishers at once. */
+lane_t *fanout_next(traffic_t *traffic, const lane_t *after, talk_t **ret_talk);
