@@ -651,15 +651,26 @@ static size_t take_frame(uint32_t fd, char *at, size_t len)
 
 /* ---- the upgrade ---- */
 
-static void answer_upgrade(uint32_t fd, const char *key, size_t len)
+#define ACCEPT_SIZE (4 * (SHA_DIGEST_LENGTH + 2) / 3 + 1)
+
+static void accept_of(const char *key, size_t len, unsigned char accept[static ACCEPT_SIZE])
 {
     static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-    char text[128], answer[256];
-    unsigned char digest[SHA_DIGEST_LENGTH], accept[4 * (SHA_DIGEST_LENGTH + 2) / 3 + 1];
-    int text_len = snprintf(text, sizeof(text), "%.*s%s", (int)len, key, guid), answer_len;
+    char text[128];
+    unsigned char digest[SHA_DIGEST_LENGTH];
+    int text_len = snprintf(text, sizeof(text), "%.*s%s", (int)len, key, guid);
 
     SHA1((const unsigned char *)text, (size_t)text_len, digest);
     EVP_EncodeBlock(accept, digest, sizeof(digest));
+}
+
+static void answer_upgrade(uint32_t fd, const char *key, size_t len)
+{
+    char answer[256];
+    unsigned char accept[ACCEPT_SIZE];
+    int answer_len;
+
+    accept_of(key, len, accept);
     answer_len = snprintf(answer, sizeof(answer),
                           "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
                           "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
@@ -911,6 +922,9 @@ static void catch_signals(void)
 static void start(uint16_t port)
 {
     unsigned long limit = bench_raise_nofile();
+    unsigned char accept[ACCEPT_SIZE];
+
+    accept_of("", 0, accept); /* what the library needs is not memory of the first connections */
 
     server.conn_count = (uint32_t)(limit < CONNS_MAX ? limit : CONNS_MAX);
     server.conns = must(calloc(server.conn_count, sizeof(*server.conns)));
