@@ -102,7 +102,7 @@ void ledger_close(ledger_t *ledger)
         buffer_dispose(&ledger->topics[i].suffix);
     }
     for (uint32_t i = 0; i != ledger->lane_count; ++i)
-        free(ledger->lanes[i].missing);
+        free(ledger->lanes[i].ring);
     free(ledger->topics);
     free(ledger->lanes);
     free(ledger->finished);
@@ -116,6 +116,14 @@ lane_t *ledger_lane(const ledger_t *ledger, uint32_t topic, uint32_t publisher)
 }
 
 /* ---- publishes ---- */
+
+/* NULL: it is over, or never was. */
+static publish_t *find_publish(const lane_t *lane, uint32_t sequence)
+{
+    if (sequence - lane->oldest >= lane->sent - lane->oldest)
+        return NULL;
+    return &lane->ring[sequence & (lane->size - 1)];
+}
 
 static void push_finished(ledger_t *ledger, const lane_t *lane)
 {
@@ -133,31 +141,28 @@ static void finish(ledger_t *ledger, lane_t *lane)
 {
     --ledger->outstanding;
     push_finished(ledger, lane);
-    while (lane->oldest != lane->sent && lane->missing[lane->oldest & (lane->size - 1)] == 0)
+    while (lane->oldest != lane->sent && lane->ring[lane->oldest & (lane->size - 1)].missing == 0)
         ++lane->oldest;
 }
 
 /* One of the readers of a publish has it, or never will. */
 static void tick_off(ledger_t *ledger, lane_t *lane, uint32_t sequence)
 {
-    uint32_t *missing;
+    publish_t *publish = find_publish(lane, sequence);
 
-    if (sequence - lane->oldest >= lane->sent - lane->oldest)
-        return; /* it is over, or never was */
-    missing = &lane->missing[sequence & (lane->size - 1)];
-    if (*missing != 0 && --*missing == 0)
+    if (publish != NULL && publish->missing != 0 && --publish->missing == 0)
         finish(ledger, lane);
 }
 
 static void widen(lane_t *lane)
 {
     uint32_t size = lane->size != 0 ? lane->size * 2 : 4;
-    uint32_t *missing = load_calloc(size, sizeof(*missing));
+    publish_t *ring = load_calloc(size, sizeof(*ring));
 
     for (uint32_t i = lane->oldest; i != lane->sent; ++i)
-        missing[i & (size - 1)] = lane->missing[i & (lane->size - 1)];
-    free(lane->missing);
-    lane->missing = missing;
+        ring[i & (size - 1)] = lane->ring[i & (lane->size - 1)];
+    free(lane->ring);
+    lane->ring = ring;
     lane->size = size;
 }
 
@@ -169,7 +174,8 @@ void ledger_publish(ledger_t *ledger, lane_t *lane, uint64_t stamped_ns, payload
                                .stamped_ns = stamped_ns};
     if (lane->sent - lane->oldest == lane->size)
         widen(lane);
-    lane->missing[lane->sent & (lane->size - 1)] = lane->topic->members;
+    lane->ring[lane->sent & (lane->size - 1)] =
+        (publish_t){.stamped_ns = stamped_ns, .missing = lane->topic->members};
     ++lane->sent;
     ++ledger->publishes;
     ++ledger->outstanding;
@@ -302,17 +308,20 @@ static void take_first(ledger_t *ledger, reader_t *reader, uint32_t slot, uint32
     reader->next[slot] = sequence;
 }
 
-/* False: no such message was published. */
+/* False: no such message was published, not then at least. */
 static bool account(ledger_t *ledger, reader_t *reader, const payload_t *payload, uint64_t now_ns)
 {
     const topic_t *topic = reader->topic;
     uint32_t slot = payload->publisher - topic->first_publisher, next;
+    const publish_t *publish;
     lane_t *lane;
 
     if (slot >= topic->publishers)
         return false;
     lane = &ledger->lanes[topic->first_lane + slot];
-    if (payload->sequence >= lane->sent)
+    publish = find_publish(lane, payload->sequence);
+    if (payload->sequence >= lane->sent ||
+        (publish != NULL && publish->stamped_ns != payload->stamped_ns))
         return false;
     if (reader->next[slot] == UNKNOWN)
         take_first(ledger, reader, slot, payload->sequence);
@@ -422,8 +431,8 @@ void ledger_settle(ledger_t *ledger)
         lane_t *lane = &ledger->lanes[i];
 
         for (uint32_t n = lane->oldest; n != lane->sent; ++n) {
-            missing += lane->missing[n & (lane->size - 1)];
-            lane->missing[n & (lane->size - 1)] = 0;
+            missing += lane->ring[n & (lane->size - 1)].missing;
+            lane->ring[n & (lane->size - 1)].missing = 0;
         }
         lane->oldest = lane->settled = lane->sent;
     }

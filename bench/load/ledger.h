@@ -32,12 +32,18 @@ typedef struct topic {
     uint32_t members; /* readers that count */
 } topic_t;
 
+/* A publish that is not over. */
+typedef struct publish {
+    uint64_t stamped_ns;
+    uint32_t missing; /* readers */
+} publish_t;
+
 typedef struct lane {
     topic_t *topic;
     uint32_t topic_number, publisher;
     uint32_t sent, oldest; /* all below `oldest` are over */
     uint32_t settled;      /* what was missing below is lost for good */
-    uint32_t *missing;     /* readers, by number modulo size */
+    publish_t *ring;       /* by number modulo size */
     uint32_t size;         /* a power of two */
 } lane_t;
 
