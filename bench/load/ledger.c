@@ -195,7 +195,7 @@ void ledger_join(ledger_t *ledger, reader_t *reader, uint32_t topic_number, bool
     reader->counts = counts;
     reader->next = load_calloc(topic->publishers, sizeof(*reader->next));
     for (uint32_t i = 0; i != topic->publishers; ++i)
-        reader->next[i] = counts ? lanes[i].sent : UNKNOWN;
+        reader->next[i] = counts || reader->lossy ? lanes[i].sent : UNKNOWN;
     if (counts)
         ++topic->members;
 }
@@ -237,6 +237,15 @@ void ledger_leave(ledger_t *ledger, reader_t *reader)
         lost += give_up_lane(ledger, reader, i);
     ledger_fault(ledger, FAULT_LOST, lost, "connection %u did not get %llu messages of %s",
                  reader->conn, (unsigned long long)lost, reader->topic->name);
+}
+
+uint64_t ledger_missed(const ledger_t *ledger, const reader_t *reader)
+{
+    uint64_t missed = reader->missed;
+
+    for (uint32_t i = 0; i != reader->topic->publishers; ++i)
+        missed += ledger->lanes[reader->topic->first_lane + i].sent - reader->next[i];
+    return missed;
 }
 
 void reader_dispose(reader_t *reader)

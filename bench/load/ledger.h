@@ -55,8 +55,8 @@ typedef struct reader {
     uint32_t conn;     /* its number, for messages */
     bool open;         /* deliveries may come */
     bool counts;       /* publishes wait for it */
-    bool lossy;        /* what it skips is no fault: it does not read */
-    uint64_t missed;   /* messages, if lossy */
+    bool lossy;        /* what it skips is no fault: it does not read. Set before it joins */
+    uint64_t missed;   /* messages that it skipped, if lossy */
 } reader_t;
 
 typedef struct ledger {
@@ -103,6 +103,8 @@ void ledger_join(ledger_t *ledger, reader_t *reader, uint32_t topic, bool counts
 void ledger_joined(const ledger_t *ledger, reader_t *reader);
 /* Nobody waits for it any more; what it should have got is lost, unless it is lossy. */
 void ledger_leave(ledger_t *ledger, reader_t *reader);
+/* Messages that a lossy one has not got, whether it is still there or not. */
+uint64_t ledger_missed(const ledger_t *ledger, const reader_t *reader);
 void reader_dispose(reader_t *reader);
 
 /* A message for one of `count` readers, those of the topics from `first_topic` on. False: it is no

@@ -47,7 +47,7 @@ static void after(traffic_t *traffic)
             quiet_ns = loop_now_ns();
     } while (loop_now_ns() - quiet_ns < QUIET_NS);
     for (size_t i = 0; i != load->settings->slow; ++i)
-        missed += slow_ones(load)[i].readers->missed;
+        missed += ledger_missed(&load->ledger, slow_ones(load)[i].readers);
     report_add(load->report, "slow_closed", (double)load->crowd.ended);
     report_add(load->report, "slow_missed", (double)missed);
 }

@@ -284,9 +284,9 @@ void talk_enter(crowd_t *crowd, talk_t *talk)
     talk->answers = talk->asked = 0;
     talk->publish_answers = 0;
     for (uint32_t i = 0; (talk->joins || !talk->publishes) && i != talk->topic_count; ++i) {
-        ledger_join(crowd->ledger, &talk->readers[i], talk->first_topic + i, talk->counts);
         talk->readers[i].conn = talk->conn.number;
         talk->readers[i].lossy = talk->lossy;
+        ledger_join(crowd->ledger, &talk->readers[i], talk->first_topic + i, talk->counts);
     }
     conn_open(&crowd->loop, &talk->conn, talk->conn.number, path.bytes, talk->receive_buffer);
     buffer_dispose(&path);
