@@ -183,7 +183,7 @@ void hub__channel_destroy(hub__channel_t *channel)
 hub_on_receive_cb hub__channel_handler(const hub__channel_t *channel, hub_str_t event)
 {
     for (size_t i = 0; i != channel->event_count; ++i)
-        if (hub_str_equals(hub_str(channel->options.events[i].event), event))
+        if (hub__str_is(event, channel->options.events[i].event))
             return channel->options.events[i].on_receive;
     /* who relays what comes must not be made to close the channels of others */
     if (hub__event_is_obeyed(event))
@@ -200,7 +200,7 @@ bool hub__channel_intercepts(const hub__channel_t *channel, hub_str_t event)
     if (name == NULL)
         return true;
     for (; *name != NULL; ++name)
-        if (hub_str_equals(hub_str(*name), event))
+        if (hub__str_is(event, *name))
             return true;
     return false;
 }

@@ -3,6 +3,8 @@
  * those of every dialect, because one channel serves clients of all of them. */
 #include "channels/dialect.h"
 
+#include "channels/internal.h"
+
 #include "bus/json.h"
 #include "bus/plain.h"
 
@@ -45,7 +47,7 @@ const hub__dialect_t *hub__dialect_by_vsn(hub_str_t vsn)
 static bool is_one_of(hub_str_t name, const char *const *names)
 {
     for (; *names != NULL; names++) {
-        if (hub_str_equals(name, hub_str(*names)))
+        if (hub__str_is(name, *names))
             return true;
     }
     return false;

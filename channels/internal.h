@@ -23,6 +23,12 @@ hub_on_receive_cb hub__channel_handler(const hub__channel_t *channel, hub_str_t 
 /* Whether an event goes through on_update. */
 bool hub__channel_intercepts(const hub__channel_t *channel, hub_str_t event);
 
+/* Whether `text` is this word. Told from the first byte where that differs: most words do. */
+static inline bool hub__str_is(hub_str_t text, const char *word)
+{
+    return (text.len == 0 ? '\0' : *text.base) == *word && hub_str_equals(text, hub_str(word));
+}
+
 /* A NULL-terminated list of strings, copied whole; NULL stays NULL. */
 const char *const *hub__strings_copy(const char *const *list);
 void hub__strings_free(const char *const *list);

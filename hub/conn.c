@@ -67,6 +67,16 @@ static void want_proceed(hub_conn_t *conn)
     hub__worker_touch(worker);
 }
 
+static void line_up(hub_conn_t *conn)
+{
+    hub__worker_t *worker = hub__conn_worker(conn);
+
+    conn->flush_next = NULL;
+    *worker->flush_last = conn;
+    worker->flush_last = &conn->flush_next;
+    hub__worker_touch(worker);
+}
+
 bool hub__conn_is_ready(const hub_conn_t *conn)
 {
     return hub__conn_is_open(conn) && !conn->is_longpoll && !conn->flushing && !conn->blocked &&
@@ -92,10 +102,34 @@ void hub__conn_want_flush(hub_conn_t *conn)
         return;
     set_unready(conn);
     conn->flushing = true;
-    conn->flush_next = NULL;
-    *worker->flush_last = conn;
-    worker->flush_last = &conn->flush_next;
-    hub__worker_touch(worker);
+    if (worker->reading != conn)
+        line_up(conn);
+}
+
+/* What is there may be all that the turn has for it: then it leaves while everything about this
+ * connection is at hand, here and in the kernel. */
+static bool may_flush_early(const hub_conn_t *conn)
+{
+    hub__worker_t *worker = hub__conn_worker(conn);
+
+    return !conn->due && !worker->behind && worker->dirty_first == NULL && !worker->emits_waiting &&
+           !worker->presence_due && hub__worker_may_write(worker);
+}
+
+void hub__conn_read(hub_conn_t *conn, char *bytes, size_t len)
+{
+    hub__worker_t *worker = hub__conn_worker(conn);
+    bool in_line = conn->flushing;
+
+    worker->reading = conn;
+    hub__websocket_feed(conn, bytes, len);
+    worker->reading = NULL;
+    if (in_line || !conn->flushing)
+        return;
+    if (may_flush_early(conn))
+        hub__conn_flush(conn);
+    else
+        line_up(conn);
 }
 
 void hub__conn_flush(hub_conn_t *conn)

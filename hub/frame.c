@@ -654,6 +654,9 @@ bool hub__utf8_feed(hub__utf8_t *utf8, const char *bytes, size_t len)
             continue;
         state = utf8_steps(state, bytes + i, 16);
     }
+    /* the last bytes once more with some of those before: mostly that is ASCII, too */
+    if (state == UTF8_BORDER && len >= 16 && is_ascii_16(bytes + len - 16))
+        i = len;
     state = utf8_steps(state, bytes + i, len - i);
     utf8->state = state == UTF8_REJECTED ? HUB__UTF8_REJECT : (uint32_t)state;
     return state != UTF8_REJECTED;

@@ -176,6 +176,7 @@ struct hub__worker {
     hub__table_t parked; /* requests of long-poll clients that wait for their answer */
     hub__topic_t *dirty_first, **dirty_last;
     hub_conn_t *flush_first, **flush_last;
+    hub_conn_t *reading; /* whose bytes are handled: it is not in the flush list on their account */
     hub_conn_t *due_first, **due_last; /* closes and sessions to go on at the end of the turn */
     uint32_t next_tag;
     uint64_t next_request;
@@ -461,6 +462,8 @@ bool hub__conn_place_fragments(hub_conn_t *conn, hub_member_t *member, hub__run_
 /* Queues one frame outside any bound of messages: control frames. */
 void hub__conn_control(hub_conn_t *conn, hub__opcode_t opcode, hub_str_t payload);
 void hub__conn_want_flush(hub_conn_t *conn);
+/* Bytes from its socket. The connection may be gone after it. */
+void hub__conn_read(hub_conn_t *conn, char *bytes, size_t len);
 /* Its turn to write, off the list; the connection may be gone after it. */
 void hub__conn_flush(hub_conn_t *conn);
 /* Asks for the end: done when the callback at hand has returned. The first reason counts. */
@@ -488,6 +491,8 @@ extern const hub__transport_t hub__websocket;
 /* Writes to the socket of a connection that is ready, once. Returns how much it took, 0 where that
  * fails: it shows again at the next flush. */
 size_t hub__websocket_write(int fd, const char *bytes, size_t len, hub_stats_t *stats);
+/* Takes messages out of what its client sent. */
+void hub__websocket_feed(hub_conn_t *conn, char *bytes, size_t len);
 /* Takes over a socket after its 101; `early` came behind the request. */
 void hub__websocket_start(hub_conn_t *conn, hub_str_t early);
 

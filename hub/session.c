@@ -21,13 +21,15 @@ void hub__session_init(hub__session_t *session, hub__session_host_t *host,
 
 hub_member_t *hub__session_find(const hub__session_t *session, hub_str_t topic)
 {
-    uint64_t hash = hub__hash(topic);
+    /* most clients have one, and it is not worth a hash to look into the only bucket */
+    bool few = session->members.size <= 1;
+    uint64_t hash = few ? 0 : hub__hash(topic);
 
     for (hub__table_node_t *node = hub__table_chain(&session->members, hash); node != NULL;
          node = node->next) {
         hub_member_t *member = HUB__CONTAINER(node, hub_member_t, node);
 
-        if (node->hash == hash && hub_str_equals(hub__member_name(member), topic))
+        if ((few || node->hash == hash) && hub_str_equals(hub__member_name(member), topic))
             return member;
     }
     return NULL;

@@ -155,7 +155,7 @@ static void track_unfinished(hub_conn_t *conn)
     hub__conn_rearm(conn);
 }
 
-static void feed(hub_conn_t *conn, char *bytes, size_t len)
+void hub__websocket_feed(hub_conn_t *conn, char *bytes, size_t len)
 {
     const hub__frame_limits_t *limits = &hub__conn_seat(conn)->endpoint->frame_limits;
     hub__worker_t *worker = hub__conn_worker(conn);
@@ -186,7 +186,7 @@ static void on_read(h2o_socket_t *socket, const char *err)
     HUB__STAT(&worker->stats, reads_total);
     if (got > 0) {
         if (hub__conn_is_open(conn))
-            feed(conn, worker->read_buffer, (size_t)got);
+            hub__conn_read(conn, worker->read_buffer, (size_t)got);
     } else if (got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK) || err != NULL) {
         hub__conn_lost(conn, HUB_DISCONNECT_LOST);
     }
@@ -253,6 +253,6 @@ void hub__websocket_start(hub_conn_t *conn, hub_str_t early)
     h2o_socket_read_start(conn->socket, on_read);
     hub__conn_set_ready(conn);
     if (early.len != 0 && hub__conn_is_open(conn))
-        feed(conn, (char *)(uintptr_t)early.base, early.len);
+        hub__websocket_feed(conn, (char *)(uintptr_t)early.base, early.len);
     h2o_buffer_consume(&conn->socket->input, conn->socket->input->size);
 }
