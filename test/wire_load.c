@@ -273,6 +273,29 @@ static void fragments(struct stage *stage)
     expect_clean(stage, 1);
 }
 
+/* What completes a frame brings the next ones, and the beginning of another. */
+static void a_read_may_end_and_begin_anywhere(void **state)
+{
+    struct stage *stage = *state;
+    size_t len;
+
+    begin(stage, PLAIN, false);
+    expect(stage, "join " TOPIC);
+    tell(stage, "joined " TOPIC);
+    for (unsigned i = 0; i != 3; ++i) {
+        buffer_append(&stage->message, "\x81\x48", 2);
+        publish(stage);
+    }
+    len = stage->message.len;
+    write_bytes(stage, stage->message.bytes, 40);
+    write_bytes(stage, stage->message.bytes + 40, 10);
+    assert_int_equal(stage->ledger.deliveries, 0);
+    write_bytes(stage, stage->message.bytes + 50, len - 100);
+    assert_int_equal(stage->ledger.deliveries, 2);
+    write_bytes(stage, stage->message.bytes + len - 50, 50);
+    expect_clean(stage, 3);
+}
+
 /* Messages of a stream: two in a frame, and one over two frames. */
 static void stream(struct stage *stage)
 {
@@ -402,6 +425,7 @@ int main(void)
         WIRE(nats_byte_by_byte),
         WIRE(mqtt_in_frames_that_come_whole),
         WIRE(mqtt_byte_by_byte),
+        WIRE(a_read_may_end_and_begin_anywhere),
         WIRE(a_delivery_before_the_answer_to_a_join_is_misrouted),
         WIRE(a_delivery_after_the_answer_to_a_leave_is_misrouted),
         WIRE(a_close_is_counted_with_its_code_and_reason),

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,6 +22,8 @@
 
 #define EVENTS 1024
 #define READ_BYTES (256u * 1024)
+#define HEADROOM 16u               /* before what is read; more than a frame's header */
+#define KEPT_BYTES (64u * 1024)    /* of a buffer for a frame that came in pieces */
 #define BACKLOG_BYTES (256u << 20) /* that may wait for the server */
 #define NORMAL_CLOSURE "\x03\xe8"
 
@@ -244,37 +247,98 @@ static size_t take_all(loop_t *loop, conn_t *conn, const char *bytes, size_t len
     return done;
 }
 
-/* A connection with the beginning of a frame reads on behind it, the others into the buffer of all.
- */
-static void on_readable(loop_t *loop, conn_t *conn)
+/* Bytes that lie in the buffer of all, the rest of them is kept. */
+static void take_bytes(loop_t *loop, conn_t *conn, const char *bytes, size_t len, uint64_t now_ns)
 {
-    bool has_rest = conn->in.len != 0;
-    char *to = has_rest ? buffer_reserve(&conn->in, READ_BYTES) : loop->read_buffer;
-    ssize_t got = recv(conn->fd, to, READ_BYTES, MSG_DONTWAIT);
-    uint64_t now_ns;
-    size_t done;
+    size_t done = take_all(loop, conn, bytes, len, now_ns);
+
+    if (conn->state != CONN_NONE)
+        buffer_append(&conn->in, bytes + done, len - done);
+}
+
+/* What the kernel has, first for `first` (may be empty), then for the buffer of all; 0: nothing, or
+ * the end. */
+static size_t receive(loop_t *loop, conn_t *conn, struct iovec first)
+{
+    struct iovec iovecs[2] = {first,
+                              {.iov_base = loop->read_buffer + HEADROOM, .iov_len = READ_BYTES}};
+    struct msghdr msg = {.msg_iov = first.iov_len != 0 ? iovecs : iovecs + 1,
+                         .msg_iovlen = first.iov_len != 0 ? 2 : 1};
+    ssize_t got = recvmsg(conn->fd, &msg, MSG_DONTWAIT);
 
     if (got == -1 && (errno == EAGAIN || errno == EINTR))
-        return;
+        return 0;
     ++loop->reads;
-    if (got <= 0) {
-        end(loop, conn, got == 0 ? "the server ended it" : strerror(errno));
+    if (got > 0)
+        return (size_t)got;
+    end(loop, conn, got == 0 ? "the server ended it" : strerror(errno));
+    return 0;
+}
+
+/* The rest is less than a header: it goes before what comes. */
+static void read_behind_little(loop_t *loop, conn_t *conn)
+{
+    size_t got = receive(loop, conn, (struct iovec){.iov_len = 0}), rest = conn->in.len;
+    char *bytes = loop->read_buffer + HEADROOM - rest;
+
+    if (got == 0)
+        return;
+    if (rest != 0)
+        memcpy(bytes, conn->in.bytes, rest);
+    conn->in.len = 0;
+    take_bytes(loop, conn, bytes, rest + got, loop_now_ns());
+}
+
+/* The answer to the upgrade comes in pieces. */
+static void read_more_of_answer(loop_t *loop, conn_t *conn)
+{
+    size_t got = receive(loop, conn, (struct iovec){.iov_len = 0}), done;
+
+    if (got == 0)
+        return;
+    buffer_append(&conn->in, loop->read_buffer + HEADROOM, got);
+    done = take_all(loop, conn, conn->in.bytes, conn->in.len, loop_now_ns());
+    if (conn->state != CONN_NONE)
+        buffer_consume(&conn->in, done);
+}
+
+/* A frame that is not whole is completed where its beginning lies, and what follows it goes to the
+ * buffer of all, in the same read. */
+static void read_behind_frame(loop_t *loop, conn_t *conn)
+{
+    struct iovec missing = {.iov_len = 0};
+    ws_frame_t frame;
+    uint64_t now_ns;
+    size_t got;
+
+    ws_read_header(conn->in.bytes, conn->in.len, &frame); /* it was looked at before */
+    missing.iov_len = frame.header_len + frame.body_len - conn->in.len;
+    missing.iov_base = buffer_reserve(&conn->in, missing.iov_len);
+    got = receive(loop, conn, missing);
+    if (got == 0)
+        return;
+    if (got < missing.iov_len) {
+        conn->in.len += got;
         return;
     }
     now_ns = loop_now_ns();
-    if (has_rest) {
-        conn->in.len += (size_t)got;
-        done = take_all(loop, conn, conn->in.bytes, conn->in.len, now_ns);
-        if (conn->state == CONN_NONE)
-            return;
-        buffer_consume(&conn->in, done);
-        if (conn->in.len == 0)
-            buffer_dispose(&conn->in);
+    take_all(loop, conn, conn->in.bytes, conn->in.len + missing.iov_len, now_ns);
+    if (conn->state == CONN_NONE)
         return;
-    }
-    done = take_all(loop, conn, loop->read_buffer, (size_t)got, now_ns);
-    if (conn->state != CONN_NONE)
-        buffer_append(&conn->in, loop->read_buffer + done, (size_t)got - done);
+    conn->in.len = 0;
+    if (conn->in.size > KEPT_BYTES)
+        buffer_dispose(&conn->in);
+    take_bytes(loop, conn, loop->read_buffer + HEADROOM, got - missing.iov_len, now_ns);
+}
+
+static void on_readable(loop_t *loop, conn_t *conn)
+{
+    if (conn->in.len < HEADROOM)
+        read_behind_little(loop, conn);
+    else if (conn->state == CONN_UPGRADING)
+        read_more_of_answer(loop, conn);
+    else
+        read_behind_frame(loop, conn);
 }
 
 /* ---- connecting ---- */
@@ -382,7 +446,7 @@ void loop_open(loop_t *ret_loop, const char *host, const char *port, const handl
     *ret_loop = (loop_t){.handlers = *handlers,
                          .user = user,
                          .epoll = epoll_create1(EPOLL_CLOEXEC),
-                         .read_buffer = load_calloc(READ_BYTES, 1)};
+                         .read_buffer = load_calloc(HEADROOM + READ_BYTES, 1)};
     if (ret_loop->epoll == -1)
         bench_fail("epoll: %s", strerror(errno));
     snprintf(ret_loop->host, sizeof(ret_loop->host),
