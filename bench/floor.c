@@ -19,8 +19,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
-#include <openssl/evp.h>
-#include <openssl/sha.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +28,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "bench/floor_bytes.h"
 #include "bench/options.h"
 #include "bench/report.h"
 
@@ -41,7 +40,6 @@
 #define CONNS_MAX (1u << 20)     /* descriptors */
 #define TOPIC_BYTES 255u
 #define BUCKETS 16384u
-#define HEADER_MAX 10u /* of a frame that a server sends */
 #define SPARE_RUNS 64u
 #define NONE UINT32_MAX
 
@@ -60,13 +58,6 @@ typedef enum fault {
 
 static const char *const FAULTS[] = {"none",     "drop",    "double",  "swap",
                                      "misroute", "corrupt", "garbage", "close"};
-
-/* Bytes that wait: for the rest of a frame, for the kernel, or for the end of the turn. */
-typedef struct block {
-    struct block *next; /* among spare ones */
-    size_t len, size;
-    char bytes[];
-} block_t;
 
 typedef struct topic {
     struct topic *next;         /* in its bucket */
@@ -113,34 +104,7 @@ static struct {
     char read_buffer[READ_BYTES];
 } server = {.every = 1000};
 
-/* ---- blocks ---- */
-
-static void *must(void *memory)
-{
-    if (memory == NULL)
-        bench_fail("out of memory");
-    return memory;
-}
-
-/* `*block` is NULL or a block, which may move. */
-static void append(block_t **block, const char *bytes, size_t len)
-{
-    size_t old = *block != NULL ? (*block)->len : 0, size = *block != NULL ? (*block)->size : 0;
-
-    if (old + len > size) {
-        size = size * 2 > old + len ? size * 2 : old + len;
-        *block = must(realloc(*block, sizeof(**block) + size));
-        (*block)->size = size;
-    }
-    memcpy((*block)->bytes + old, bytes, len);
-    (*block)->len = old + len;
-}
-
-static void drop(block_t **block)
-{
-    free(*block);
-    *block = NULL;
-}
+/* ---- runs ---- */
 
 /* The buffer of a turn comes back in the next one. */
 static block_t *take_spare(void)
@@ -236,38 +200,6 @@ static void on_writable(uint32_t fd)
         return;
     drop(&conn->output);
     watch(fd, EPOLLIN, EPOLL_CTL_MOD);
-}
-
-/* ---- frames ---- */
-
-/* Writes the header that ends at `body`; returns where it begins. */
-static char *put_header(char *body, unsigned char first, size_t len)
-{
-    size_t bytes = len < 126 ? 0 : len < 65536 ? 2 : 8;
-    unsigned char *header = (unsigned char *)body - bytes - 2;
-
-    header[0] = first;
-    header[1] = (unsigned char)(bytes == 0 ? len : bytes == 2 ? 126 : 127);
-    for (size_t i = 0; i != bytes; ++i)
-        header[2 + i] = (unsigned char)(len >> (8 * (bytes - 1 - i)));
-    return (char *)header;
-}
-
-static size_t header_of(const char *frame)
-{
-    return frame[1] == 126 ? 4 : frame[1] == 127 ? 10 : 2;
-}
-
-/* Of a frame of ours, header and body. */
-static size_t frame_length(const char *frame)
-{
-    size_t header = header_of(frame), len = 0;
-
-    if (header == 2)
-        return 2 + (size_t)frame[1];
-    for (size_t i = 2; i != header; ++i)
-        len = len << 8 | (unsigned char)frame[i];
-    return header + len;
 }
 
 /* ---- mistakes ---- */
@@ -538,7 +470,7 @@ static void flush_replies(uint32_t fd)
 
 static void confirm(uint32_t fd, const char *verb, const char *name, size_t len)
 {
-    char frame[HEADER_MAX + 8 + TOPIC_BYTES], *body = frame + HEADER_MAX;
+    char frame[FLOOR_HEADER_MAX + 8 + TOPIC_BYTES], *body = frame + FLOOR_HEADER_MAX;
     size_t verb_len = strlen(verb);
 
     memcpy(body, verb, verb_len);
@@ -547,8 +479,8 @@ static void confirm(uint32_t fd, const char *verb, const char *name, size_t len)
     reply(fd, body, frame_length(body));
 }
 
-/* `rest` is `TOPIC PAYLOAD`, behind at least HEADER_MAX bytes that are of no use any more: a frame
- * that is sent on is made where it lies. */
+/* `rest` is `TOPIC PAYLOAD`, behind at least FLOOR_HEADER_MAX bytes that are of no use any more: a
+ * frame that is sent on is made where it lies. */
 static void on_text(uint32_t fd, const char *verb, size_t verb_len, char *rest, size_t len)
 {
     const char *space = memchr(rest, ' ', len);
@@ -608,21 +540,6 @@ static void on_frame(uint32_t fd, unsigned char first, char *body, size_t len)
     }
 }
 
-static void unmask(char *body, size_t len, const char *key)
-{
-    uint64_t word, mask;
-
-    memcpy(&mask, key, 4);
-    memcpy((char *)&mask + 4, key, 4);
-    for (; len >= 8; body += 8, len -= 8) {
-        memcpy(&word, body, 8);
-        word ^= mask;
-        memcpy(body, &word, 8);
-    }
-    for (size_t i = 0; i != len; ++i)
-        body[i] ^= key[i % 4];
-}
-
 /* Handles the first frame; returns its length, 0 where more of it has to come. */
 static size_t take_frame(uint32_t fd, char *at, size_t len)
 {
@@ -651,23 +568,10 @@ static size_t take_frame(uint32_t fd, char *at, size_t len)
 
 /* ---- the upgrade ---- */
 
-#define ACCEPT_SIZE (4 * (SHA_DIGEST_LENGTH + 2) / 3 + 1)
-
-static void accept_of(const char *key, size_t len, unsigned char accept[static ACCEPT_SIZE])
-{
-    static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-    char text[128];
-    unsigned char digest[SHA_DIGEST_LENGTH];
-    int text_len = snprintf(text, sizeof(text), "%.*s%s", (int)len, key, guid);
-
-    SHA1((const unsigned char *)text, (size_t)text_len, digest);
-    EVP_EncodeBlock(accept, digest, sizeof(digest));
-}
-
 static void answer_upgrade(uint32_t fd, const char *key, size_t len)
 {
     char answer[256];
-    unsigned char accept[ACCEPT_SIZE];
+    unsigned char accept[FLOOR_ACCEPT_SIZE];
     int answer_len;
 
     accept_of(key, len, accept);
@@ -922,7 +826,7 @@ static void catch_signals(void)
 static void start(uint16_t port)
 {
     unsigned long limit = bench_raise_nofile();
-    unsigned char accept[ACCEPT_SIZE];
+    unsigned char accept[FLOOR_ACCEPT_SIZE];
 
     accept_of("", 0, accept); /* what the library needs is not memory of the first connections */
 
