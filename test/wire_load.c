@@ -143,7 +143,7 @@ static size_t frame_said(const struct stage *stage, size_t *ret_header)
 static void expect_frame(struct stage *stage, unsigned opcode, const char *wanted, size_t len)
 {
     uint64_t until_ns = loop_now_ns() + DEADLINE_NS;
-    size_t header, whole;
+    size_t header = 0, whole;
 
     while ((whole = frame_said(stage, &header)) == 0 && loop_now_ns() < until_ns)
         turn(stage);

@@ -126,7 +126,7 @@ static size_t take_stream(loop_t *loop, conn_t *conn, const char *bytes, size_t 
 {
     size_t done = 0, message;
 
-    while (done != len && conn->state == CONN_OPEN) {
+    while (done != len && conn->state != CONN_NONE) {
         message = loop->handlers.split(bytes + done, len - done);
         if (message == STREAM_MORE)
             break;
@@ -147,13 +147,13 @@ static void take_stream_frame(loop_t *loop, conn_t *conn, const char *body, size
 
     if (conn->message.len == 0) {
         done = take_stream(loop, conn, body, len, now_ns);
-        if (conn->state == CONN_OPEN)
+        if (conn->state != CONN_NONE)
             buffer_append(&conn->message, body + done, len - done);
         return;
     }
     buffer_append(&conn->message, body, len);
     done = take_stream(loop, conn, conn->message.bytes, conn->message.len, now_ns);
-    if (conn->state == CONN_OPEN)
+    if (conn->state != CONN_NONE)
         buffer_consume(&conn->message, done);
 }
 
@@ -175,8 +175,6 @@ static void take_fragment(loop_t *loop, conn_t *conn, const ws_frame_t *frame, c
 static void take_data(loop_t *loop, conn_t *conn, const ws_frame_t *frame, const char *body,
                       uint64_t now_ns)
 {
-    if (conn->state != CONN_OPEN)
-        return; /* we are leaving */
     if (loop->handlers.split != NULL)
         take_stream_frame(loop, conn, body, frame->body_len, now_ns);
     else if ((frame->first & 0x0f) != WS_CONTINUATION && (frame->first & WS_FIN) != 0)
@@ -195,7 +193,8 @@ static void take_frame(loop_t *loop, conn_t *conn, const ws_frame_t *frame, cons
         take_data(loop, conn, frame, body, now_ns);
         break;
     case WS_PING:
-        ws_put_frame(conn_say(loop, conn), WS_PONG, body, frame->body_len);
+        if (conn->state == CONN_OPEN) /* nothing may follow our close frame */
+            ws_put_frame(conn_say(loop, conn), WS_PONG, body, frame->body_len);
         break;
     case WS_PONG:
         break;

@@ -164,6 +164,8 @@ static void on_other(crowd_t *crowd, talk_t *talk, const char *message, size_t l
     bool published;
 
     if (begins(&template->ping, message, len) && len == template->ping.len) {
+        if (talk->conn.state == CONN_CLOSING)
+            return; /* nothing may follow our close frame */
         ws_put_frame(conn_say(&crowd->loop, &talk->conn), template->binary ? WS_BINARY : WS_TEXT,
                      template->pong.bytes, template->pong.len);
         return;
@@ -327,8 +329,6 @@ void crowd_leave(crowd_t *crowd, talk_t *talks, size_t count)
     uint64_t until_ns = loop_now_ns() + LEAVE_NS, left = crowd->left, here = 0;
 
     for (size_t i = 0; i != count; ++i) {
-        for (uint32_t n = 0; n != talks[i].topic_count; ++n)
-            ledger_leave(crowd->ledger, &talks[i].readers[n]);
         if (talks[i].stage == TALK_AWAY)
             continue;
         ++here;

@@ -71,7 +71,8 @@ void talk_enter(crowd_t *crowd, talk_t *talk);
 /* Lets all enter, at most `under_way` at a time, and waits for them. One that can't ends the
  * program. */
 void crowd_enter(crowd_t *crowd, talk_t *talks, size_t count, size_t under_way);
-/* Closes all and waits until they are; those that take too long are dropped. */
+/* Closes all and waits until they are; those that take too long are dropped. What the server has
+ * sent before its answer is read and checked: a message too many may be the last one. */
 void crowd_leave(crowd_t *crowd, talk_t *talks, size_t count);
 
 /* Of one that has entered, with one topic. */
