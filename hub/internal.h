@@ -155,6 +155,8 @@ struct hub__worker {
     size_t mail_count, mail_limit;
     bool mail_closed, mail_signalled;
     hub_task_t *mail_batch; /* taken out, not run yet. Loop thread */
+    hub__worker_t **owed;   /* retained: workers that got mail in this turn and no wake-up yet */
+    unsigned owed_count;
 
     hub__wheel_t *wheel;
     uint64_t armed_for; /* what the timerfd is set to */

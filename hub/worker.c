@@ -20,6 +20,8 @@
 
 /* The address of this is the thread's name. */
 static _Thread_local char self;
+/* The worker in whose turn this thread is; NULL: in none. */
+static _Thread_local hub__worker_t *in_turn;
 
 void hub__worker_settle_here(hub__worker_t *worker)
 {
@@ -61,7 +63,47 @@ static void signal_wake(hub__worker_t *worker)
     while (wrote == -1 && errno == EINTR);
 }
 
-/* The descriptor is written under the lock: it is closed under it as well. */
+/* Who posts in a turn wakes the other when it is about to write, once for all that it has posted:
+ * else the other would begin with the first message and find the rest one by one. False: there is
+ * no turn, or no memory to note it down. */
+static bool wake_later(hub__worker_t *worker)
+{
+    hub__worker_t *poster = in_turn, **owed;
+
+    if (poster == NULL || poster == worker)
+        return false;
+    for (unsigned i = 0; i != poster->owed_count; ++i)
+        if (poster->owed[i] == worker)
+            return true;
+    owed = realloc(poster->owed, (poster->owed_count + 1) * sizeof(*owed));
+    if (owed == NULL)
+        return false;
+    poster->owed = owed;
+    owed[poster->owed_count++] = hub__worker_retain(worker);
+    return true;
+}
+
+/* Under the lock: the descriptor is closed under it as well. */
+static void wake(hub__worker_t *worker)
+{
+    if (!worker->mail_signalled && !worker->mail_closed)
+        signal_wake(worker);
+    worker->mail_signalled = true;
+}
+
+static void wake_others(hub__worker_t *poster)
+{
+    while (poster->owed_count != 0) {
+        hub__worker_t *worker = poster->owed[--poster->owed_count];
+
+        pthread_mutex_lock(&worker->lock);
+        if (worker->mail_first != NULL)
+            wake(worker);
+        pthread_mutex_unlock(&worker->lock);
+        hub__worker_release(worker);
+    }
+}
+
 static hub_status_t post(hub_executor_t *executor, hub_task_t *task, bool urgent)
 {
     hub__worker_t *worker = (hub__worker_t *)executor;
@@ -78,9 +120,8 @@ static hub_status_t post(hub_executor_t *executor, hub_task_t *task, bool urgent
         *worker->mail_last = task;
         worker->mail_last = &task->_next;
         ++worker->mail_count;
-        if (!worker->mail_signalled)
-            signal_wake(worker);
-        worker->mail_signalled = true;
+        if (!wake_later(worker))
+            wake(worker);
     }
     pthread_mutex_unlock(&worker->lock);
     return err;
@@ -316,6 +357,7 @@ void hub__worker_release(hub__worker_t *worker)
     if (worker == NULL || atomic_fetch_sub_explicit(&worker->refs, 1, memory_order_acq_rel) != 1)
         return;
     hub__presence_destroy_all(worker);
+    free(worker->owed);
     pthread_mutex_destroy(&worker->lock);
     free(worker);
 }
@@ -445,6 +487,7 @@ void hub__worker_enter(hub__worker_t *worker)
 
     if (worker->depth++ != 0)
         return;
+    in_turn = worker;
     now_us = hub__monotonic_us();
     worker->now_ms = now_us / 1000;
     if (worker->turn_began_us == 0)
@@ -466,10 +509,7 @@ void hub__worker_touch(hub__worker_t *worker)
     if (!worker->mounted || worker->depth != 0)
         return;
     pthread_mutex_lock(&worker->lock);
-    if (!worker->mail_signalled && !worker->mail_closed) {
-        signal_wake(worker);
-        worker->mail_signalled = true;
-    }
+    wake(worker);
     pthread_mutex_unlock(&worker->lock);
 }
 
@@ -562,13 +602,16 @@ void hub__worker_end_turn(hub__worker_t *worker)
             (!worker->presence_due || worker->presence_late) && worker->dirty_first == NULL)
             break;
     }
+    wake_others(worker);
     flush_conns(worker);
     seal_run(worker);
     arm_timer(worker);
     hub__worker_check_stopped(worker);
+    wake_others(worker); /* writing may end connections, and a stop all of them */
     measure_turn(worker);
     worker->in_turn_end = false;
     --worker->depth; /* not leave(): this is the end of the turn already */
+    in_turn = NULL;
     if (hub__worker_has_more(worker))
         hub__worker_touch(worker);
 }
