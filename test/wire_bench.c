@@ -197,20 +197,17 @@ static unsigned count_tasks(void)
     return count;
 }
 
-/* Whatever threads a sanitizer has of its own. */
+/* Nothing else needs one; with a second thread a sanitizer has one of its own. */
 static void the_first_worker_has_no_thread_of_its_own(void **state)
 {
-    unsigned alone, three;
-
     (void)state;
     START("--port", "0");
     client_at("/socket");
-    alone = count_tasks();
+    assert_int_equal(count_tasks(), 1);
     assert_int_equal(launched_stop(&program.server, SIGTERM), 0);
     START("--port", "0", "--threads", "3");
     client_at("/socket");
-    three = count_tasks();
-    assert_int_equal(three - alone, 2);
+    assert_in_range(count_tasks(), 3, 4);
 }
 
 static void sigterm_ends_all_workers(void **state)
