@@ -283,28 +283,36 @@ describe()
         seconds "$SECONDS" >"$out/raw/run.tsv"
 }
 
-read_command_line "$@"
-work=$(mktemp -d)
-trap stop_all EXIT
-trap 'exit 130' INT TERM
-ulimit -n "$(ulimit -Hn)"
-build
-mkdir -p "$out"
-out=$(cd "$out" && pwd)
-rm -rf "$out/raw" "$out/results.json" "$out/report.md" "$out"/*.svg
-mkdir "$out/raw"
-touch "$out/raw/servers.tsv" "$out/raw/missing.tsv"
-choose_cores
-echo "run.sh: servers on core $server_core, load on core $load_core" >&2
-for name in "${wanted[@]}"; do
-    prepare_peer "$name"
-done
-for name in "${!outside[@]}"; do
-    servers+=("$name")
-    printf '%s\tat %s\n' "$name" "${outside[$name]}" >>"$out/raw/servers.tsv"
-done
-node bench/report/plan.mjs "$out" "$profile" "${servers[@]}" >"$out/raw/steps.tsv"
-follow_plan
-describe
-node bench/report/report.mjs "$out" || failed=1
-exit $failed
+main()
+{
+    local name
+
+    read_command_line "$@"
+    work=$(mktemp -d)
+    trap stop_all EXIT
+    trap 'exit 130' INT TERM
+    ulimit -n "$(ulimit -Hn)"
+    build
+    mkdir -p "$out"
+    out=$(cd "$out" && pwd)
+    rm -rf "$out/raw" "$out/results.json" "$out/report.md" "$out"/*.svg
+    mkdir "$out/raw"
+    touch "$out/raw/servers.tsv" "$out/raw/missing.tsv"
+    choose_cores
+    echo "run.sh: servers on core $server_core, load on core $load_core" >&2
+    for name in "${wanted[@]}"; do
+        prepare_peer "$name"
+    done
+    for name in "${!outside[@]}"; do
+        servers+=("$name")
+        printf '%s\tat %s\n' "$name" "${outside[$name]}" >>"$out/raw/servers.tsv"
+    done
+    node bench/report/plan.mjs "$out" "$profile" "${servers[@]}" >"$out/raw/steps.tsv"
+    follow_plan
+    describe
+    node bench/report/report.mjs "$out" || failed=1
+    exit $failed
+}
+
+# all of it is read before anything runs, so that an edit meanwhile does no harm
+main "$@"

@@ -38,8 +38,9 @@ function loadOf(workload, variant) {
 }
 
 // Who takes part besides the floor: the hub in its variants, then each peer that offers this.
-function contendersOf(workload) {
-  const peers = workload.peers === false ? [] : servers.filter((name) => name !== "hub" && name !== "floor");
+function contendersOf(workload, round) {
+  const absent = workload.peers === false || (profile.dearOnce && workload.dear && round > 1);
+  const peers = absent ? [] : servers.filter((name) => name !== "hub" && name !== "floor");
   return [
     ...(servers.includes("hub") ? workload.hub.map((variant) => ({ server: "hub", ...variant })) : []),
     ...peers.filter((server) => !(server in (workload.cannot ?? {}))).map((server) => ({ server, keys: {} })),
@@ -97,7 +98,7 @@ function roundOf(workload, contenders, round) {
 }
 
 function planWorkload(workload) {
-  const contenders = contendersOf(workload);
+  const contenders = contendersOf(workload, 1);
   if (contenders.length === 0 && !(servers.includes("floor") && workload.peers !== false))
     return;
   step("say", workload.title);
@@ -106,7 +107,7 @@ function planWorkload(workload) {
     step("capacity", run({ ...workload, id: "capacity", load, long: false }, { server: "hub", keys: {} }, 0).seq, workload.capacity);
   }
   for (let round = 1; round <= roundsOf(workload); ++round)
-    roundOf(workload, contenders, round);
+    roundOf(workload, contendersOf(workload, round), round);
   stopAll();
 }
 

@@ -10,6 +10,7 @@
 //   cannot          server -> why it does not offer this
 //   hub             variants of the hub; the first is the plain one
 //   sweep           true: a point of a plot, less often repeated
+//   dear            true: peers take long, so a quick run has them in its first round alone
 //   fresh           every run has a server of its own
 //   settleMs        silence between joining and measuring
 // A variant is
@@ -44,9 +45,10 @@ const DELIVERIES = [
   { ...delivery, id: "fanout-64", title: "1 topic x 1,000 members, 128 B, 64 publishes outstanding",
     load: { ...fanout, window: 64 }, floor: BATCHED, hub: FORMATS },
   { ...delivery, id: "publishers-64", title: "1 topic x 1,000 members, 128 B, 64 publishers, 64 outstanding",
-    load: { ...fanout, publishers: 64, window: 64 }, floor: BATCHED },
+    load: { ...fanout, publishers: 64, window: 64 }, floor: BATCHED, dear: true },
   { ...delivery, id: "rooms", title: "1,000 topics x 10 members, 128 B, 1 publish outstanding",
-    load: { ...fanout, workload: "rooms", conns: 10000, topics: 1000 }, hub: [{ ...NATIVE, serve: MANY_TOPICS }] },
+    load: { ...fanout, workload: "rooms", conns: 10000, topics: 1000 }, dear: true,
+    hub: [{ ...NATIVE, serve: MANY_TOPICS }] },
   { ...delivery, id: "echo", title: "own reply, 100 connections, 128 B",
     load: { workload: "echo", conns: 100, topics: 100, payload: 128, window: 100 },
     cannot: { nchan: "subscribers and publishers are different connections" } },
@@ -66,7 +68,7 @@ const SWEEPS = [
 ].map((workload) => ({ ...delivery, ...workload, sweep: true }));
 
 const LATENCY = { ...delivery, id: "latency", title: "1 topic x 1,000 members, 128 B, 20 publishes a second",
-  load: { ...fanout, window: undefined, rate: 20 }, long: true };
+  load: { ...fanout, window: undefined, rate: 20 }, long: true, dear: true };
 
 const idle = { workload: "idle", topics: 1000, conns: 10000 };
 const IDLE = [
@@ -83,7 +85,8 @@ const CONNECT = [
   { id: "connect-5000", title: "5,000 connections connect and join", load: connect },
   { id: "connect-10000", title: "10,000 connections connect and join",
     load: { ...connect, conns: 10000, topics: 1000 } },
-].map((workload) => ({ figure: "server_cpu_us_per_conn", floor: SINGLE, hub: [NATIVE], fresh: true, ...workload }));
+].map((workload) => ({ figure: "server_cpu_us_per_conn", floor: SINGLE, hub: [NATIVE], fresh: true, dear: true,
+  ...workload }));
 
 const OURS = [
   { id: "patterns", title: "joins beside 1,000 patterns, and beside 1", load: connect,
@@ -98,14 +101,15 @@ const OURS = [
     load: { ...fanout, window }, hub: [base(threads(1)), threads(2)] })),
 ];
 
-const slow = { ...fanout, window: undefined, rate: 50 };
+// Enough for the outboxes of those that do not read to fill up.
+const slow = { ...fanout, window: undefined, rate: 100, payload: 8192 };
 const DISTURBED = [
-  { id: "slow", title: "100 of 1,000 members stop reading, 50 publishes a second", figure: COST, peers: false,
-    load: { ...slow, workload: "slow", payload: 1024 }, floor: null, long: true,
+  { id: "slow", title: "100 of 1,000 members stop reading, 8 KiB, 100 publishes a second", figure: COST, peers: false,
+    load: { ...slow, workload: "slow" }, floor: null, long: true,
     hub: [base({ keys: { slow: 0 }, load: { workload: "fanout" } }), { keys: { slow: 100 }, load: { slow: 100 } }] },
   { ...delivery, id: "churn", title: "1 topic x 1,000 members, 500 joins and leaves a second beside the fan-out",
     load: { ...fanout, workload: "churn", "churn-rate": 500, "churn-conns": 100 },
-    cannot: { nchan: "who leaves closes the connection" } },
+    cannot: { nchan: "who leaves closes the connection" }, dear: true },
 ];
 
 export const WORKLOADS = [...DELIVERIES, ...CONNECT, ...IDLE, ...OURS, LATENCY, ...DISTURBED, ...SWEEPS];
@@ -113,8 +117,9 @@ export const WORKLOADS = [...DELIVERIES, ...CONNECT, ...IDLE, ...OURS, LATENCY, 
 // How much of it: rounds, and milliseconds of each run. `shrink` divides connections and topics.
 export const PROFILES = {
   full: { rounds: 5, sweepRounds: 5, memoryRounds: 3, warmupMs: 200, durationMs: 1000, longMs: 4000, ownFloor: true },
-  quick: { rounds: 3, sweepRounds: 1, memoryRounds: 1, warmupMs: 50, durationMs: 200, longMs: 1000, settleMs: 500,
-    leaveOut: ["connect-10000", "idle-3000", "payload-48"] },
+  quick: { rounds: 3, sweepRounds: 1, memoryRounds: 1, warmupMs: 30, durationMs: 150, longMs: 1000, settleMs: 500,
+    dearOnce: true,
+    leaveOut: ["connect-10000", "idle-3000", "payload-48", "payload-65536", "members-10000", "window-256"] },
   smoke: { rounds: 1, sweepRounds: 1, memoryRounds: 1, warmupMs: 10, durationMs: 30, longMs: 60, settleMs: 10,
-    shrink: 50 },
+    shrink: 50, leaveOut: ["connect-10000", "idle-3000", "idle-1000", "members-10000", "payload-65536", "window-256"] },
 };
