@@ -20,7 +20,15 @@ function step(...words) {
 function roundsOf(workload) {
   if (workload.settleMs !== undefined)
     return profile.memoryRounds;
+  if (workload.once && profile.dearOnce)
+    return 1;
   return workload.sweep ? profile.sweepRounds : profile.rounds;
+}
+
+function durationOf({ long }) {
+  if (typeof long === "number" && !profile.shortest)
+    return 1000 * long;
+  return long ? profile.longMs : profile.durationMs;
 }
 
 const shrunk = (count) => count && Math.ceil(count / (profile.shrink ?? 1));
@@ -33,7 +41,7 @@ function loadOf(workload, variant) {
     load["settle-ms"] = profile.settleMs ?? workload.settleMs;
   else if (load.workload !== "connect")
     Object.assign(load, { "warmup-ms": profile.warmupMs,
-      "duration-ms": workload.long ? profile.longMs : profile.durationMs });
+      "duration-ms": durationOf(workload) });
   return load;
 }
 

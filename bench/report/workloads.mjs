@@ -10,6 +10,8 @@
 //   cannot          server -> why it does not offer this
 //   hub             variants of the hub; the first is the plain one
 //   sweep           true: a point of a plot, less often repeated
+//   once            true: one round in a quick run
+//   long            true: each run takes as long as the profile says; a number: so many seconds
 //   dear            true: peers take long, so a quick run has them in its first round alone
 //   fresh           every run has a server of its own
 //   settleMs        silence between joining and measuring
@@ -50,10 +52,10 @@ const DELIVERIES = [
     load: { ...fanout, workload: "rooms", conns: 10000, topics: 1000 }, dear: true,
     hub: [{ ...NATIVE, serve: MANY_TOPICS }] },
   { ...delivery, id: "echo", title: "own reply, 100 connections, 128 B",
-    load: { workload: "echo", conns: 100, topics: 100, payload: 128, window: 100 },
+    load: { workload: "echo", conns: 100, topics: 100, payload: 128, window: 100 }, dear: true,
     cannot: { nchan: "subscribers and publishers are different connections" } },
   { ...delivery, id: "payload-16k", title: "1 topic x 1,000 members, 16 KiB, 1 publish outstanding",
-    load: { ...fanout, payload: 16384 } },
+    load: { ...fanout, payload: 16384 }, dear: true },
 ];
 
 // The floor that stands beside 64 outstanding is the batched one.
@@ -102,10 +104,10 @@ const OURS = [
 ];
 
 // Enough for the outboxes of those that do not read to fill up.
-const slow = { ...fanout, window: undefined, rate: 100, payload: 8192 };
+const slow = { ...fanout, window: undefined, rate: 100, payload: 16384 };
 const DISTURBED = [
-  { id: "slow", title: "100 of 1,000 members stop reading, 8 KiB, 100 publishes a second", figure: COST, peers: false,
-    load: { ...slow, workload: "slow" }, floor: null, long: true,
+  { id: "slow", title: "100 of 1,000 members stop reading, 16 KiB, 100 publishes a second", figure: COST, peers: false,
+    load: { ...slow, workload: "slow" }, floor: null, long: 4, once: true,
     hub: [base({ keys: { slow: 0 }, load: { workload: "fanout" } }), { keys: { slow: 100 }, load: { slow: 100 } }] },
   { ...delivery, id: "churn", title: "1 topic x 1,000 members, 500 joins and leaves a second beside the fan-out",
     load: { ...fanout, workload: "churn", "churn-rate": 500, "churn-conns": 100 },
@@ -114,12 +116,15 @@ const DISTURBED = [
 
 export const WORKLOADS = [...DELIVERIES, ...CONNECT, ...IDLE, ...OURS, LATENCY, ...DISTURBED, ...SWEEPS];
 
-// How much of it: rounds, and milliseconds of each run. `shrink` divides connections and topics.
+// How much of it: rounds, and milliseconds of each run. `shrink` divides connections and topics,
+// `shortest` shortens what asks for seconds, `ownFloor` gives each run a floor of its own, `dearOnce` is
+// what `dear` and `once` above are about.
 export const PROFILES = {
   full: { rounds: 5, sweepRounds: 5, memoryRounds: 3, warmupMs: 200, durationMs: 1000, longMs: 4000, ownFloor: true },
-  quick: { rounds: 3, sweepRounds: 1, memoryRounds: 1, warmupMs: 30, durationMs: 150, longMs: 1000, settleMs: 500,
+  quick: { rounds: 3, sweepRounds: 1, memoryRounds: 1, warmupMs: 30, durationMs: 150, longMs: 700, settleMs: 500,
     dearOnce: true,
-    leaveOut: ["connect-10000", "idle-3000", "payload-48", "payload-65536", "members-10000", "window-256"] },
-  smoke: { rounds: 1, sweepRounds: 1, memoryRounds: 1, warmupMs: 10, durationMs: 30, longMs: 60, settleMs: 10,
+    leaveOut: ["connect-10000", "idle-3000", "payload-48", "payload-65536", "members-10000", "window-4",
+      "window-256"] },
+  smoke: { rounds: 1, sweepRounds: 1, memoryRounds: 1, warmupMs: 10, durationMs: 30, longMs: 60, settleMs: 10, shortest: true,
     shrink: 50, leaveOut: ["connect-10000", "idle-3000", "idle-1000", "members-10000", "payload-65536", "window-256"] },
 };
