@@ -1,5 +1,5 @@
-/* bench/client.h - connections that can judge any server: websocket by hand on raw sockets, no hub
- * code.
+/* bench/client.h - native clients by hand on raw sockets, without code of the hub, for benchmarks
+ * that need one connection to do one thing. What compares servers is bench/load.
  *
  * Frames are counted by their lengths alone, so that the client costs far less than the server:
  * what is inside is not looked at once a connection has joined. Frames go out under a masking key
@@ -22,21 +22,12 @@ typedef struct client_conn {
     uint64_t received;    /* messages */
 } client_conn_t;
 
-/* The wire format of all connections that are made from now on, by its place among these words. */
-#define CLIENT_FORMATS                                                                             \
-    {                                                                                              \
-        "native", "1.0.0", "2.0.0"                                                                 \
-    }
-#define CLIENT_FORMAT_MAX 2u
-void client_speak(unsigned long format);
-/* Native joins, from now on each with a ref that no other has. */
+/* Joins, from now on each with a ref that no other has. */
 void client_use_own_refs(void);
 
 /* Connects and upgrades `count` connections to 127.0.0.1 and joins number i to topic i mod
  * `topics`. */
 void client_enter(client_conn_t *conns, size_t count, uint16_t port, size_t topics);
-/* Connects and upgrades one, and joins it to all of topics 0 to `topics` - 1. */
-void client_enter_all(client_conn_t *conn, uint16_t port, size_t topics);
 void client_close(client_conn_t *conns, size_t count);
 
 /* A frame with one message of an envelope; frames of one event and size are equally long for all

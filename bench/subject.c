@@ -23,19 +23,13 @@
 #define SUBJECT "--subject" /* and the descriptor of the socket pair */
 #define ENVELOPE_BYTES 256u /* what surrounds a payload, at most */
 
-/* Bounds that the topics and a full window would not fit into are wider. */
 static hub_limits_t limits_for(const subject_options_t *options)
 {
     size_t message = options->payload_bytes + ENVELOPE_BYTES;
     hub_limits_t limits = channel_limits();
 
-    limits.topics = options->topics_per_conn;
     if (message > 65536)
         limits.message_bytes = message;
-    if (message * options->window > 1048576 / 2)
-        limits.outbox_bytes = message * options->window * 2;
-    if (options->window > 4096 / 2)
-        limits.outbox_messages = options->window * 2;
     return limits;
 }
 

@@ -10,10 +10,8 @@
 #include "bench/channel.h"
 
 typedef struct subject_options {
-    unsigned threads;       /* 0 means 1 */
-    size_t topics_per_conn; /* 0 means the hub's default */
-    size_t payload_bytes;   /* the largest; raises the message limit where it must */
-    size_t window;          /* publishes outstanding; raises the outbox's bounds likewise */
+    unsigned threads;     /* 0 means 1 */
+    size_t payload_bytes; /* the largest; raises the message limit where it must */
     channel_options_t channel;
 } subject_options_t;
 
