@@ -85,13 +85,13 @@ function run(workload, contender, round) {
 }
 
 // Each run has a floor as its neighbour: F a F b F c, or, where time is short, a F b c F d. The order
-// turns round by round, so that nobody is always the first.
+// turns round by round, so that nobody is always the first. Memory needs no neighbour: one floor is enough.
 function roundOf(workload, contenders, round) {
   const withFloor = Boolean(workload.floor) && servers.includes("floor");
   const list = round % 2 === 0 && !contenders.some(({ base }) => base) ? [...contenders].reverse() : contenders;
-  const size = profile.ownFloor ? 1 : 2;
+  const size = workload.settleMs !== undefined ? list.length : profile.ownFloor ? 1 : 2;
   let base;
-  for (let i = 0; i < Math.max(list.length, 1); i += size) {
+  for (let i = 0; i < Math.max(list.length, 1); i += Math.max(size, 1)) {
     const group = list.slice(i, i + size);
     const before = group.slice(0, size - 1).map((contender) => run(workload, contender, round));
     const floor = withFloor

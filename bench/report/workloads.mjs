@@ -92,7 +92,7 @@ const CONNECT = [
 
 const OURS = [
   { id: "patterns", title: "joins beside 1,000 patterns, and beside 1", load: connect,
-    figure: "server_cpu_us_per_conn", peers: false, fresh: true, floor: SINGLE,
+    figure: "server_cpu_us_per_conn", peers: false, floor: SINGLE,
     hub: [base({ keys: { channels: 1 } }), { keys: { channels: 1000 }, serve: ["--channels", "1000"] }] },
   { id: "threads-open", title: "2 threads and 1, open loop at 40 % of one thread's capacity, unpinned",
     figure: COST, peers: false, long: true, capacity: 0.4,
