@@ -22,6 +22,7 @@ void measure_begin(load_t *load, mark_t *ret_mark)
     if (settings->metrics != NULL)
         ret_mark->metrics = metrics_fetch(settings->metrics);
     processes_find(&load->server);
+    ret_mark->has_peak = processes_forget_peak(&load->server);
     ret_mark->server = processes_cpu(&load->server);
     ret_mark->own_ns = own_cpu_ns();
     ret_mark->ns = loop_now_ns();
@@ -127,6 +128,8 @@ void measure_end(load_t *load, mark_t *mark)
     add_latency(load);
     if (load->server.count != 0)
         report_add(report, "server_rss_bytes", (double)processes_rss(&load->server));
+    if (mark->has_peak)
+        report_add(report, "server_rss_peak_bytes", (double)processes_peak(&load->server));
     metrics_dispose(&mark->metrics);
 }
 

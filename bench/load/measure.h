@@ -10,6 +10,7 @@ typedef struct mark {
     uint64_t ns, own_ns, deliveries, publishes, reads, joins;
     process_cpu_t server;
     metrics_t metrics;
+    bool has_peak; /* of the server's memory since then */
 } mark_t;
 
 /* The server's counters are read outside of what lies between the two, its CPU on the edge. */

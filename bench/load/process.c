@@ -157,6 +157,37 @@ uint64_t processes_rss(const processes_t *processes)
     return sum;
 }
 
+bool processes_forget_peak(const processes_t *processes)
+{
+    bool forgotten = processes->count != 0;
+    char path[64];
+
+    for (size_t i = 0; i != processes->count; ++i) {
+        FILE *file;
+
+        snprintf(path, sizeof(path), "/proc/%d/clear_refs", (int)processes->all[i]);
+        file = fopen(path, "w");
+        if (file == NULL || fputs("5", file) < 0)
+            forgotten = false;
+        if (file != NULL && fclose(file) != 0)
+            forgotten = false;
+    }
+    return forgotten;
+}
+
+uint64_t processes_peak(const processes_t *processes)
+{
+    uint64_t sum = 0, kib;
+    char path[64];
+
+    for (size_t i = 0; i != processes->count; ++i) {
+        snprintf(path, sizeof(path), "/proc/%d/status", (int)processes->all[i]);
+        if (read_line(path, "VmHWM:", &kib))
+            sum += kib * 1024;
+    }
+    return sum;
+}
+
 /* Pages of TCP's buffers stand at the end of a line of counts. */
 static uint64_t tcp_pages(void)
 {

@@ -30,6 +30,10 @@ void processes_find(processes_t *processes);
 process_cpu_t processes_cpu(const processes_t *processes);
 /* Resident bytes; pages that processes share count for each. */
 uint64_t processes_rss(const processes_t *processes);
+/* Begins anew to look for the most that is resident. False: the kernel does not let us. */
+bool processes_forget_peak(const processes_t *processes);
+/* That most, of each process; their sum. */
+uint64_t processes_peak(const processes_t *processes);
 
 /* Bytes that the kernel holds for sockets, whoever they belong to. `ret_source` says where that was
  * read. */

@@ -13,10 +13,10 @@ function p99Ratio(row, rows) {
   return row.latency_us && calm?.latency_us ? row.latency_us.p99 / calm.latency_us.p99 : undefined;
 }
 
-// What the memory of a server grew by beside the same one whose members all read, for each that does not.
+// What the memory of a server grew by at its peak beside the same one whose members all read, for each that does not.
 function outboxMiB(row, rows) {
   const calm = rows.find((other) => other.workload === row.workload && other.keys.slow === 0);
-  const grown = ofFigure("server_rss_bytes")(row) - ofFigure("server_rss_bytes")(calm ?? row);
+  const grown = ofFigure("server_rss_peak_bytes")(row) - ofFigure("server_rss_peak_bytes")(calm ?? row);
   return Number.isNaN(grown) ? undefined : grown / MIB / row.options.slow;
 }
 
