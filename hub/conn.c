@@ -9,8 +9,6 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#include "bus/json.h"
-
 static const char *const REASONS[] = {
 #define HUB_DISCONNECT_TEXT(name, text) text,
     HUB_DISCONNECT_MAP(HUB_DISCONNECT_TEXT)
@@ -42,19 +40,9 @@ static hub__conn_extra_t *extra_of(hub_conn_t *conn)
     return conn->extra;
 }
 
-static const hub_limits_t *limits_of(const hub_conn_t *conn)
-{
-    return &hub__conn_seat(conn)->endpoint->options.limits;
-}
-
-static hub_t *root_of(const hub_conn_t *conn)
-{
-    return hub__conn_seat(conn)->endpoint->hub;
-}
-
 /* ---- the end of turn ---- */
 
-static void want_proceed(hub_conn_t *conn)
+void hub__conn_want_proceed(hub_conn_t *conn)
 {
     hub__worker_t *worker = hub__conn_worker(conn);
 
@@ -156,7 +144,7 @@ void hub__conn_want_close(hub_conn_t *conn, hub_disconnect_reason_t why, unsigne
             reason.len = HUB__CLOSE_REASON_MAX;
         extra_of(conn)->close_reason = hub__str_copy(reason);
     }
-    want_proceed(conn);
+    hub__conn_want_proceed(conn);
 }
 
 /* ---- outbox ---- */
@@ -169,9 +157,9 @@ static hub_status_t run_hooks_down(hub_t *hub, hub_hook_event_t *event)
     return err != HUB_OK ? err : hub__run_hooks(hub, event);
 }
 
-static hub_status_t run_hooks(const hub_conn_t *conn, hub_hook_event_t *event)
+hub_status_t hub__conn_run_hooks(const hub_conn_t *conn, hub_hook_event_t *event)
 {
-    hub_t *root = root_of(conn);
+    hub_t *root = hub__conn_root(conn);
 
     if (!root->hooks_any[event->hook])
         return HUB_OK;
@@ -189,7 +177,7 @@ static void note_hook(hub_conn_t *conn, const hub_message_t *note, hub_hook_t ho
         return; /* what a hook sends and cannot is not told to hooks again */
     worker->noting = true;
     event.member = conn->session.ended ? NULL : hub__session_find(&conn->session, note->topic);
-    (void)run_hooks(conn, &event);
+    (void)hub__conn_run_hooks(conn, &event);
     worker->noting = false;
 }
 
@@ -214,7 +202,7 @@ static hub_status_t drop(hub_conn_t *conn, const hub__run_t *run, uint32_t messa
 
 static bool is_full(const hub_conn_t *conn, size_t bytes, size_t messages)
 {
-    const hub_limits_t *limits = limits_of(conn);
+    const hub_limits_t *limits = hub__conn_limits(conn);
     const hub__outbox_t *outbox = &conn->outbox;
 
     return !hub__outbox_is_empty(outbox) &&
@@ -224,11 +212,11 @@ static bool is_full(const hub_conn_t *conn, size_t bytes, size_t messages)
 }
 
 /* A burst of one turn is no sign of a slow reader: that the socket takes no more is. */
-static bool has_room(hub_conn_t *conn, size_t bytes, size_t messages)
+bool hub__conn_has_room(hub_conn_t *conn, size_t bytes, size_t messages)
 {
     if (!is_full(conn, bytes, messages))
         return true;
-    if (!hub__wants_notes(root_of(conn)))
+    if (!hub__wants_notes(hub__conn_root(conn)))
         transport_of(conn)->relieve(conn);
     return hub__conn_is_open(conn) && !is_full(conn, bytes, messages);
 }
@@ -240,7 +228,7 @@ hub_status_t hub__conn_enqueue(hub_conn_t *conn, hub__run_t *run, uint32_t start
 
     if (!hub__conn_is_open(conn))
         return drop(conn, run, messages, HUB_ECLOSED);
-    if (!has_room(conn, end - start, messages)) {
+    if (!hub__conn_has_room(conn, end - start, messages)) {
         hub__conn_want_close(conn, HUB_DISCONNECT_SLOW, 4008, HUB_STR("slow"));
         return drop(conn, run, messages, HUB_ESLOW);
     }
@@ -270,7 +258,7 @@ void hub__conn_control(hub_conn_t *conn, hub__opcode_t opcode, hub_str_t payload
 
     if (run == NULL || conn->lost)
         return;
-    if (hub__conn_is_open(conn) && !has_room(conn, 0, 0)) {
+    if (hub__conn_is_open(conn) && !hub__conn_has_room(conn, 0, 0)) {
         /* pongs that nobody reads are no way around the bound */
         hub__conn_want_close(conn, HUB_DISCONNECT_SLOW, 4008, HUB_STR("slow"));
         return;
@@ -284,259 +272,6 @@ void hub__conn_control(hub_conn_t *conn, hub__opcode_t opcode, hub_str_t payload
     HUB__STAT_ADD(&worker->stats, outbox_bytes, run->len - start);
     hub__conn_want_flush(conn);
 }
-
-/* ---- what a session asks for ---- */
-
-static hub_conn_t *conn_of(hub__session_t *session)
-{
-    return (hub_conn_t *)session;
-}
-
-static hub_conn_id_t id_of(const hub_conn_t *conn)
-{
-    hub_t *root = root_of(conn);
-
-    return (hub_conn_id_t){.node = root != NULL ? root->node : 0,
-                           .local = hub__worker_local(hub__conn_worker(conn), conn->slot)};
-}
-
-static hub_conn_id_t io_conn_id(hub__session_t *session)
-{
-    return id_of(conn_of(session));
-}
-
-/* A frame that hooks want to follow stands alone in its run, with what it is about. */
-static hub__run_t *noted_run(const hub_conn_t *conn, const hub__outgoing_t *out)
-{
-    static const char *const events[] = {"reply", NULL, NULL, "close", "error"};
-    hub_message_options_t options = {.payload_is_valid = true, .origin = id_of(conn)};
-    hub_str_t event = events[out->kind] != NULL ? hub_str(events[out->kind]) : out->event;
-    hub__run_t *run = hub__run_create(256);
-
-    if (run != NULL && out->topic.len != 0 &&
-        hub_message_create(out->topic, event, out->payload, &options, &run->note, NULL) != HUB_OK)
-        run->note = NULL;
-    return run;
-}
-
-bool hub__conn_place_fragments(hub_conn_t *conn, hub_member_t *member, hub__run_t *edges,
-                               uint32_t first_len, hub__run_t *body)
-{
-    if (conn->is_longpoll || hub__fanout_must_wait(member))
-        return false;
-    hub__fanout_settle_member(member);
-    /* a filter may have done anything */
-    if (member->state != HUB__MEMBER_JOINED || hub__fanout_must_wait(member) ||
-        !hub__conn_is_open(conn) || !has_room(conn, edges->len + body->len, 1))
-        return false;
-    (void)(hub__conn_enqueue(conn, edges, 0, first_len, 0, 0) == HUB_OK &&
-           hub__conn_enqueue(conn, body, 0, body->len, 0, 0) == HUB_OK &&
-           hub__conn_enqueue(conn, edges, first_len, edges->len, 1, 0) == HUB_OK);
-    return true;
-}
-
-/* Behind the join reply, which is still to come. */
-static hub_status_t hold(const hub_conn_t *conn, hub_member_t *member, hub__run_t *run,
-                         uint32_t start, uint32_t end)
-{
-    hub__outbox_t *held;
-
-    if (hub__member_extra(member) == NULL)
-        return HUB_ENOMEM;
-    held = &member->extra->held;
-    return hub__outbox_bytes(held) + (end - start) > limits_of(conn)->outbox_bytes
-               ? HUB_ESLOW
-               : hub__outbox_append(held, run, start, end, 1, 0);
-}
-
-hub_status_t hub__conn_place(hub_conn_t *conn, hub_member_t *member, hub__run_t *run,
-                             uint32_t start, uint32_t end)
-{
-    hub_status_t err;
-
-    if (member == NULL)
-        return hub__conn_enqueue(conn, run, start, end, 1, 0);
-    if (hub__fanout_must_wait(member)) {
-        hub__fanout_wait(member, run, start, end);
-        return HUB_OK;
-    }
-    ++run->refs; /* what filters send now may seal it */
-    hub__fanout_settle_member(member);
-    err = member->state == HUB__MEMBER_JOINING || member->state == HUB__MEMBER_PENDING
-              ? hold(conn, member, run, start, end)
-              : hub__conn_enqueue(conn, run, start, end, 1, 0);
-    hub__run_release(run);
-    return err;
-}
-
-static hub_status_t io_send(hub__session_t *session, hub_member_t *member,
-                            const hub__outgoing_t *out)
-{
-    hub_conn_t *conn = conn_of(session);
-    hub__worker_t *worker = hub__conn_worker(conn);
-    bool noted = hub__wants_notes(root_of(conn));
-    hub__run_t *run = noted ? noted_run(conn, out) : hub__worker_run(worker);
-    hub_status_t err;
-    uint32_t start;
-
-    if (run == NULL)
-        return HUB_ENOMEM;
-    start = run->len;
-    if ((err = hub__run_encode(run, session->dialect, out)) == HUB_OK) {
-        HUB__STAT(&worker->stats, encodes_total);
-        err = hub__conn_place(conn, member, run, start, run->len);
-    }
-    if (noted)
-        hub__run_release(run);
-    return err;
-}
-
-static hub_status_t io_subscribe(hub__session_t *session, hub_member_t *member)
-{
-    hub_conn_t *conn = conn_of(session);
-
-    return hub__fanout_subscribe(hub__conn_worker(conn), root_of(conn), member);
-}
-
-static void io_unsubscribe(hub__session_t *session, hub_member_t *member)
-{
-    (void)session;
-    hub__fanout_unsubscribe(member);
-}
-
-static void io_release(hub__session_t *session, hub_member_t *member)
-{
-    hub_conn_t *conn = conn_of(session);
-    hub__outbox_t *held = member->extra != NULL ? &member->extra->held : NULL;
-
-    for (uint32_t i = 0; held != NULL && i != hub__outbox_len(held); ++i) {
-        const hub__range_t *range = hub__outbox_at(held, i);
-
-        (void)hub__conn_enqueue(conn, range->run, range->start, range->end, range->messages,
-                                range->tag);
-    }
-    if (held != NULL)
-        hub__outbox_dispose(held, NULL, NULL);
-    if (member->extra != NULL && member->extra->presence != NULL)
-        hub__presence_joined(member);
-}
-
-static hub_status_t io_publish(hub__session_t *session, hub_member_t *member, hub_str_t event,
-                               hub_payload_t payload, bool payload_is_valid, unsigned flags)
-{
-    hub_conn_t *conn = conn_of(session);
-    hub_t *root = root_of(conn);
-    hub_str_t topic = hub__member_name(member);
-    hub_message_options_t options = {.origin = id_of(conn),
-                                     .flags = flags,
-                                     .payload_is_valid = payload_is_valid,
-                                     .max_depth = HUB_JSON_DEPTH_MAX};
-    hub__buffer_t prefixed = {0};
-    hub_message_t *msg;
-    hub_error_t error;
-    hub_status_t err;
-
-    if (root->bus_prefix.len != 0) {
-        hub__buffer_append(&prefixed, root->bus_prefix);
-        hub__buffer_append(&prefixed, topic);
-        topic = hub__buffer_str(&prefixed);
-    }
-    err = hub_message_create(topic, event, payload, &options, &msg, &error);
-    hub__buffer_dispose(&prefixed);
-    if (err != HUB_OK) {
-        hub_log_peer(HUB_LOG_WARN, "member.broadcast", "error=\"%s\" offset=%zu", error.text,
-                     error.offset);
-        return err;
-    }
-    err = hub_bus_publish(root->bus, msg, NULL);
-    hub_message_release(msg);
-    return err;
-}
-
-static void io_close(hub__session_t *session, hub_disconnect_reason_t why, unsigned code,
-                     hub_str_t reason)
-{
-    hub__conn_want_close(conn_of(session), why, code, reason);
-}
-
-static void io_schedule(hub__session_t *session)
-{
-    session->scheduled = true;
-    want_proceed(conn_of(session));
-}
-
-static void io_timer_arm(hub__session_t *session, hub__timer_t *timer, uint64_t due_ms)
-{
-    hub__timer_arm(hub__conn_worker(conn_of(session))->wheel, timer, due_ms);
-}
-
-static void io_timer_disarm(hub__session_t *session, hub__timer_t *timer)
-{
-    hub__timer_disarm(hub__conn_worker(conn_of(session))->wheel, timer);
-}
-
-static void job_back(hub_task_t *task)
-{
-    hub__job_t *job = HUB__CONTAINER(task, hub__job_t, task);
-    hub__worker_t *worker = (hub__worker_t *)job->executor;
-
-    --worker->jobs_out;
-    hub__session_job_done(job);
-}
-
-static hub_status_t io_offload(hub__session_t *session, hub__job_t *job)
-{
-    hub_conn_t *conn = conn_of(session);
-    hub__worker_t *worker = hub__conn_worker(conn);
-    hub_status_t err;
-
-    job->executor = &worker->executor;
-    job->task = (hub_task_t){.run = job_back, .discard = job_back};
-    err = hub__pool_submit(root_of(conn)->pool, job);
-    if (err == HUB_OK) {
-        ++worker->jobs_out;
-        HUB__STAT(&worker->stats, offload_jobs_total);
-    } else if (err == HUB_ELIMIT) {
-        HUB__STAT(&worker->stats, offload_full_total);
-    }
-    return err;
-}
-
-static hub_status_t io_hook(hub__session_t *session, hub_hook_event_t *event)
-{
-    hub_conn_t *conn = conn_of(session);
-
-    event->conn = conn;
-    return run_hooks(conn, event);
-}
-
-static void io_presence_end(hub__session_t *session, hub_member_t *member, bool may_return)
-{
-    (void)session;
-    hub__presence_leave(member, may_return);
-}
-
-static hub_conn_t *io_conn(hub__session_t *session)
-{
-    return conn_of(session);
-}
-
-const hub__session_io_t hub__conn_session_io = {
-    .send = io_send,
-    .subscribe = io_subscribe,
-    .unsubscribe = io_unsubscribe,
-    .release = io_release,
-    .publish = io_publish,
-    .close = io_close,
-    .schedule = io_schedule,
-    .timer_arm = io_timer_arm,
-    .timer_disarm = io_timer_disarm,
-    .offload = io_offload,
-    .hook = io_hook,
-    .presence_end = io_presence_end,
-    .conn = io_conn,
-    .conn_id = io_conn_id,
-};
 
 /* ---- deadlines ---- */
 
@@ -560,7 +295,7 @@ static void earliest(uint64_t *due, uint64_t now_ms, uint32_t now, uint32_t sinc
  * found to be early when the timer fires. */
 static uint64_t ping_due_at(const hub_conn_t *conn)
 {
-    const hub_limits_t *limits = limits_of(conn);
+    const hub_limits_t *limits = hub__conn_limits(conn);
     const hub__worker_t *worker = hub__conn_worker(conn);
     uint32_t now = (uint32_t)worker->now_ms;
     uint64_t due = UINT64_MAX;
@@ -601,7 +336,7 @@ static void on_closing_deadline(hub_conn_t *conn)
 static void on_deadline(hub__timer_t *timer, uint64_t now_ms)
 {
     hub_conn_t *conn = HUB__CONTAINER(timer, hub_conn_t, timer);
-    const hub_limits_t *limits = limits_of(conn);
+    const hub_limits_t *limits = hub__conn_limits(conn);
     uint32_t now = (uint32_t)now_ms;
 
     if (conn->state != HUB__CONN_OPEN) {
@@ -771,19 +506,19 @@ static void log_conn(const hub_conn_t *conn, const char *event, const char *reas
     char id[HUB_CONN_ID_TEXT];
 
     if (hub_log_enabled(HUB_LOG_DEBUG))
-        hub_log(HUB_LOG_DEBUG, event, "conn=%s%s%s", hub_conn_id_format(id_of(conn), id),
+        hub_log(HUB_LOG_DEBUG, event, "conn=%s%s%s", hub_conn_id_format(hub_conn_id(conn), id),
                 reason != NULL ? " reason=" : "", reason != NULL ? reason : "");
 }
 
 void hub__conn_open(hub_conn_t *conn)
 {
     const hub__endpoint_t *endpoint = hub__conn_seat(conn)->endpoint;
-    hub_hook_event_t event = {.hook = HUB_HOOK_OPEN};
+    hub_hook_event_t event = {.hook = HUB_HOOK_OPEN, .conn = conn};
 
     conn->opened = true;
     log_conn(conn, "conn.open", NULL);
     if (endpoint->hub != NULL) {
-        (void)io_hook(&conn->session, &event);
+        (void)hub__conn_run_hooks(conn, &event);
         return;
     }
     if (endpoint->raw.on_open != NULL && endpoint->raw.on_open(conn, endpoint->raw.user) != HUB_OK)
@@ -867,7 +602,7 @@ static void begin_close(hub_conn_t *conn)
         hub__conn_destroy(conn);
         return;
     }
-    hub__timer_arm(worker->wheel, &conn->timer, worker->now_ms + limits_of(conn)->close_ms);
+    hub__timer_arm(worker->wheel, &conn->timer, worker->now_ms + hub__conn_limits(conn)->close_ms);
     transport_of(conn)->close(conn, conn->close_code, reason);
 }
 
@@ -913,7 +648,10 @@ void hub__conn_destroy(hub_conn_t *conn)
 
 hub_conn_id_t hub_conn_id(const hub_conn_t *conn)
 {
-    return id_of(conn);
+    hub_t *root = hub__conn_root(conn);
+
+    return (hub_conn_id_t){.node = root != NULL ? root->node : 0,
+                           .local = hub__worker_local(hub__conn_worker(conn), conn->slot)};
 }
 
 hub_str_t hub_conn_identity(const hub_conn_t *conn)

@@ -63,86 +63,6 @@ hub_status_t hub__run_encode(hub__run_t *run, const hub__dialect_t *dialect,
     return HUB_OK;
 }
 
-/* ---- members of a topic ---- */
-
-static uint32_t *seats_of(const hub__group_t *group)
-{
-    return (uint32_t *)(group->members + group->capacity);
-}
-
-/* Moves all to a block for so many. False: no memory, nothing is changed. */
-static bool group_resize(hub__group_t *group, uint32_t capacity)
-{
-    hub__group_t wider = {.count = group->count, .capacity = capacity, .run = group->run};
-
-    wider.members = malloc(capacity * (sizeof(*wider.members) + sizeof(uint32_t)));
-    if (wider.members == NULL)
-        return false;
-    if (group->count != 0) {
-        memcpy(wider.members, group->members, group->count * sizeof(*wider.members));
-        memcpy(seats_of(&wider), seats_of(group), group->count * sizeof(uint32_t));
-    }
-    free(group->members);
-    *group = wider;
-    return true;
-}
-
-/* There are many small topics: 4, 10, 19, 32, … */
-static uint32_t roomy(uint32_t count)
-{
-    return count + count / 2 + 4;
-}
-
-static bool group_add(hub__group_t *group, hub_member_t *member)
-{
-    if (group->count == group->capacity && !group_resize(group, roomy(group->count)))
-        return false;
-    member->place = group->count++;
-    group->members[member->place] = member;
-    seats_of(group)[member->place] = ((hub_conn_t *)member->session)->slot | HUB__SEAT_ODD;
-    return true;
-}
-
-/* The last one takes its place. */
-static void group_remove(hub__group_t *group, const hub_member_t *member)
-{
-    uint32_t last = --group->count;
-
-    seats_of(group)[member->place] = seats_of(group)[last];
-    group->members[member->place] = group->members[last];
-    group->members[last]->place = member->place;
-    if (group->count == 0) {
-        free(group->members);
-        group->members = NULL;
-        group->capacity = 0;
-    } else if (group->capacity > 2 * roomy(group->count)) {
-        (void)group_resize(group, roomy(group->count)); /* else it stays as it is */
-    }
-}
-
-static hub__group_t *group_of(const hub_member_t *member)
-{
-    return &member->topic->groups[member->session->dialect->index];
-}
-
-/* What it has of its group's open run. */
-static void set_taken(hub_member_t *member, uint32_t bytes)
-{
-    member->taken = bytes;
-    if (bytes != 0)
-        seats_of(group_of(member))[member->place] |= HUB__SEAT_ODD;
-}
-
-/* The run is closed: whoever has joined is like the others again. */
-static void make_even(hub__group_t *group, uint32_t place)
-{
-    hub_member_t *member = group->members[place];
-
-    member->taken = 0;
-    if (member->state == HUB__MEMBER_JOINED)
-        seats_of(group)[place] &= ~HUB__SEAT_ODD;
-}
-
 /* ---- topics ---- */
 
 static hub__topic_t *topic_find(hub__worker_t *worker, const hub_t *root, hub_str_t name,
@@ -228,7 +148,7 @@ static void take(hub_member_t *member, const hub__topic_t *topic, hub__run_t *ru
 
     if (run->len == start)
         return;
-    set_taken(member, run->len);
+    hub__group_set_taken(member, run->len);
     deliver(member, topic, run, start, run->len, hub__run_messages_from(run, start));
 }
 
@@ -236,7 +156,7 @@ static void take_all(hub__topic_t *topic, hub__group_t *group, uint32_t from, hu
 {
     for (uint32_t i = from; i != group->count; ++i) {
         take(group->members[i], topic, run);
-        make_even(group, i);
+        hub__group_make_even(group, i);
     }
 }
 
@@ -245,7 +165,7 @@ static void take_all(hub__topic_t *topic, hub__group_t *group, uint32_t from, hu
 static uint32_t write_at_once(hub__topic_t *topic, hub__group_t *group, hub__run_t *run)
 {
     hub__worker_t *worker = topic->worker;
-    const uint32_t *seats = seats_of(group);
+    const uint32_t *seats = hub__group_seats(group);
     uint32_t i, whole = 0;
 
     for (i = 0; i != group->count && hub__worker_may_write(worker); ++i) {
@@ -267,7 +187,7 @@ static uint32_t write_at_once(hub__topic_t *topic, hub__group_t *group, hub__run
             hub__conn_enqueue_rest((hub_conn_t *)member->session, run, wrote, topic->tag);
         } else {
             take(member, topic, run);
-            make_even(group, i);
+            hub__group_make_even(group, i);
         }
     }
     HUB__STAT_ADD(&worker->stats, messages_out_total, (uint64_t)whole * run->messages);
@@ -309,7 +229,7 @@ static void filter_all(hub__topic_t *topic, hub__group_t *group, hub__run_t *run
     for (uint32_t i = 0; i != group->count; ++i) {
         for (uint32_t m = 0; m != count; ++m)
             filter_message(group->members[i], topic, run, &messages[m], dialect);
-        make_even(group, i);
+        hub__group_make_even(group, i);
     }
 }
 
@@ -393,7 +313,7 @@ static void settle_filtered(hub_member_t *member, hub__run_t *run)
             topic->messages[m].only = NULL; /* another one may get its address */
     }
     topic->settling = false;
-    set_taken(member, run != NULL ? run->len : 0);
+    hub__group_set_taken(member, run != NULL ? run->len : 0);
     publish_later(topic);
 }
 
@@ -522,7 +442,7 @@ static bool encode_for_group(hub__topic_t *topic, unsigned dialect, const hub__o
 /* Skips the newest frame for the member that sent it. */
 static void skip_newest(hub_member_t *member, const hub__run_t *run)
 {
-    set_taken(member, run->len);
+    hub__group_set_taken(member, run->len);
 }
 
 /* What hooks are told a frame is about: the topic as members know it, not as a shared bus does. */
@@ -803,22 +723,22 @@ hub_status_t hub__fanout_subscribe(hub__worker_t *worker, hub_t *root, hub_membe
         topic->venue =
             hub__presence_enter(worker, root, name, hub__member_channel(member)->options.presence);
     group = &topic->groups[member->session->dialect->index];
-    if (!group_add(group, member)) {
+    if (!hub__group_add(group, member)) {
         topic_left(topic);
         return HUB_ENOMEM;
     }
     member->topic = topic;
-    set_taken(member, group->run != NULL ? group->run->len : 0);
+    hub__group_set_taken(member, group->run != NULL ? group->run->len : 0);
     return HUB_OK;
 }
 
 void hub__fanout_unsubscribe(hub_member_t *member)
 {
     hub__topic_t *topic = member->topic;
-    hub__group_t *group = group_of(member);
+    hub__group_t *group = hub__group_of(member);
 
     hub__fanout_settle_member(member);
-    group_remove(group, member);
+    hub__group_remove(group, member);
     member->topic = NULL;
     topic_left(topic);
 }

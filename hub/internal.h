@@ -250,7 +250,7 @@ void hub__worker_slot_free(hub__worker_t *worker, uint32_t slot);
 uint64_t hub__worker_local(const hub__worker_t *worker, uint32_t slot);
 hub_conn_t *hub__worker_conn(hub__worker_t *worker, uint64_t local);
 
-/* ---- fanout.c ---- */
+/* ---- group.c ---- */
 
 /* Members of one wire format. Behind the pointers lie their seats: the slots of their connections,
  * which say all that is needed of an ordinary member whose connection is ready. So a publish
@@ -264,6 +264,23 @@ typedef struct hub__group {
 
 /* The member has taken a part of the run, or is not joined yet: it has to be looked at. */
 #define HUB__SEAT_ODD 0x80000000u
+
+static inline uint32_t *hub__group_seats(const hub__group_t *group)
+{
+    return (uint32_t *)(group->members + group->capacity);
+}
+
+/* The group that a subscribed member is in. */
+hub__group_t *hub__group_of(const hub_member_t *member);
+/* False: no memory. */
+bool hub__group_add(hub__group_t *group, hub_member_t *member);
+void hub__group_remove(hub__group_t *group, const hub_member_t *member);
+/* What a subscribed member has of its group's open run. */
+void hub__group_set_taken(hub_member_t *member, uint32_t bytes);
+/* The run is closed: who is at this place is like the others again, once it has joined. */
+void hub__group_make_even(hub__group_t *group, uint32_t place);
+
+/* ---- fanout.c ---- */
 
 /* What members with a filter get from the first intercepted message of this turn on, in order:
  * messages for all of them, and between those a frame of one member's own, which must not overtake
@@ -445,6 +462,12 @@ void hub__conn_message(hub_conn_t *conn, hub_str_t bytes, bool binary);
 /* Queues a range; enforces the outbox's bounds. */
 hub_status_t hub__conn_enqueue(hub_conn_t *conn, hub__run_t *run, uint32_t start, uint32_t end,
                                uint32_t messages, uint32_t tag);
+/* Whether so much more fits within the outbox's bounds, which writing may make room for. */
+bool hub__conn_has_room(hub_conn_t *conn, size_t bytes, size_t messages);
+/* Those of its root, and of the hubs down to the member's own. `event->conn` is set. */
+hub_status_t hub__conn_run_hooks(const hub_conn_t *conn, hub_hook_event_t *event);
+/* hub__conn_proceed() at the end of the turn. */
+void hub__conn_want_proceed(hub_conn_t *conn);
 /* All of a run, of whose start the socket took `wrote` bytes while the connection was ready. */
 void hub__conn_enqueue_rest(hub_conn_t *conn, hub__run_t *run, size_t wrote, uint32_t tag);
 /* Whether a frame may be written to its socket without a look at anything else. Its slot says the
@@ -577,6 +600,17 @@ static inline hub__seat_t *hub__conn_seat(const hub_conn_t *conn)
     return HUB__CONTAINER(conn->session.host, hub__seat_t, host);
 }
 
+static inline const hub_limits_t *hub__conn_limits(const hub_conn_t *conn)
+{
+    return &hub__conn_seat(conn)->endpoint->options.limits;
+}
+
+/* NULL: it belongs to a raw route. */
+static inline hub_t *hub__conn_root(const hub_conn_t *conn)
+{
+    return hub__conn_seat(conn)->endpoint->hub;
+}
+
 hub_status_t hub__endpoint_create(hub_t *hub, const hub_endpoint_options_t *options,
                                   const hub_raw_options_t *raw, const char *path,
                                   hub__endpoint_t **ret_endpoint, hub_error_t *error);
@@ -605,7 +639,7 @@ void hub__http_refuse(h2o_req_t *req, int status, const char *content_type, hub_
 void hub__endpoint_forget_requests(hub__worker_t *worker);
 hub_str_t hub__peer_text(h2o_socket_t *socket, char *buffer, size_t size);
 
-extern const hub__session_io_t hub__conn_session_io;
+extern const hub__session_io_t hub__conn_session_io; /* in conn_session.c */
 
 /* ---- offload.c ---- */
 
