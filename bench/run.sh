@@ -6,11 +6,11 @@
 # plots (SVG) into DIR. Installs what is missing and builds first. bench/README.md says what is
 # measured and how each server is set up.
 #
-#   --quick       under four minutes: fewer rounds, shorter ones; without it allow 45 minutes
+#   --quick       under four minutes: fewer rounds, shorter ones; without it allow 35 minutes
 #   --smoke       a moment for each run, to see that everything works: its figures are nothing
 #   --peers LIST  of hub,floor,ws,socket.io,nchan,nats-server,mosquitto (all of them)
 #   --peer NAME=URL[,HOW[,PID...]]
-#                 a server that runs already. HOW: a template file of load, such as those in
+#                 a server that runs already. HOW: a template file of load, such as that in
 #                 bench/peers, or a name that load's --speak knows (native). With its process ids
 #                 there is its CPU time, too. Pin it yourself: the core is named at the start
 #   --out DIR     build/bench-report; what it held of an earlier report is replaced
@@ -20,6 +20,7 @@
 # Exit status: 0 when each run was clean (nothing lost, doubled, misrouted, reordered, corrupted);
 # 1 when one was not or could not be made, which the report names; 2 for a wrong command line.
 set -euo pipefail
+from=$PWD
 cd "$(dirname "$0")/.."
 
 programs=${SOCKETHUB_BENCH:-$PWD/build/release/bench}
@@ -33,7 +34,8 @@ RUN_S=120  # at most, for one run
 command_line="bench/run.sh $*"
 profile=full
 peers=hub,floor,ws,socket.io,nchan,nats-server,mosquitto
-out=build/bench-report
+out=$PWD/build/bench-report
+commit=$(git describe --always --dirty --abbrev=12)
 install=yes
 failed=0
 servers=()                        # that take part
@@ -73,7 +75,7 @@ read_command_line()
             case $1 in
             --peers) peers=$2 ;;
             --peer) add_outside "$2" ;;
-            --out) out=$2 ;;
+            --out) [[ $2 == /* ]] && out=$2 || out=$from/$2 ;;
             esac
             shift
             ;;
@@ -112,7 +114,7 @@ prepare_peer()
 {
     local name=$1 why=$work/why version
 
-    if [ $install = yes ] && ! bash -euc '. bench/peers/packages.sh; . "bench/peers/$0.sh"
+    if [ $install = yes ] && ! bash -euo pipefail -c '. bench/peers/packages.sh; . "bench/peers/$0.sh"
         install_peer "$packages"; ! declare -F prepare >/dev/null || prepare' "$name" 2>"$why"; then
         why=$(tail -n 1 "$why")
     elif ! version=$(. "bench/peers/$name.sh" && version 2>"$why") || [ -z "$version" ]; then
@@ -268,7 +270,7 @@ follow_plan()
         set -- $rest
         case $verb in
         say) echo "run.sh: $((SECONDS)) s, $rest" >&2 ;;
-        capacity) capacity=$(node bench/report/capacity.mjs "$out/raw/$1.json" "$2") ;;
+        capacity) capacity=$(node bench/report/capacity.mjs "$out/raw/$1.json" "$2") || { capacity=1 && failed=1; } ;;
         start | run | stop) "$verb" "$@" ;;
         esac
     done 3<"$out/raw/steps.tsv"
@@ -277,7 +279,7 @@ follow_plan()
 
 describe()
 {
-    printf '%s\t%s\n' command "$command_line" commit "$(git describe --always --dirty --abbrev=12)" \
+    printf '%s\t%s\n' command "$command_line" commit "$commit" \
         date "$(date -u +%Y-%m-%dT%H:%MZ)" system "$(. /etc/os-release && echo "$PRETTY_NAME")" \
         cores "$(nproc)" server_core "$server_core" load_core "$load_core" nofile "$(ulimit -n)" \
         seconds "$SECONDS" >"$out/raw/run.tsv"
@@ -295,7 +297,8 @@ main()
     build
     mkdir -p "$out"
     out=$(cd "$out" && pwd)
-    rm -rf "$out/raw" "$out/results.json" "$out/report.md" "$out"/*.svg
+    [ ! -e "$out/raw" ] || [ -e "$out/raw/plan.json" ] || fail "--out '$out': what is in raw/ is no report of ours"
+    rm -rf "$out/raw" "$out/results.json" "$out/report.md" "$out"/{cost-by-*,latency,memory-by-connections}.svg
     mkdir "$out/raw"
     touch "$out/raw/servers.tsv" "$out/raw/missing.tsv"
     choose_cores

@@ -20,7 +20,7 @@ static void prepare_publishers(load_t *load)
 {
     uint32_t topics = (uint32_t)load->settings->topics;
     bool by_path = speaker_publishes_by_path(&load->speaker);
-    bool joins = load->speaker.template.publisher_joins;
+    bool joins = load->speaker.template.publisher_joins || load->settings->publishers_join;
 
     load->publisher_count = load->settings->publishers * (by_path ? topics : 1);
     load->publishers = load_calloc(load->publisher_count, sizeof(*load->publishers));

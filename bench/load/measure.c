@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define BUSY 0.9             /* of a core: who works that much may be the bottleneck */
+#define BUSY 0.9 /* of a core: who works that much may be the bottleneck */
+#define IDLE 0.5
 #define QUIET_NS 50000000ull /* is what uses less than a hundredth of it */
 #define QUIET_MAX_NS 3000000000ull
 
@@ -161,7 +162,13 @@ void measure_note_bottleneck(load_t *load)
     double own = report_median(load->report, "load_busy");
     double server = load->server.count != 0 ? report_median(load->report, "server_busy") : 0;
 
-    if (own >= BUSY)
+    if (load->settings->window != 0 && load->server.count != 0 && own < IDLE && server < IDLE)
+        report_note(
+            load->report,
+            "neither side was busy (server %.0f %%, load generator %.0f %%): they waited for "
+            "something else, such as a timer of TCP's, and the costs have that in them",
+            server * 100, own * 100);
+    else if (own >= BUSY)
         report_note(
             load->report,
             "the load generator was busy for %.0f %% of its time: rates and latencies may be "

@@ -214,6 +214,8 @@ const settings_t *settings_read(int argc, char **argv)
         {"rss-base", "bytes of the server without connections; 0: read before the first",
          .number = &s->rss_base, .max = ~0ul},
         {"storm", "connect: all at once", .given = &s->storm},
+        {"publishers-join", "publishers are members of all topics, whatever the format asks for",
+         .given = &s->publishers_join},
         {"pid", "a process of the server; may be given several times", .each = take_pid},
         {"metrics", "http://HOST:PORT/PATH of the server's counters", .text = &s->metrics},
         {"pin", "the core for this program; 1024: any", .number = &s->pin, .max = UNPINNED},
@@ -266,6 +268,7 @@ static size_t list(const settings_t *s, entry_t *entries)
                            {"settle-ms", NULL, s->settle_ms},
                            {"rss-base", NULL, s->rss_base},
                            {"storm", NULL, s->storm},
+                           {"publishers-join", NULL, s->publishers_join},
                            {"metrics", s->metrics != NULL ? s->metrics : "", 0}};
 
     memcpy(entries, all, sizeof(all));

@@ -27,7 +27,7 @@ typedef struct settings {
     unsigned long conns, topics, publishers, window, rate, payload;
     unsigned long warmup_ms, duration_ms, publishes, runs, lost_ms;
     unsigned long churn_rate, churn_conns, slow, settle_ms, rss_base, pin;
-    bool json, progress, storm;
+    bool json, progress, storm, publishers_join;
     processes_t server;             /* those that --pid names */
     const char *labels[LABELS_MAX]; /* KEY=VALUE */
     size_t label_count;

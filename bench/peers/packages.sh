@@ -40,8 +40,8 @@ unpack_debs()
     mkdir -p "$debian"
     if [ -n "$missing" ]; then
         echo "unpacking" $missing >&2
-        (cd "$folder" && apt-get download -qq $missing 2>/dev/null) &&
-            find "$folder" -name '*.deb' -exec dpkg --extract {} "$debian" \;
+        (cd "$folder" && apt-get download -qq $missing >&2)
+        find "$folder" -name '*.deb' -exec dpkg --extract {} "$debian" \;
     fi
     rm -r "$folder"
     echo "$missing" >"$list"

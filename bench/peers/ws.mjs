@@ -1,4 +1,4 @@
-// ws.mjs FOLDER PORT - ws as a server of topics, in the text format that bench/README.md describes.
+// ws.mjs FOLDER PORT - ws as a server of topics, in the text format that bench/floor.c describes.
 // FOLDER is where npm has installed it.
 import { createRequire } from "node:module";
 

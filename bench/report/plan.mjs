@@ -19,7 +19,7 @@ function step(...words) {
 
 function roundsOf(workload) {
   if (workload.settleMs !== undefined)
-    return profile.memoryRounds;
+    return workload.sweep ? 1 : profile.memoryRounds;
   if (workload.once && profile.dearOnce)
     return 1;
   return workload.sweep ? profile.sweepRounds : profile.rounds;
@@ -35,12 +35,14 @@ const shrunk = (count) => count && Math.ceil(count / (profile.shrink ?? 1));
 
 function loadOf(workload, variant) {
   const load = { ...workload.load, ...variant.load };
+  if (variant.server in (workload.deaf ?? {}))
+    delete load["publishers-join"];
   for (const name of ["conns", "topics", "slow", "churn-conns"])
     load[name] = shrunk(load[name]);
   if (workload.settleMs !== undefined)
     load["settle-ms"] = profile.settleMs ?? workload.settleMs;
   else if (load.workload !== "connect")
-    Object.assign(load, { "warmup-ms": profile.warmupMs,
+    Object.assign(load, { "warmup-ms": variant.cold ? profile.coldMs ?? profile.warmupMs : profile.warmupMs,
       "duration-ms": durationOf(workload) });
   return load;
 }
@@ -51,7 +53,8 @@ function contendersOf(workload, round) {
   const peers = absent ? [] : servers.filter((name) => name !== "hub" && name !== "floor");
   return [
     ...(servers.includes("hub") ? workload.hub.map((variant) => ({ server: "hub", ...variant })) : []),
-    ...peers.filter((server) => !(server in (workload.cannot ?? {}))).map((server) => ({ server, keys: {} })),
+    ...peers.filter((server) => !(server in (workload.cannot ?? {})))
+      .filter((server) => workload.settleMs === undefined || SERVERS.includes(server)).map((server) => ({ server, keys: {} })),
   ];
 }
 
@@ -67,7 +70,8 @@ function stopAll() {
 
 function run(workload, contender, round) {
   const key = keyOf(contender);
-  const load = loadOf(workload, contender);
+  // what compiles as it runs begins slowly
+  const load = loadOf(workload, { ...contender, cold: !alive.has(key) && !["hub", "floor"].includes(contender.server) });
   const pinned = contender.pinned !== false;
   const entry = { seq: runs.length + 1, workload: workload.id, server: contender.server, keys: contender.keys, round,
     load, serve: contender.serve ?? [], pinned };
@@ -78,7 +82,7 @@ function run(workload, contender, round) {
   runs.push(entry);
   const options = Object.entries(load).filter(([, value]) => value !== undefined);
   step("run", entry.seq, key, pinned ? "yes" : "no", contender.speak ?? "-",
-    options.map(([name, value]) => `--${name} ${value}`).join(" "));
+    options.map(([name, value]) => value === true ? `--${name}` : `--${name} ${value}`).join(" "));
   if (workload.fresh)
     stopAll();
   return entry;
@@ -89,7 +93,7 @@ function run(workload, contender, round) {
 function roundOf(workload, contenders, round) {
   const withFloor = Boolean(workload.floor) && servers.includes("floor");
   const list = round % 2 === 0 && !contenders.some(({ base }) => base) ? [...contenders].reverse() : contenders;
-  const size = workload.settleMs !== undefined ? list.length : profile.ownFloor ? 1 : 2;
+  const size = workload.settleMs !== undefined ? list.length : profile.ownFloor && !workload.sweep ? 1 : 2;
   let base;
   for (let i = 0; i < Math.max(list.length, 1); i += Math.max(size, 1)) {
     const group = list.slice(i, i + size);

@@ -1,4 +1,6 @@
 // Rows as tables: in Markdown, and on a terminal.
+import { WORKLOADS } from "./workloads.mjs";
+
 
 const DIGITS = 3;
 
@@ -41,6 +43,7 @@ const COLUMNS = {
     ["deliveries/s", middle("deliveries_per_s")],
     ["joins/s", middle("joins_per_s")],
     ["writes per delivery", middle("writes_per_delivery")],
+    ["deliveries per read of the load", middle("deliveries_per_load_read")],
     ["wake-ups per delivery", middle("wakeups_per_delivery")],
     ["p50 µs", latency("p50")], ["p99 µs", latency("p99")], ["p99.9 µs", latency("p999")],
     ["busy %, server / load", busy],
@@ -71,7 +74,8 @@ export function tableOf(rows) {
 // A line for each workload, a column for each server: its plain variant's multiple of the floor.
 export function overviewOf(rows, servers) {
   const others = servers.filter((server) => server !== "floor");
-  const workloads = [...new Map(rows.filter(({ sweep }) => !sweep).map((row) => [row.workload, row.title]))];
+  const ours = WORKLOADS.filter(({ peers }) => peers === false).map(({ id }) => id);
+  const workloads = [...new Map(rows.filter(({ sweep, workload }) => !sweep && !ours.includes(workload)).map((row) => [row.workload, row.title]))];
   const cell = (workload, server) => {
     const row = rows.find((candidate) => candidate.workload === workload && candidate.server === server);
     const text = row?.figure === "server_rss_bytes_per_conn" ? number(row.figures[row.figure]?.median)

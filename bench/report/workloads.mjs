@@ -8,6 +8,7 @@
 //   floor           options of the floor that runs beside every other; absent: none does
 //   peers           false: only the hub takes part
 //   cannot          server -> why it does not offer this
+//   deaf            server -> why its publishers cannot be members, as the hub's have to be
 //   hub             variants of the hub; the first is the plain one
 //   sweep           true: a point of a plot, less often repeated
 //   once            true: one round in a quick run
@@ -38,6 +39,9 @@ function threads(count, more = {}) {
 }
 
 const base = (variant) => ({ ...variant, base: true });
+// Who publishes hears it, as with the hub: where topics are small, that is a good part of the deliveries.
+const HEARS = { "publishers-join": true };
+const DEAF = { nchan: "publishers are other connections than subscribers" };
 const fanout = { workload: "fanout", conns: 1000, topics: 1, publishers: 1, payload: 128, window: 1 };
 const delivery = { figure: COST, floor: SINGLE, hub: [NATIVE] };
 
@@ -47,9 +51,9 @@ const DELIVERIES = [
   { ...delivery, id: "fanout-64", title: "1 topic x 1,000 members, 128 B, 64 publishes outstanding",
     load: { ...fanout, window: 64 }, floor: BATCHED, hub: FORMATS },
   { ...delivery, id: "publishers-64", title: "1 topic x 1,000 members, 128 B, 64 publishers, 64 outstanding",
-    load: { ...fanout, publishers: 64, window: 64 }, floor: BATCHED, dear: true },
+    load: { ...fanout, ...HEARS, publishers: 64, window: 64 }, floor: BATCHED, dear: true, deaf: DEAF },
   { ...delivery, id: "rooms", title: "1,000 topics x 10 members, 128 B, 1 publish outstanding",
-    load: { ...fanout, workload: "rooms", conns: 10000, topics: 1000 }, dear: true,
+    load: { ...fanout, ...HEARS, workload: "rooms", conns: 10000, topics: 1000 }, dear: true, deaf: DEAF,
     hub: [{ ...NATIVE, serve: MANY_TOPICS }] },
   { ...delivery, id: "echo", title: "own reply, 100 connections, 128 B",
     load: { workload: "echo", conns: 100, topics: 100, payload: 128, window: 100 }, dear: true,
@@ -61,7 +65,7 @@ const DELIVERIES = [
 // The floor that stands beside 64 outstanding is the batched one.
 const SWEEPS = [
   ...[10, 100, 10000].map((conns) => ({ id: `members-${conns}`, title: `1 topic x ${conns} members, 128 B`,
-    load: { ...fanout, conns } })),
+    load: { ...fanout, ...HEARS, conns }, deaf: DEAF })),
   ...[48, 1024, 65536].map((payload) => ({ id: `payload-${payload}`, title: `1 topic x 1,000 members, ${payload} B`,
     load: { ...fanout, payload }, hub: payload < 65536 ? [NATIVE] : [{ ...NATIVE, serve: LARGE }] })),
   ...[4, 16, 256].map((window) => ({ id: `window-${window}`,
@@ -76,9 +80,9 @@ const idle = { workload: "idle", topics: 1000, conns: 10000 };
 const IDLE = [
   { id: "idle", title: "10,000 idle members in topics of 10: resident memory per connection", load: idle },
   { id: "idle-1000", title: "1,000 idle members in topics of 10", load: { ...idle, conns: 1000, topics: 100 },
-    sweep: true },
+    sweep: true, settleMs: 1000 },
   { id: "idle-3000", title: "3,000 idle members in topics of 10", load: { ...idle, conns: 3000, topics: 300 },
-    sweep: true },
+    sweep: true, settleMs: 1000 },
 ].map((workload) => ({ figure: "server_rss_bytes_per_conn", floor: SINGLE, hub: [NATIVE], fresh: true,
   settleMs: 5000, ...workload }));
 
@@ -116,14 +120,15 @@ const DISTURBED = [
 
 export const WORKLOADS = [...DELIVERIES, ...CONNECT, ...IDLE, ...OURS, LATENCY, ...DISTURBED, ...SWEEPS];
 
-// How much of it: rounds, and milliseconds of each run. `shrink` divides connections and topics,
+// How much of it: rounds, and milliseconds of each run. `coldMs` warms up a peer that has just started, `shrink` divides connections and topics,
 // `shortest` shortens what asks for seconds, `ownFloor` gives each run a floor of its own, `dearOnce` is
 // what `dear` and `once` above are about.
 export const PROFILES = {
-  full: { rounds: 5, sweepRounds: 5, memoryRounds: 3, warmupMs: 200, durationMs: 1000, longMs: 4000, ownFloor: true },
-  quick: { rounds: 3, sweepRounds: 1, memoryRounds: 1, warmupMs: 30, durationMs: 150, longMs: 700, settleMs: 500,
+  full: { rounds: 5, sweepRounds: 3, memoryRounds: 5, warmupMs: 200, coldMs: 1000, durationMs: 500, longMs: 1500,
+    ownFloor: true },
+  quick: { rounds: 3, sweepRounds: 1, memoryRounds: 1, warmupMs: 30, coldMs: 400, durationMs: 150, longMs: 700, settleMs: 500,
     dearOnce: true,
-    leaveOut: ["connect-10000", "idle-3000", "payload-48", "payload-65536", "members-10000", "window-4",
+    leaveOut: ["connect-10000", "idle-1000", "idle-3000", "payload-48", "payload-65536", "members-10000", "window-4",
       "window-256"] },
   smoke: { rounds: 1, sweepRounds: 1, memoryRounds: 1, warmupMs: 10, durationMs: 30, longMs: 60, settleMs: 10, shortest: true,
     shrink: 50, leaveOut: ["connect-10000", "idle-3000", "idle-1000", "members-10000", "payload-65536", "window-256"] },
