@@ -1,7 +1,7 @@
 #!/bin/sh
 # load.sh FOLDER CASE - the load generator in FOLDER against a server that it must find guilty, or
 # must not: `fault KIND MODE`, `clean WORKLOAD MODE`, `hub FORMAT WORKLOAD`, `template`, `json`,
-# `usage`. Counts are exact, speed is nothing here.
+# `gone`, `usage`. Counts are exact, speed is nothing here.
 set -eu
 folder=$1 case=$2
 scratch=$(mktemp -d)
@@ -156,6 +156,26 @@ json()
     fi
 }
 
+# The server is killed under load: that is told, with what was seen of it before.
+gone()
+{
+    serve floor
+    "$folder/load" --url "ws://127.0.0.1:$port" --speak text --pid "$server" --conns 20 --duration-ms 20000 \
+        --runs 1 --lost-ms 300 --json >"$scratch/out" 2>"$scratch/err" &
+    load=$!
+    for _ in $(seq 1000); do
+        [ "$(ls "/proc/$server/fd" | wc -l)" -lt 20 ] || break
+        sleep 0.01
+    done
+    kill -KILL "$server"
+    wait "$server" || true
+    server=
+    status=0
+    wait "$load" || status=$?
+    [ "$status" = 1 ] || fail "load ended with $status, not with 1"
+    [ "$(number closed)" -gt 0 ] || fail "nothing was closed"
+}
+
 usage()
 {
     printf 'join = a\nnonsense\n' >"$scratch/nonsense"
@@ -191,6 +211,6 @@ fault)
     esac
     ;;
 clean | hub) "$case" "$@" ;;
-template | json | usage) "$case" ;;
+template | json | gone | usage) "$case" ;;
 *) fail "there is no case $case" ;;
 esac

@@ -1,4 +1,4 @@
-# Sourced by examples/run.sh and test/run.sh: the Debian packages that they need, and how those get
+# Sourced by examples/run.sh, test/run.sh and bench/run.sh: the Debian packages that they need, and how those get
 # onto the machine.
 
 # All that CMakeLists.txt asks for.

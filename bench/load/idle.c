@@ -40,7 +40,7 @@ void workload_idle(load_t *load)
     crew_prepare(load);
     crowd_enter(&load->crowd, load->members, load->member_count, load->settings->window);
     settle(load);
-    processes_find(&load->server);
+    (void)processes_find(&load->server);
     rss = processes_rss(&load->server);
     if (load->server.count != 0) {
         report_add(load->report, "server_rss_bytes", (double)rss);

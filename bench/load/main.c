@@ -93,6 +93,7 @@ static void open_load(load_t *load)
 {
     const settings_t *settings = load->settings;
     const char *source;
+    pid_t missing;
 
     speaker_open(&load->speaker, settings->speak, settings->template_path, settings->payload);
     check_speaker(load);
@@ -103,7 +104,8 @@ static void open_load(load_t *load)
                path_of(load));
     load->server = settings->server;
     load->report = report_create(WORKLOADS[settings->workload]);
-    processes_find(&load->server);
+    if ((missing = processes_find(&load->server)) != 0)
+        bench_fail("--pid %d: there is no such process", (int)missing);
     load->rss_base = settings->rss_base != 0 ? settings->rss_base : processes_rss(&load->server);
     load->kernel_base = kernel_bytes(&source);
 }

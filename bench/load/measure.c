@@ -11,6 +11,17 @@
 #define QUIET_NS 50000000ull /* is what uses less than a hundredth of it */
 #define QUIET_MAX_NS 3000000000ull
 
+/* One that has ended is not a run without figures but a fault, beside what was seen of it before.
+ */
+static void find_server(load_t *load)
+{
+    pid_t missing = processes_find(&load->server);
+
+    if (missing != 0)
+        ledger_fault(&load->ledger, FAULT_CLOSED, 1, "the server's process %d has ended",
+                     (int)missing);
+}
+
 void measure_begin(load_t *load, mark_t *ret_mark)
 {
     const settings_t *settings = load->settings;
@@ -22,7 +33,7 @@ void measure_begin(load_t *load, mark_t *ret_mark)
                          .joins = load->crowd.joins};
     if (settings->metrics != NULL)
         ret_mark->metrics = metrics_fetch(settings->metrics);
-    processes_find(&load->server);
+    find_server(load);
     ret_mark->has_peak = processes_forget_peak(&load->server);
     ret_mark->server = processes_cpu(&load->server);
     ret_mark->own_ns = own_cpu_ns();
@@ -40,7 +51,7 @@ static usage_t usage_since(load_t *load, const mark_t *mark)
     process_cpu_t cpu;
     double user, system;
 
-    processes_find(&load->server);
+    find_server(load);
     cpu = processes_cpu(&load->server);
     usage.server_s = (double)(cpu.ns - mark->server.ns) / 1e9;
     user = (double)(cpu.user_ticks - mark->server.user_ticks);

@@ -75,18 +75,21 @@ static bool find_more(processes_t *processes)
     return found;
 }
 
-void processes_find(processes_t *processes)
+pid_t processes_find(processes_t *processes)
 {
     stat_line_t line;
+    pid_t missing = 0;
 
     processes->count = 0;
     for (size_t i = 0; i != processes->named_count; ++i) {
-        if (!read_stat(processes->named[i], &line))
-            bench_fail("--pid %d: there is no such process", (int)processes->named[i]);
-        processes->all[processes->count++] = processes->named[i];
+        if (read_stat(processes->named[i], &line))
+            processes->all[processes->count++] = processes->named[i];
+        else
+            missing = processes->named[i];
     }
     while (processes->count != 0 && find_more(processes))
         continue;
+    return missing;
 }
 
 static uint64_t clock_of(clockid_t clock)

@@ -25,8 +25,8 @@ typedef struct process_cpu {
     uint64_t user_ticks, system_ticks;
 } process_cpu_t;
 
-/* Looks for descendants. A named process that is not there ends the program. */
-void processes_find(processes_t *processes);
+/* Looks for descendants. Returns a named process that is not there; 0: all are. */
+pid_t processes_find(processes_t *processes);
 process_cpu_t processes_cpu(const processes_t *processes);
 /* Resident bytes; pages that processes share count for each. */
 uint64_t processes_rss(const processes_t *processes);
