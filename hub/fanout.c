@@ -284,7 +284,7 @@ static void topic_settle(hub__topic_t *topic, bool alone)
 
         if (messages != NULL)
             filter_all(topic, group, runs[i], messages, message_count, i);
-        else if (runs[i] != NULL)
+        else if (runs[i] != NULL && runs[i]->len != 0) /* else nothing could be encoded */
             take_all(topic, group,
                      alone && runs[i]->note == NULL ? write_at_once(topic, group, runs[i]) : 0,
                      runs[i]);
