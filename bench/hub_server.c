@@ -62,14 +62,8 @@ static void read_command_line(int argc, char **argv, settings_t *settings)
 
 static void pin(const char *core)
 {
-    cpu_set_t one;
-
-    if (core == NULL)
-        return;
-    CPU_ZERO(&one);
-    CPU_SET(options_number("pin", core, 0, CPU_SETSIZE - 1), &one);
-    if (sched_setaffinity(0, sizeof(one), &one) != 0)
-        options_fail("--pin '%s': not a core that may be used here: %s", core, strerror(errno));
+    if (core != NULL)
+        options_pin(options_number("pin", core, 0, CPU_SETSIZE - 1));
 }
 
 /* A signal that comes before the server runs waits for it, and no thread of the server's takes it.

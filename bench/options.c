@@ -6,21 +6,36 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+_Noreturn void options_end(int status, const char *format, va_list args)
+{
+    fprintf(stderr, "%s: ", program_invocation_short_name);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    exit(status);
+}
 
 _Noreturn void options_fail(const char *format, ...)
 {
     va_list args;
 
     va_start(args, format);
-    fprintf(stderr, "%s: ", program_invocation_short_name);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
-    va_end(args);
-    exit(OPTIONS_WRONG);
+    options_end(OPTIONS_WRONG, format, args);
+}
+
+void options_pin(unsigned long core)
+{
+    cpu_set_t one;
+
+    CPU_ZERO(&one);
+    CPU_SET(core, &one);
+    if (sched_setaffinity(0, sizeof(one), &one) != 0)
+        options_fail("--pin '%lu': not a core that may be used here: %s", core, strerror(errno));
 }
 
 unsigned long options_number(const char *name, const char *value, unsigned long min,

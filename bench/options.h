@@ -4,6 +4,7 @@
  * No hub code. What is wrong ends the program with OPTIONS_WRONG, --help with 0. */
 #pragma once
 
+#include <stdarg.h>
 #include <stdbool.h>
 
 #define OPTIONS_WRONG 2
@@ -30,3 +31,8 @@ unsigned long options_number(const char *name, const char *value, unsigned long 
                              unsigned long max);
 /* Says what is wrong with the command line and ends the program. */
 _Noreturn void options_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Says so much on stderr, and ends the program. */
+_Noreturn void options_end(int status, const char *format, va_list args)
+    __attribute__((format(printf, 2, 0)));
+/* What --pin asks for: all of this process to one core, which is below CPU_SETSIZE. */
+void options_pin(unsigned long core);

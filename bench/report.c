@@ -40,11 +40,7 @@ _Noreturn void bench_fail(const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    fprintf(stderr, "%s: ", program_invocation_short_name);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
-    va_end(args);
-    exit(EXIT_FAILURE);
+    options_end(EXIT_FAILURE, format, args);
 }
 
 /* ---- the process ---- */

@@ -2,7 +2,6 @@
 /* load - puts any websocket server under load, checks every delivery, and says what it cost. See
  * README.md. */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,18 +14,6 @@
 #include "bench/options.h"
 
 #define DESCRIPTORS_BESIDE 32u /* epoll, files of /proc, the standard ones */
-
-static void pin(unsigned long core)
-{
-    cpu_set_t one;
-
-    if (core == UNPINNED)
-        return;
-    CPU_ZERO(&one);
-    CPU_SET(core, &one);
-    if (sched_setaffinity(0, sizeof(one), &one) != 0)
-        options_fail("--pin '%lu': not a core that may be used here: %s", core, strerror(errno));
-}
 
 /* Whether so many connections may be open at all. */
 static void check_descriptors(const load_t *load)
@@ -98,7 +85,8 @@ static void open_load(load_t *load)
     speaker_open(&load->speaker, settings->speak, settings->template_path, settings->payload);
     check_speaker(load);
     check_descriptors(load);
-    pin(settings->pin);
+    if (settings->pin != UNPINNED)
+        options_pin(settings->pin);
     open_ledger(load);
     crowd_open(&load->crowd, &load->speaker, &load->ledger, settings->url.host, settings->url.port,
                path_of(load));
