@@ -9,6 +9,7 @@
 #include <h2o.h>
 #include <h2o/http1.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 
 #include "hub/frame.h"
@@ -669,6 +670,8 @@ const hub_server_limits_t *hub__server_limits(const hub_server_t *server);
 hub_status_t hub__server_check_open(hub_server_t *server,
                                     const char *what); /* HUB_EBUSY once started */
 unsigned hub__server_threads(const hub_server_t *server);
+/* For threads of ours, which inherit it; the program's own get its signals. */
+void hub__block_signals(sigset_t *ret_before);
 bool hub__server_is_stopping(const hub_server_t *server);
 /* Counts a websocket in or out; false: the limit is reached. */
 bool hub__server_conn_opened(hub_server_t *server);

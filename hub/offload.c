@@ -2,6 +2,7 @@
 /* Threads for work that blocks. A job goes to the pool and comes back to its loop exactly once,
  * whatever became of the member that asked for it; the member is never touched here. */
 #include <assert.h>
+#include <signal.h>
 #include <stdlib.h>
 
 #include "hub/internal.h"
@@ -85,9 +86,15 @@ void hub__pool_destroy(hub__pool_t *pool)
 /* A thread is started when one is missing, so a hub that never offloads has none. */
 static bool ensure_thread(hub__pool_t *pool)
 {
+    sigset_t before;
+    int failed;
+
     if (pool->idle > pool->waiting || pool->thread_count == pool->thread_max)
         return true;
-    if (pthread_create(&pool->threads[pool->thread_count], NULL, work, pool) != 0)
+    hub__block_signals(&before); /* the first worker may have the program's own thread */
+    failed = pthread_create(&pool->threads[pool->thread_count], NULL, work, pool);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (failed != 0)
         return pool->thread_count != 0;
     ++pool->thread_count;
     return true;

@@ -410,7 +410,7 @@ static hub_status_t start_hubs(hub_server_t *server, hub_error_t *error)
 
 /* Signals are for the program's own threads: also SIGPIPE, which h2o's writes would raise. What a
  * fault in the code itself raises stays open. */
-static void block_signals(sigset_t *ret_before)
+void hub__block_signals(sigset_t *ret_before)
 {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
     sigset_t signals;
@@ -427,7 +427,7 @@ static hub_status_t start_threads(hub_server_t *server, unsigned first, hub_erro
     hub_status_t err = HUB_OK;
     sigset_t before;
 
-    block_signals(&before); /* the threads inherit it, and those of the pool from them */
+    hub__block_signals(&before); /* the threads inherit it */
     for (unsigned i = first; i != server->options.threads && err == HUB_OK; ++i) {
         hub__station_t *station = &server->stations[i];
         int failed = pthread_create(&station->thread, NULL, worker_main, station);
@@ -462,6 +462,9 @@ static hub_status_t start(hub_server_t *server, unsigned first)
     server->stations = hub__alloc_zeroed(threads * sizeof(*server->stations));
     for (unsigned i = 0; i != threads && err == HUB_OK; ++i)
         err = open_station(server, &server->stations[i], i, &error);
+    /* they were made here, and live elsewhere: this thread may publish before they begin */
+    for (unsigned i = 0; i != threads && err == HUB_OK; ++i)
+        hub__worker_settle_nowhere(server->stations[i].worker);
     if (err == HUB_OK)
         err = start_threads(server, first, &error);
     if (err != HUB_OK) {

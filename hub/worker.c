@@ -178,7 +178,8 @@ static void run_mail(hub__worker_t *worker)
         return;
     /* this wake-up may have stood for what was posted behind the batch as well */
     pthread_mutex_lock(&worker->lock);
-    if (task != NULL || worker->mail_first != NULL)
+    worker->mail_signalled = task != NULL || worker->mail_first != NULL;
+    if (worker->mail_signalled)
         signal_wake(worker);
     pthread_mutex_unlock(&worker->lock);
 }

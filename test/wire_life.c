@@ -73,8 +73,35 @@ static hub_status_t note_disconnect(const hub_hook_event_t *event, void *user)
     return HUB_OK;
 }
 
+static void work_note_signals(void *user)
+{
+    sigset_t blocked;
+
+    (void)user;
+    pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+    server_note("SIGUSR1 is %s", sigismember(&blocked, SIGUSR1) ? "blocked" : "open");
+}
+
+static void on_done_nothing(hub_member_t *me, hub_status_t status, void *user)
+{
+    (void)me, (void)status, (void)user;
+}
+
+static hub_status_t on_offload(hub_member_t *me, const hub_message_t *msg)
+{
+    (void)msg;
+    return hub_member_offload(me, "job", work_note_signals, on_done_nothing, NULL);
+}
+
+static hub_status_t on_emit(hub_member_t *me, const hub_message_t *msg)
+{
+    return hub_emit(hub_member_hub(me), msg->topic, HUB_STR("emitted"), msg->payload);
+}
+
 static const hub_event_handler_t events[] = {
-    {"say", on_say}, {"stop", on_stop}, {"flood", on_flood}, {"block", on_block}, {NULL, NULL}};
+    {"say", on_say},     {"stop", on_stop},       {"flood", on_flood},
+    {"block", on_block}, {"offload", on_offload}, {"emit", on_emit},
+    {NULL, NULL}};
 
 static void fill_hub(hub_t *hub)
 {
@@ -303,6 +330,92 @@ static void sigint_ends_run(void **state)
 {
     (void)state;
     a_signal_ends_run(SIGINT);
+}
+
+/* Signals are for the program's own threads: no job is interrupted, whoever asks for it. */
+static void threads_for_jobs_take_no_signals(void **state)
+{
+    server_t *s = server_create();
+    pthread_t thread;
+    client_t *c;
+
+    (void)state;
+    fill_hub(s->hub);
+    server_mount(s, NULL);
+    assert_int_equal(hub_server_listen(s->server, "127.0.0.1:0"), HUB_OK);
+    s->address = hub_server_address(s->server, 0);
+    assert_int_equal(pthread_create(&thread, NULL, run_server, s->server), 0);
+    c = member_of(s, "/socket", "t1");
+    client_say(c, "t1", "offload", "{}", NULL);
+    server_expect_note("SIGUSR1 is blocked");
+    hub_server_stop(s->server);
+    expect_shutdown(c);
+    pthread_join(thread, NULL);
+    SERVER_EXPECT_NOTES("exit t1 shutdown", "disconnect shutdown", "run OK");
+}
+
+/* ---- threads that take their time to begin ---- */
+
+static _Atomic bool late_threads; /* those made from now on do not begin before it is false again */
+
+struct start {
+    void *(*main)(void *arg);
+    void *arg;
+};
+
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*main)(void *arg), void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*main)(void *arg), void *arg);
+
+static void *begin_late(void *arg)
+{
+    struct start start = *(struct start *)arg;
+
+    free(arg);
+    for (int ms = 0; atomic_load(&late_threads) && ms < 2 * CLIENT_DEADLINE_MS; ms++)
+        poll(NULL, 0, 1);
+    return start.main(start.arg);
+}
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*main)(void *arg), void *arg)
+{
+    struct start *start;
+
+    if (!atomic_load(&late_threads))
+        return __real_pthread_create(thread, attributes, main, arg);
+    start = malloc(sizeof(*start));
+    *start = (struct start){main, arg};
+    return __real_pthread_create(thread, attributes, begin_late, start);
+}
+
+/* The calling thread is the first worker's and no other's, also while the others do not run yet. */
+static void the_first_worker_emits_while_others_begin(void **state)
+{
+    server_t *s = server_create_with(&(hub_server_options_t){.threads = 2}, NULL);
+    char path[] = "/tmp/sockethub-XXXXXX", address[64];
+    pthread_t thread;
+    client_t *c;
+
+    (void)state;
+    fill_hub(s->hub);
+    server_mount(s, NULL);
+    assert_non_null(mkdtemp(path));
+    snprintf(address, sizeof(address), "unix:%s/s", path); /* whoever runs accepts */
+    assert_int_equal(hub_server_listen(s->server, address), HUB_OK);
+    s->address = hub_server_address(s->server, 0);
+    atomic_store(&late_threads, true);
+    assert_int_equal(__real_pthread_create(&thread, NULL, run_server, s->server), 0);
+    c = member_of(s, "/socket", "t1");
+    client_say(c, "t1", "emit", "1", NULL);
+    client_expect_event(c, "t1", "emitted", "1");
+    atomic_store(&late_threads, false);
+    hub_server_stop(s->server);
+    expect_shutdown(c);
+    pthread_join(thread, NULL);
+    SERVER_EXPECT_NOTES("exit t1 shutdown", "disconnect shutdown", "run OK");
+    rmdir(path);
 }
 
 static void a_stop_that_comes_before_run_ends_it_at_once(void **state)
@@ -634,6 +747,7 @@ struct own_server {
     char address[32];
     pthread_t thread;
     _Atomic bool detach, stop;
+    _Atomic bool talkative; /* publishes between its turns */
     bool detached;
 };
 
@@ -686,6 +800,9 @@ static void on_detached(void *user)
 static void own_turn(struct own_server *own)
 {
     h2o_evloop_run(own->context.loop, 5);
+    if (atomic_load(&own->talkative) &&
+        hub_publish(own->hub, HUB_STR("t1"), HUB_STR("tick"), HUB_JSON("0")) != HUB_OK)
+        abort();
     if (atomic_load(&own->detach) && own->mount != NULL) {
         hub_h2o_detach(own->mount, on_detached, own);
         own->mount = NULL;
@@ -784,6 +901,45 @@ static void own_start(struct own_server *own, server_t *s)
     server_expect_note("attach OK");
 }
 
+/* More than one turn takes out of the mailbox, for nobody. */
+static void post_many(hub_t *hub)
+{
+    for (int i = 0; i < 5000; i++)
+        assert_int_equal(hub_push_identity(hub, HUB_STR("nobody"), HUB_STR("t1"), HUB_STR("x"),
+                                           HUB_JSON("0")),
+                         HUB_OK);
+}
+
+/* The program's own calls ask for a turn while the rest of a batch waits for its. */
+static void a_loop_of_the_program_is_woken_after_a_mailbox_that_took_two_turns(void **state)
+{
+    static struct own_server own;
+    server_t *s = server_create(); /* for its hub; its server is never started */
+    client_t *a, *b;
+
+    (void)state;
+    fill_hub(s->hub);
+    own_start(&own, s);
+    s->address = own.address;
+    a = member_of(s, "/live", "t1");
+    b = member_of(s, "/live", "t2");
+    client_say(a, "t1", "block", "{}", NULL);
+    server_expect_note("blocked");
+    post_many(s->hub);
+    atomic_store(&own.talkative, true);
+    server_gate_open();
+    for (int i = 0; i < 20; i++) /* by then the mailbox is empty */
+        client_expect_event(a, "t1", "tick", "0");
+    atomic_store(&own.talkative, false);
+    assert_int_equal(hub_publish(s->hub, HUB_STR("t2"), HUB_STR("y"), HUB_JSON("1")), HUB_OK);
+    client_expect_event(b, "t2", "y", "1");
+    atomic_store(&own.detach, true);
+    SERVER_EXPECT_NOTES("exit t1 shutdown", "exit t2 shutdown", "disconnect shutdown",
+                        "disconnect shutdown", "detached");
+    atomic_store(&own.stop, true);
+    pthread_join(own.thread, NULL);
+}
+
 static void a_poll_waits_on_one_loop_of_the_program_for_a_connection_on_another(void **state)
 {
     static struct own_server home, other;
@@ -837,6 +993,8 @@ int main(void)
         SERVER_CASE(a_client_that_does_not_read_is_cut_when_the_drain_is_over),
         SERVER_CASE(sigterm_ends_run),
         SERVER_CASE(sigint_ends_run),
+        SERVER_CASE(threads_for_jobs_take_no_signals),
+        SERVER_CASE(the_first_worker_emits_while_others_begin),
         SERVER_CASE(a_stop_that_comes_before_run_ends_it_at_once),
         SERVER_CASE(hub_run_serves_at_slash_socket_until_hub_stop),
         SERVER_CASE(hub_run_returns_what_is_wrong_with_its_address),
@@ -853,6 +1011,7 @@ int main(void)
         SERVER_CASE(hubs_on_one_server_do_not_meet_and_endpoints_of_one_hub_do),
         SERVER_CASE(hubs_that_share_a_bus_meet_only_under_one_name),
         SERVER_CASE(a_hub_lives_within_an_h2o_server_of_the_program),
+        SERVER_CASE(a_loop_of_the_program_is_woken_after_a_mailbox_that_took_two_turns),
         SERVER_CASE(a_poll_waits_on_one_loop_of_the_program_for_a_connection_on_another),
     };
 
