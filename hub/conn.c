@@ -232,6 +232,7 @@ hub_status_t hub__conn_enqueue(hub_conn_t *conn, hub__run_t *run, uint32_t start
         hub__conn_want_close(conn, HUB_DISCONNECT_SLOW, 4008, HUB_STR("slow"));
         return drop(conn, run, messages, HUB_ESLOW);
     }
+    hub__run_stamp(run, hub__conn_worker(conn)->now_ms);
     if (hub__outbox_append(&conn->outbox, run, start, end, messages, tag) != HUB_OK) {
         hub__conn_want_close(conn, HUB_DISCONNECT_ERROR, 1011, HUB_STR("out of memory"));
         return drop(conn, run, messages, HUB_ENOMEM);
@@ -264,6 +265,7 @@ void hub__conn_control(hub_conn_t *conn, hub__opcode_t opcode, hub_str_t payload
         return;
     }
     start = run->len;
+    hub__run_stamp(run, worker->now_ms);
     if (hub__run_append(run, HUB__FRAME_FIN | opcode, payload) != HUB_OK ||
         hub__outbox_append(&conn->outbox, run, start, run->len, 0, 0) != HUB_OK) {
         conn->lost = conn->state != HUB__CONN_OPEN;
@@ -308,6 +310,9 @@ static uint64_t ping_due_at(const hub_conn_t *conn)
     if (conn->unfinished)
         earliest(&due, worker->now_ms, now, hub__frame_reader_stamped(&conn->reader),
                  limits->unfinished_ms);
+    if (conn->blocked && !hub__outbox_is_empty(&conn->outbox))
+        earliest(&due, worker->now_ms, now, hub__outbox_since(&conn->outbox),
+                 limits->outbox_age_ms);
     return due;
 }
 
@@ -355,6 +360,9 @@ static void on_deadline(hub__timer_t *timer, uint64_t now_ms)
     else if (conn->unfinished &&
              reached(now, hub__frame_reader_stamped(&conn->reader), limits->unfinished_ms))
         hub__conn_want_close(conn, HUB_DISCONNECT_LIMIT, 1008, HUB_STR("unfinished message"));
+    else if (conn->blocked && !hub__outbox_is_empty(&conn->outbox) &&
+             reached(now, hub__outbox_since(&conn->outbox), limits->outbox_age_ms))
+        hub__conn_want_close(conn, HUB_DISCONNECT_SLOW, 4008, HUB_STR("slow"));
     else if (!conn->pinged && reached(now, conn->last_seen, limits->ping_ms)) {
         conn->pinged = true;
         conn->ping_at = now;

@@ -28,6 +28,7 @@ extern "C" {
     X(topics, 128, 4096, false, "error limit")                                                     \
     X(outbox_bytes, 1048576, 268435456, false, "close 4008")                                       \
     X(outbox_messages, 4096, 1048576, true, "close 4008")                                          \
+    X(outbox_age_ms, 10000, 600000, true, "close 4008")                                            \
     X(ping_ms, 25000, 3600000, true, "a ping is sent")                                             \
     X(pong_ms, 8000, 600000, false, "closed")                                                      \
     X(idle_ms, 60000, 86400000, true, "close 1001")                                                \
@@ -50,7 +51,6 @@ extern "C" {
     X(joins_burst, 128, 1000000, true, "error rate")                                               \
     X(controls_per_s, 10, 1000000, true, "close 1008")                                             \
     X(controls_burst, 20, 1000000, true, "close 1008")                                             \
-    X(outbox_age_ms, 10000, 600000, true, "close 4008")                                            \
     X(conns_per_identity, 32, 1000000, true, "the oldest is closed, 4029")                         \
     X(unjoined_ms, SIZE_MAX, 600000, true, "close 4001")
 

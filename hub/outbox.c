@@ -11,6 +11,7 @@
 #define FIRST_CAPACITY 8u
 #define SMALL_RUN 512u          /* not worth another copy */
 #define JOINED_RUN (64u * 1024) /* small pieces gather in runs of about this size */
+#define JOINED_MS 1000u         /* and of about this age: that of a run is its oldest frame's */
 
 hub__run_t *hub__run_create(size_t capacity)
 {
@@ -249,6 +250,7 @@ static void range_detach(hub__range_t *range)
     memcpy(own->base, range->run->base + begin, size);
     own->len = size;
     own->messages = range->messages;
+    own->queued_ms = range->run->queued_ms;
     hub__run_release(range->run);
     range->run = own;
     range->start -= begin;
@@ -273,6 +275,7 @@ static bool range_join(hub__range_t *tail, const hub__range_t *range)
     char *at;
 
     if (run->refs != 1 || run->note != NULL || tail->end != run->len || run->len > JOINED_RUN ||
+        range->run->queued_ms - run->queued_ms > JOINED_MS ||
         (at = hub__run_reserve(run, size)) == NULL)
         return false;
     memcpy(at, range->run->base + range->start, size);

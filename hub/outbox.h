@@ -16,6 +16,7 @@ typedef struct hub__run {
     uint32_t capacity;
     uint32_t messages; /* frames in it */
     uint32_t refs;
+    uint32_t queued_ms;  /* low bits of when its first frame was queued somewhere; 0: nowhere yet */
     hub_message_t *note; /* retained: what the only frame of this run is about; NULL unless somebody
                             wants to know that it left */
 } hub__run_t;
@@ -80,6 +81,23 @@ static inline size_t hub__outbox_bytes(const hub__outbox_t *outbox)
     return outbox->one.end != 0       ? outbox->one.end - outbox->one.start
            : outbox->one.ring != NULL ? outbox->one.ring->bytes
                                       : 0;
+}
+
+/* When the oldest frame was queued; of an outbox that holds some. */
+static inline uint32_t hub__outbox_since(const hub__outbox_t *outbox)
+{
+    const hub__range_t *first = &outbox->one;
+
+    if (outbox->one.end == 0)
+        first = &outbox->one.ring->ranges[outbox->one.ring->head];
+    return first->run->queued_ms;
+}
+
+/* Frames of the run are queued for the first time, or again. Zero is for those that never were. */
+static inline void hub__run_stamp(hub__run_t *run, uint64_t now_ms)
+{
+    if (run->queued_ms == 0)
+        run->queued_ms = (uint32_t)now_ms != 0 ? (uint32_t)now_ms : 1;
 }
 
 /* Retains the run unless the last range is extended. HUB_ENOMEM. */

@@ -36,6 +36,7 @@ static void wait_writable(hub_conn_t *conn)
 {
     conn->blocked = true;
     hub__outbox_compact(&conn->outbox);
+    hub__conn_rearm(conn); /* for the age of what waits */
     h2o_socket_notify_write(conn->socket, on_writable);
 }
 

@@ -476,6 +476,7 @@ static void seal_run(hub__worker_t *worker)
     if (run->refs == 1 && run->capacity <= HUB__RUN_SEAL) {
         run->len = 0;
         run->messages = 0;
+        run->queued_ms = 0;
         return;
     }
     hub__run_release(run);

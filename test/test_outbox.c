@@ -433,6 +433,41 @@ static void pieces_gather_only_behind_the_end_of_a_run_of_their_own(void **state
     hub__run_release(shared);
 }
 
+/* What gathers counts as old as the first of it, so it must be of about one age. */
+static void pieces_of_different_ages_do_not_gather(void **state)
+{
+    hub__outbox_t *outbox = *state;
+    hub__run_t *runs[] = {run_of("abcdefghijklmnop"), run_of("ABCDEFGHIJKLMNOP"),
+                          run_of("qrstuvwxyzabcdef")};
+    const uint32_t ages[] = {UINT32_MAX - 400, 600, 601};
+
+    for (unsigned i = 0; i != 3; ++i) {
+        (void)hub__run_reserve(runs[i], 1000);
+        hub__run_stamp(runs[i], ages[i]);
+        append_piece(outbox, runs[i], 0);
+    }
+    hub__outbox_compact(outbox);
+    assert_string_equal(frames_of(outbox, 0), "aAq");
+    assert_int_equal(hub__outbox_len(outbox), 2);
+    assert_int_equal(hub__outbox_since(outbox), UINT32_MAX - 400);
+    hub__outbox_consume(outbox, 8, NULL, NULL);
+    assert_int_equal(hub__outbox_since(outbox), 600);
+    for (unsigned i = 0; i != 3; ++i)
+        hub__run_release(runs[i]);
+}
+
+static void the_first_queueing_is_what_counts(void **state)
+{
+    hub__run_t *run = run_of("a");
+
+    (void)state;
+    hub__run_stamp(run, UINT64_C(1) << 32); /* low bits of zero would mean: never */
+    assert_int_equal(run->queued_ms, 1);
+    hub__run_stamp(run, 77);
+    assert_int_equal(run->queued_ms, 1);
+    hub__run_release(run);
+}
+
 static void what_has_gathered_has_a_size(void **state)
 {
     hub__outbox_t *outbox = *state;
@@ -638,6 +673,8 @@ int main(void)
         CASE(a_run_with_a_note_stays_where_it_is),
         CASE(small_pieces_of_large_runs_gather_in_one),
         CASE(pieces_gather_only_behind_the_end_of_a_run_of_their_own),
+        CASE(pieces_of_different_ages_do_not_gather),
+        CASE(the_first_queueing_is_what_counts),
         CASE(what_has_gathered_has_a_size),
         CASE(a_frame_that_has_begun_is_not_dropped),
         CASE(what_is_dropped_is_told),

@@ -494,6 +494,51 @@ static void a_client_that_stops_reading_is_closed_and_the_others_are_served(void
     SERVER_EXPECT_STAT(s, members, 1);
 }
 
+/* Both have joined t1, and `slow` is sent more than the kernel takes while it does not read. */
+static void stall(server_t *s, client_t **ret_slow, client_t **ret_reader)
+{
+    static char json[100000];
+    client_t *slow = server_keep_client(s, client_connect(s->address, 4096));
+    client_t *reader = server_client(s, "/socket");
+
+    memset(json, 'x', sizeof(json));
+    json[0] = json[sizeof(json) - 1] = '"';
+    client_send_text(slow, client_upgrade_text("/socket", ""));
+    client_expect_upgraded(slow);
+    client_join(slow, "t1", "'s'");
+    client_join(reader, "t1", "'r'");
+    while (SERVER_STAT(s, outbox_bytes) == 0) {
+        assert_int_equal(hub_publish(s->hub, HUB_STR("t1"), HUB_STR("b"),
+                                     hub_json(hub_str_n(json, sizeof(json)))),
+                         HUB_OK);
+        expect_pushes(reader, 1);
+    }
+    *ret_slow = slow;
+    *ret_reader = reader;
+}
+
+static void what_waits_for_longer_than_its_age_closes_4008(void **state)
+{
+    server_t *s = limited(&(hub_limits_t){.outbox_age_ms = 50});
+    client_t *slow, *reader;
+
+    (void)state;
+    stall(s, &slow, &reader);
+    server_expect_note("closed slow");
+    (void)client_drain_to_close(slow, 4008);
+    client_expect_quiet(reader);
+}
+
+static void what_waits_may_be_of_any_age_where_that_is_off(void **state)
+{
+    server_t *s = limited(&(hub_limits_t){.outbox_age_ms = HUB_OFF, .ping_ms = 60, .pong_ms = 40});
+    client_t *slow, *reader;
+
+    (void)state;
+    stall(s, &slow, &reader);
+    server_expect_note("closed ping_timeout");
+}
+
 static void what_finds_a_full_outbox_is_told_to_the_hook(void **state)
 {
     server_t *s = server_create();
@@ -679,6 +724,8 @@ int main(void)
         SERVER_CASE(one_topic_too_many_is_refused),
         SERVER_CASE(one_message_too_many_in_the_outbox_is_closed_4008),
         SERVER_CASE(one_byte_too_many_in_the_outbox_is_closed_4008),
+        SERVER_CASE(what_waits_for_longer_than_its_age_closes_4008),
+        SERVER_CASE(what_waits_may_be_of_any_age_where_that_is_off),
         SERVER_CASE(a_burst_of_one_turn_does_not_close_who_reads),
         SERVER_CASE(pings_of_one_who_does_not_read_are_bounded),
         SERVER_CASE(an_empty_outbox_takes_any_message),
