@@ -137,6 +137,12 @@ hub_status_t hub__channel_create(hub_t *hub, const hub_channel_options_t *option
     if (options->intercept != NULL && options->on_update == NULL)
         return hub_error_set(error, HUB_EINVAL, 0, "channel \"%s\": intercept needs on_update",
                              options->pattern);
+    if ((unsigned)options->slow_policy > HUB_SLOW_LATEST)
+        return hub_error_set(error, HUB_EINVAL, 0, "channel \"%s\": slow_policy %d is none",
+                             options->pattern, (int)options->slow_policy);
+    if (options->on_key != NULL && options->slow_policy != HUB_SLOW_LATEST)
+        return hub_error_set(error, HUB_EINVAL, 0, "channel \"%s\": on_key needs HUB_SLOW_LATEST",
+                             options->pattern);
     if (options->presence != NULL)
         presence = *options->presence;
     if ((err = check_events(options, &event_count, error)) != HUB_OK ||

@@ -76,10 +76,26 @@ typedef struct hub_int_param {
     int64_t min, max;
 } hub_int_param_t;
 
-/* What happens to a member's further messages when its connection's outbox is full. */
+/* What happens to what is broadcast and pushed to a member whose connection takes no more for now.
+ * It waits for the member, within the channel's slow_bytes, slow_messages and slow_age_ms; at
+ * those: */
 typedef enum hub_slow_policy {
-    HUB_SLOW_CLOSE, /* the connection is closed with 4008 */
+    HUB_SLOW_CLOSE,    /* the connection is closed with 4008 */
+    HUB_SLOW_DROP_NEW, /* the newest is dropped, also while the oldest has waited for too long */
+    HUB_SLOW_DROP_OLD, /* the oldest are dropped, and those that have waited for too long */
+    HUB_SLOW_LATEST,   /* likewise, and of each key (on_key) only the newest waits */
 } hub_slow_policy_t;
+/* What was dropped is told to the member before its next message, by one push of the event "gap":
+ * {"reason":"slow","missed":N}; counted in slow_dropped_total and, where the new one is dropped, in
+ * the completion of its publish. Replies, presence and the ends of members are never dropped: more
+ * of them than those bounds close the connection. The endpoint's outbox_bytes, outbox_messages and
+ * outbox_age_ms bound what is on its way to the connection, whatever the policy: who reads nothing
+ * at all is closed by the age, so raise it for clients that may sleep. */
+
+/* HUB_SLOW_LATEST: what a message is news of. The result is borrowed until the next call; absent:
+ * it replaces nothing and is replaced by nothing. Runs once for each message and worker; must not
+ * publish or send. Loop thread. */
+typedef hub_str_t (*hub_on_key_cb)(const hub_message_t *msg, void *user);
 
 /* All zero but the pattern is a channel that accepts every join and knows no event. Copied by
  * hub_channel_add(), tables included. */
@@ -105,14 +121,19 @@ typedef struct hub_channel_options {
     int priority;      /* higher goes first */
     bool auto_ack; /* a message with a ref whose handler returns HUB_OK without a reply is answered
                       ok {} */
-    uint32_t join_timeout_ms;    /* a deferred join is refused after it; 0 means 10,000 */
-    uint32_t suspend_timeout_ms; /* a suspended member goes on after it, logged; 0 means 60,000 */
-    uint32_t pending_limit;      /* messages that wait while a join is pending or the member is
-                                    suspended; 0 means 64, then `busy` */
-    hub_slow_policy_t slow_policy;
+    uint32_t join_timeout_ms;      /* a deferred join is refused after it; 0 means 10,000 */
+    uint32_t suspend_timeout_ms;   /* a suspended member goes on after it, logged; 0 means 60,000 */
+    uint32_t pending_limit;        /* messages that wait while a join is pending or the member is
+                                      suspended; 0 means 64, then `busy` */
+    hub_slow_policy_t slow_policy; /* for members that read too slowly */
     hub_error_t
         *ret_error; /* filled where the registration fails (it is logged as well); may be NULL */
     const hub_presence_options_t *presence; /* NULL: nobody can be tracked; hub/presence.h */
+    /* Of what waits for one member; 0: the endpoint's outbox_bytes, outbox_messages and
+     * outbox_age_ms. With any of them the policy holds for this channel's own bounds. */
+    size_t slow_bytes, slow_messages;
+    uint32_t slow_age_ms;
+    hub_on_key_cb on_key; /* NULL: the event is the key. HUB_SLOW_LATEST alone */
 } hub_channel_options_t;
 
 #ifdef __cplusplus

@@ -31,6 +31,13 @@ static const hub__transport_t *transport_of(const hub_conn_t *conn)
 }
 
 /* Made where there is none yet. */
+hub__conn_extra_t *hub__conn_extra(hub_conn_t *conn)
+{
+    if (conn->extra == NULL && (conn->extra = calloc(1, sizeof(*conn->extra))) != NULL)
+        conn->extra->conn = conn;
+    return conn->extra;
+}
+
 static hub__conn_extra_t *extra_of(hub_conn_t *conn)
 {
     if (conn->extra == NULL) {
@@ -80,6 +87,19 @@ void hub__conn_set_ready(hub_conn_t *conn)
 static void set_unready(hub_conn_t *conn)
 {
     hub__conn_worker(conn)->slots[conn->slot].ready_fd = -1;
+}
+
+void hub__conn_set_blocked(hub_conn_t *conn, bool blocked)
+{
+    hub_stats_t *stats = &hub__conn_worker(conn)->stats;
+
+    if (conn->blocked == blocked)
+        return;
+    conn->blocked = blocked;
+    if (blocked)
+        HUB__STAT(stats, conns_blocked);
+    else
+        HUB__STAT_SUB(stats, conns_blocked, 1);
 }
 
 void hub__conn_want_flush(hub_conn_t *conn)
@@ -191,8 +211,8 @@ static void on_lost(const hub_message_t *note, void *conn)
     note_hook(conn, note, HUB_HOOK_MESSAGE_FAILED, HUB_ECLOSED);
 }
 
-static hub_status_t drop(hub_conn_t *conn, const hub__run_t *run, uint32_t messages,
-                         hub_status_t status)
+hub_status_t hub__conn_drop(hub_conn_t *conn, const hub__run_t *run, uint32_t messages,
+                            hub_status_t status)
 {
     HUB__STAT_ADD(&hub__conn_worker(conn)->stats, dropped_total, messages);
     if (run->note != NULL)
@@ -227,15 +247,15 @@ hub_status_t hub__conn_enqueue(hub_conn_t *conn, hub__run_t *run, uint32_t start
     hub_stats_t *stats = &hub__conn_worker(conn)->stats;
 
     if (!hub__conn_is_open(conn))
-        return drop(conn, run, messages, HUB_ECLOSED);
+        return hub__conn_drop(conn, run, messages, HUB_ECLOSED);
     if (!hub__conn_has_room(conn, end - start, messages)) {
         hub__conn_want_close(conn, HUB_DISCONNECT_SLOW, 4008, HUB_STR("slow"));
-        return drop(conn, run, messages, HUB_ESLOW);
+        return hub__conn_drop(conn, run, messages, HUB_ESLOW);
     }
     hub__run_stamp(run, hub__conn_worker(conn)->now_ms);
     if (hub__outbox_append(&conn->outbox, run, start, end, messages, tag) != HUB_OK) {
         hub__conn_want_close(conn, HUB_DISCONNECT_ERROR, 1011, HUB_STR("out of memory"));
-        return drop(conn, run, messages, HUB_ENOMEM);
+        return hub__conn_drop(conn, run, messages, HUB_ENOMEM);
     }
     HUB__STAT_ADD(stats, messages_out_total, messages);
     HUB__STAT_ADD(stats, outbox_bytes, end - start);
@@ -638,6 +658,7 @@ void hub__conn_destroy(hub_conn_t *conn)
 
     if (!conn->destroyed) {
         conn->destroyed = true;
+        hub__conn_set_blocked(conn, false);
         hub__timer_disarm(worker->wheel, &conn->timer);
         HUB__STAT_SUB(&worker->stats, outbox_bytes, hub__outbox_bytes(&conn->outbox));
         HUB__STAT_ADD(&worker->stats, dropped_total, hub__outbox_messages(&conn->outbox));

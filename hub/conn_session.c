@@ -31,12 +31,13 @@ static hub__run_t *noted_run(const hub_conn_t *conn, const hub__outgoing_t *out)
 bool hub__conn_place_fragments(hub_conn_t *conn, hub_member_t *member, hub__run_t *edges,
                                uint32_t first_len, hub__run_t *body)
 {
-    if (conn->is_longpoll || hub__fanout_must_wait(member))
+    if (conn->is_longpoll || hub__fanout_must_wait(member) || hub__slow_waits(member))
         return false;
     hub__fanout_settle_member(member);
     /* a filter may have done anything */
     if (member->state != HUB__MEMBER_JOINED || hub__fanout_must_wait(member) ||
-        !hub__conn_is_open(conn) || !hub__conn_has_room(conn, edges->len + body->len, 1))
+        hub__slow_waits(member) || !hub__conn_is_open(conn) ||
+        !hub__conn_has_room(conn, edges->len + body->len, 1))
         return false;
     (void)(hub__conn_enqueue(conn, edges, 0, first_len, 0, 0) == HUB_OK &&
            hub__conn_enqueue(conn, body, 0, body->len, 0, 0) == HUB_OK &&
@@ -59,23 +60,37 @@ static hub_status_t hold(const hub_conn_t *conn, hub_member_t *member, hub__run_
 }
 
 hub_status_t hub__conn_place(hub_conn_t *conn, hub_member_t *member, hub__run_t *run,
-                             uint32_t start, uint32_t end)
+                             uint32_t start, uint32_t end, uint64_t key)
 {
     hub_status_t err;
 
     if (member == NULL)
         return hub__conn_enqueue(conn, run, start, end, 1, 0);
     if (hub__fanout_must_wait(member)) {
-        hub__fanout_wait(member, run, start, end);
+        hub__fanout_wait(member, run, start, end, key);
         return HUB_OK;
     }
     ++run->refs; /* what filters send now may seal it */
     hub__fanout_settle_member(member);
-    err = member->state == HUB__MEMBER_JOINING || member->state == HUB__MEMBER_PENDING
-              ? hold(conn, member, run, start, end)
-              : hub__conn_enqueue(conn, run, start, end, 1, 0);
+    if (member->state == HUB__MEMBER_JOINING || member->state == HUB__MEMBER_PENDING)
+        err = hold(conn, member, run, start, end);
+    else if (hub__channel_keeps(hub__member_channel(member)))
+        err = hub__slow_place(member, run, start, end, key);
+    else
+        err = hub__conn_enqueue(conn, run, start, end, 1, 0);
     hub__run_release(run);
     return err;
+}
+
+/* What a program pushes may be dropped where its channel says so; answers are waited for. */
+static uint64_t key_of(const hub_member_t *member, const hub__outgoing_t *out)
+{
+    const hub_message_t msg = {.topic = out->topic, .event = out->event, .payload = out->payload};
+
+    return member == NULL || out->kind != HUB__OUT_PUSH || hub__event_is_obeyed(out->event) ||
+                   !hub__channel_keeps(hub__member_channel(member))
+               ? HUB__KEY_FIXED
+               : hub__slow_key(hub__member_channel(member), &msg);
 }
 
 static hub_status_t io_send(hub__session_t *session, hub_member_t *member,
@@ -93,7 +108,7 @@ static hub_status_t io_send(hub__session_t *session, hub_member_t *member,
     start = run->len;
     if ((err = hub__run_encode(run, session->dialect, out)) == HUB_OK) {
         HUB__STAT(&worker->stats, encodes_total);
-        err = hub__conn_place(conn, member, run, start, run->len);
+        err = hub__conn_place(conn, member, run, start, run->len, key_of(member, out));
     }
     if (noted)
         hub__run_release(run);

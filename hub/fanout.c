@@ -131,18 +131,31 @@ static void hold_back(hub_member_t *member, const hub__topic_t *topic, hub__run_
 }
 
 /* To the outbox. */
-static void deliver(hub_member_t *member, const hub__topic_t *topic, hub__run_t *run,
-                    uint32_t start, uint32_t end, uint32_t messages)
+static void deliver(hub_member_t *member, hub__topic_t *topic, hub__run_t *run, uint32_t start,
+                    uint32_t end, uint32_t messages)
 {
     if (member->state == HUB__MEMBER_JOINING || member->state == HUB__MEMBER_PENDING)
         hold_back(member, topic, run, start, end, messages);
+    else if (hub__channel_keeps(topic->channel))
+        topic->slow_dropped += hub__slow_deliver(member, run, start, end, messages, topic->tag);
     else
         (void)hub__conn_enqueue((hub_conn_t *)member->session, run, start, end, messages,
                                 topic->tag);
 }
 
+/* A frame of the member's own that has waited for its turn behind messages for filters. */
+static void deliver_own(hub_member_t *member, hub__topic_t *topic, const hub__filtered_t *own)
+{
+    bool joining = member->state == HUB__MEMBER_JOINING || member->state == HUB__MEMBER_PENDING;
+
+    if (joining || !hub__channel_keeps(topic->channel))
+        deliver(member, topic, own->run, own->start, own->end, 1);
+    else
+        (void)hub__slow_place(member, own->run, own->start, own->end, own->key);
+}
+
 /* A member takes what its group's open run holds and it has not taken yet. */
-static void take(hub_member_t *member, const hub__topic_t *topic, hub__run_t *run)
+static void take(hub_member_t *member, hub__topic_t *topic, hub__run_t *run)
 {
     uint32_t start = member->taken;
 
@@ -204,7 +217,7 @@ static void filter_message(hub_member_t *member, hub__topic_t *topic, hub__run_t
 
     if (filtered->run != NULL) {
         if (filtered->only == member)
-            deliver(member, topic, filtered->run, filtered->start, filtered->end, 1);
+            deliver_own(member, topic, filtered);
         return;
     }
     if (end <= start || start < member->taken || filtered->only == member)
@@ -215,6 +228,8 @@ static void filter_message(hub_member_t *member, hub__topic_t *topic, hub__run_t
         verdict = hub__member_filter(member, filtered->msg, &replacement);
     if (verdict == HUB_UPDATE_KEEP) {
         deliver(member, topic, run, start, end, 1);
+        filtered->dropped += topic->slow_dropped;
+        topic->slow_dropped = 0;
     } else if (verdict == HUB_UPDATE_REPLACE) {
         (void)hub_member_push(member, filtered->msg->event, replacement);
     } else {
@@ -242,17 +257,19 @@ static void count_dropped(const hub__topic_t *topic, hub_publish_counts_t *count
     for (unsigned i = 0; i != HUB__DIALECT_COUNT; ++i)
         for (uint32_t m = 0; m != topic->groups[i].count; ++m)
             dropped += !hub__conn_is_open((const hub_conn_t *)topic->groups[i].members[m]->session);
+    dropped += topic->slow_dropped;
     counts->dropped = dropped < counts->queued ? dropped : counts->queued;
     counts->queued -= counts->dropped;
 }
 
-static void acks_settle(const hub__topic_t *topic, hub__counted_t *acks, uint32_t count,
+static void acks_settle(hub__topic_t *topic, hub__counted_t *acks, uint32_t count,
                         const hub__filtered_t *messages)
 {
     for (uint32_t i = 0; i != count; ++i) {
         if (acks[i].message != UINT32_MAX) {
             acks[i].counts.skipped += messages[acks[i].message].skipped;
             acks[i].counts.queued -= messages[acks[i].message].skipped;
+            topic->slow_dropped = messages[acks[i].message].dropped;
         }
         count_dropped(topic, &acks[i].counts);
         hub_bus_ack_add(acks[i].ack, &acks[i].counts);
@@ -278,6 +295,7 @@ static void topic_settle(hub__topic_t *topic, bool alone)
         runs[i] = topic->groups[i].run;
         topic->groups[i].run = NULL;
     }
+    topic->slow_dropped = 0;
     topic->settling = true;
     for (unsigned i = 0; i != HUB__DIALECT_COUNT; ++i) {
         hub__group_t *group = &topic->groups[i];
@@ -395,7 +413,8 @@ bool hub__fanout_must_wait(const hub_member_t *member)
     return member->topic != NULL && !member->topic->settling && member->topic->message_count != 0;
 }
 
-void hub__fanout_wait(hub_member_t *member, hub__run_t *run, uint32_t start, uint32_t end)
+void hub__fanout_wait(hub_member_t *member, hub__run_t *run, uint32_t start, uint32_t end,
+                      uint64_t key)
 {
     hub__filtered_t *own = filtered_push(member->topic);
 
@@ -404,6 +423,7 @@ void hub__fanout_wait(hub_member_t *member, hub__run_t *run, uint32_t start, uin
     own->start = start;
     own->end = end;
     own->only = member;
+    own->key = key;
 }
 
 /* Completions wait for the settling: only then is it known whose outbox was full. */
@@ -424,15 +444,20 @@ static void remember_ack(hub__topic_t *topic, hub_bus_ack_t *ack,
 
 /* One frame for all members of one wire format. False: they are skipped. */
 static bool encode_for_group(hub__topic_t *topic, unsigned dialect, const hub__outgoing_t *out,
-                             const hub_message_t *note)
+                             uint64_t key, const hub_message_t *note)
 {
+    bool keyed = hub__channel_keeps(topic->channel);
     hub__group_t *group = &topic->groups[dialect];
     hub__worker_t *worker = topic->worker;
 
     if (group->run == NULL && (group->run = hub__run_create(256)) == NULL)
         return false;
-    if (hub__run_encode(group->run, hub__dialect(dialect), out) != HUB_OK)
+    if (keyed && hub__run_push_key(group->run, key) != HUB_OK)
         return false;
+    if (hub__run_encode(group->run, hub__dialect(dialect), out) != HUB_OK) {
+        group->run->key_count -= keyed;
+        return false;
+    }
     if (note != NULL)
         group->run->note = hub_message_retain(note);
     HUB__STAT(&worker->stats, encodes_total);
@@ -463,7 +488,8 @@ static hub_message_t *make_note(const hub__topic_t *topic, const hub_message_t *
 }
 
 static void publish_to_groups(hub__topic_t *topic, const hub_message_t *msg,
-                              const hub__outgoing_t *out, hub_publish_counts_t *counts)
+                              const hub__outgoing_t *out, uint64_t key,
+                              hub_publish_counts_t *counts)
 {
     hub_message_t *note = make_note(topic, msg);
     hub_member_t *origin = origin_member(topic, msg);
@@ -480,7 +506,7 @@ static void publish_to_groups(hub__topic_t *topic, const hub_message_t *msg,
         if (count == 0)
             continue;
         counts->members += count;
-        if (!encode_for_group(topic, i, out, note)) {
+        if (!encode_for_group(topic, i, out, key, note)) {
             counts->skipped += count;
             continue;
         }
@@ -496,11 +522,14 @@ static void publish_to_groups(hub__topic_t *topic, const hub_message_t *msg,
     hub_message_release(note);
 }
 
-/* A frame that hooks follow stands alone in its run; and a turn that brings very much is settled in
- * between, unless filters would then run inside a publish. */
-static bool must_settle_now(const hub__topic_t *topic)
+/* A frame that hooks follow stands alone in its run, and so does one of which is to be known how
+ * many kept it; and a turn that brings very much is settled in between, unless filters would then
+ * run inside a publish. */
+static bool must_settle_now(const hub__topic_t *topic, bool counted)
 {
     if (hub__wants_notes(topic->hub))
+        return true;
+    if (counted && hub__channel_keeps(topic->channel) && topic->message_count == 0)
         return true;
     for (unsigned i = 0; topic->message_count == 0 && i != HUB__DIALECT_COUNT; ++i)
         if (topic->groups[i].run != NULL && topic->groups[i].run->len > RUN_MAX)
@@ -519,13 +548,15 @@ static void publish(hub__topic_t *topic, const hub_message_t *msg, hub_bus_ack_t
         .payload = msg->payload,
     };
 
-    publish_to_groups(topic, msg, &out, &counts);
+    if (ack != NULL && has_open_run(topic) && must_settle_now(topic, true))
+        topic_settle(topic, false);
+    publish_to_groups(topic, msg, &out, hub__slow_key(topic->channel, msg), &counts);
     HUB__STAT(&worker->stats, publishes_total);
     HUB__STAT_ADD(&worker->stats, skipped_total, counts.skipped);
     mark_dirty(topic);
     if (ack != NULL)
         remember_ack(topic, ack, &counts);
-    if (must_settle_now(topic))
+    if (must_settle_now(topic, ack != NULL))
         topic_settle(topic, false);
 }
 
@@ -600,9 +631,9 @@ static void tell(hub__topic_t *topic, hub_str_t event, hub_str_t payload)
     };
     hub_message_t msg = {.topic = out.topic, .event = event, .payload = out.payload};
 
-    publish_to_groups(topic, &msg, &out, &counts);
+    publish_to_groups(topic, &msg, &out, HUB__KEY_FIXED, &counts);
     mark_dirty(topic);
-    if (must_settle_now(topic))
+    if (must_settle_now(topic, false))
         topic_settle(topic, false);
 }
 
@@ -738,6 +769,7 @@ void hub__fanout_unsubscribe(hub_member_t *member)
     hub__group_t *group = hub__group_of(member);
 
     hub__fanout_settle_member(member);
+    hub__slow_end(member);
     hub__group_remove(group, member);
     member->topic = NULL;
     topic_left(topic);

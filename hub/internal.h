@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 
+#include "hub/backlog.h"
 #include "hub/frame.h"
 #include "hub/handshake.h"
 #include "hub/session.h"
@@ -292,7 +293,9 @@ typedef struct hub__filtered {
     bool intercepted;   /* its filters are asked */
     hub__run_t *run;    /* of a frame */
     uint32_t start, end;
+    uint64_t key;
     uint32_t skipped; /* by how many filters so far */
+    uint32_t dropped; /* for how many members that are too slow */
     struct {
         uint32_t start, end;
     } frames[HUB__DIALECT_COUNT]; /* of a message; empty where it was not encoded */
@@ -327,6 +330,7 @@ struct hub__topic {
     hub__later_t *later_first, *later_last;
     hub__venue_t *venue; /* NULL: its channel has no presence */
     hub__topic_t *dirty_next;
+    uint32_t slow_dropped; /* new messages that members did not keep, since the last settling */
     bool dirty;
     bool settling;
     uint16_t name_len;
@@ -341,7 +345,8 @@ void hub__fanout_settle_member(hub_member_t *member);
 /* Whether a frame of the member's own has to stand behind messages that its filter has not seen;
  * then it is handed over here. */
 bool hub__fanout_must_wait(const hub_member_t *member);
-void hub__fanout_wait(hub_member_t *member, hub__run_t *run, uint32_t start, uint32_t end);
+void hub__fanout_wait(hub_member_t *member, hub__run_t *run, uint32_t start, uint32_t end,
+                      uint64_t key);
 /* A broadcast to this worker's members alone. `payload` is valid JSON. */
 void hub__fanout_tell(hub__worker_t *worker, const hub_t *root, hub_str_t topic, hub_str_t event,
                       hub_str_t payload);
@@ -408,6 +413,7 @@ typedef struct hub__conn_extra {
     uint64_t expires_at_ms; /* 0: never */
     char *close_reason;     /* allocated; NULL: none */
     bool has_identity;
+    hub__slow_t *slow_first, **slow_last; /* members with a backlog; slow_last NULL: never */
     char text[];
 } hub__conn_extra_t;
 
@@ -463,6 +469,11 @@ void hub__conn_message(hub_conn_t *conn, hub_str_t bytes, bool binary);
 /* Queues a range; enforces the outbox's bounds. */
 hub_status_t hub__conn_enqueue(hub_conn_t *conn, hub__run_t *run, uint32_t start, uint32_t end,
                                uint32_t messages, uint32_t tag);
+/* Counts messages that do not get there, and tells the hook. Returns `status`. */
+hub_status_t hub__conn_drop(hub_conn_t *conn, const hub__run_t *run, uint32_t messages,
+                            hub_status_t status);
+/* What few connections have; NULL: no memory. */
+hub__conn_extra_t *hub__conn_extra(hub_conn_t *conn);
 /* Whether so much more fits within the outbox's bounds, which writing may make room for. */
 bool hub__conn_has_room(hub_conn_t *conn, size_t bytes, size_t messages);
 /* Those of its root, and of the hubs down to the member's own. `event->conn` is set. */
@@ -476,10 +487,13 @@ void hub__conn_enqueue_rest(hub_conn_t *conn, hub__run_t *run, size_t wrote, uin
 bool hub__conn_is_ready(const hub_conn_t *conn);
 /* It may be from now on. */
 void hub__conn_set_ready(hub_conn_t *conn);
+/* Its socket takes no more, or some again. */
+void hub__conn_set_blocked(hub_conn_t *conn, bool blocked);
 /* Queues one frame where it belongs: behind what was published to the member's topic before, and
- * behind its join reply. `member` NULL: it is about none. */
+ * behind its join reply. `member` NULL: it is about none. `key`: hub__slow_key(), or HUB__KEY_FIXED
+ * for what is never dropped. */
 hub_status_t hub__conn_place(hub_conn_t *conn, hub_member_t *member, hub__run_t *run,
-                             uint32_t start, uint32_t end);
+                             uint32_t start, uint32_t end, uint64_t key);
 /* Likewise a message in three fragments, for which the transport and the member must be ready: the
  * first `first_len` bytes of `edges`, `body`, and the rest of `edges`. False: nothing was placed.
  */
@@ -510,6 +524,31 @@ static inline bool hub__conn_is_open(const hub_conn_t *conn)
 {
     return conn->state == HUB__CONN_OPEN && !conn->close_wanted;
 }
+
+/* ---- slow.c ---- */
+
+/* Whether members of this channel wait with what their connection does not take. */
+static inline bool hub__channel_keeps(const hub__channel_t *channel)
+{
+    const hub_channel_options_t *options = &channel->options;
+
+    return options->slow_policy != HUB_SLOW_CLOSE || options->slow_bytes != 0 ||
+           options->slow_messages != 0 || options->slow_age_ms != 0;
+}
+uint64_t hub__slow_key(const hub__channel_t *channel, const hub_message_t *msg);
+/* Something waits for this member. */
+bool hub__slow_waits(const hub_member_t *member);
+/* To a member of such a channel: whole frames of a topic's run. Returns how many were not kept. */
+uint32_t hub__slow_deliver(hub_member_t *member, hub__run_t *run, uint32_t start, uint32_t end,
+                           uint32_t messages, uint32_t tag);
+/* One frame of its own. */
+hub_status_t hub__slow_place(hub_member_t *member, hub__run_t *run, uint32_t start, uint32_t end,
+                             uint64_t key);
+/* The outbox is empty and the socket takes more: puts some of what waits in. True: there is
+ * something to write. */
+bool hub__slow_refill(hub_conn_t *conn);
+/* The member ends, or no longer hears its topic. */
+void hub__slow_end(hub_member_t *member);
 
 /* ---- websocket.c ---- */
 

@@ -167,7 +167,7 @@ static void flush(hub_conn_t *conn)
     if (self->poll != NULL &&
         (!hub__outbox_is_empty(&conn->outbox) || self->poll->messages.len != 0))
         answer_poll(conn);
-    if (!hub__outbox_is_empty(&conn->outbox))
+    if (hub__slow_refill(conn))
         hub__outbox_compact(&conn->outbox);
     else if (conn->state != HUB__CONN_OPEN)
         hub__conn_destroy(conn);

@@ -13,6 +13,7 @@ extern "C" {
  * gauge; kinds: counter, gauge, peak. */
 #define HUB_METRIC_MAP(X)                                                                          \
     X(conns, gauge, "connections open")                                                            \
+    X(conns_blocked, gauge, "of the open connections, those whose socket takes no more for now")   \
     X(conns_total, counter, "connections opened")                                                  \
     X(members, gauge, "members: a connection joined to a topic")                                   \
     X(joins_total, counter, "joins accepted")                                                      \
@@ -26,6 +27,9 @@ extern "C" {
     X(encodes_total, counter, "frames encoded")                                                    \
     X(dropped_total, counter,                                                                      \
       "messages that did not reach a client's outbox or were discarded with it")                   \
+    X(slow_dropped_total, counter,                                                                 \
+      "of those, dropped by the policy of a channel for members that read too slowly")             \
+    X(slow_gaps_total, counter, "gap notices about those")                                         \
     X(skipped_total, counter, "messages that a wire format could not carry")                       \
     X(gaps_total, counter, "gap notices from the bus")                                             \
     X(bad_envelopes_total, counter, "frames that are no envelope")                                 \

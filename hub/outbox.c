@@ -32,6 +32,7 @@ void hub__run_release(hub__run_t *run)
     if (run == NULL || --run->refs != 0)
         return;
     hub_message_release(run->note);
+    free(run->keys);
     free(run->base);
     free(run);
 }
@@ -54,6 +55,21 @@ char *hub__run_reserve(hub__run_t *run, size_t more)
     run->base = base;
     run->capacity = (uint32_t)capacity;
     return base + run->len;
+}
+
+hub_status_t hub__run_push_key(hub__run_t *run, uint64_t key)
+{
+    if (run->key_count == run->key_capacity) {
+        uint32_t capacity = run->key_capacity == 0 ? 4 : run->key_capacity * 2;
+        uint64_t *keys = realloc(run->keys, capacity * sizeof(*keys));
+
+        if (keys == NULL)
+            return HUB_ENOMEM;
+        run->keys = keys;
+        run->key_capacity = capacity;
+    }
+    run->keys[run->key_count++] = key;
+    return HUB_OK;
 }
 
 static hub__range_t *range_at(const hub__outbox_t *outbox, uint32_t index)

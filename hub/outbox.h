@@ -16,7 +16,9 @@ typedef struct hub__run {
     uint32_t capacity;
     uint32_t messages; /* frames in it */
     uint32_t refs;
-    uint32_t queued_ms;  /* low bits of when its first frame was queued somewhere; 0: nowhere yet */
+    uint32_t queued_ms; /* low bits of when its first frame was queued somewhere; 0: nowhere yet */
+    uint64_t *keys;     /* of its frames, where some wait by a policy; NULL: all are ordinary */
+    uint32_t key_count, key_capacity;
     hub_message_t *note; /* retained: what the only frame of this run is about; NULL unless somebody
                             wants to know that it left */
 } hub__run_t;
@@ -26,6 +28,12 @@ hub__run_t *hub__run_create(size_t capacity);
 void hub__run_release(hub__run_t *run); /* NULL is allowed. */
 /* Room for `more` bytes at the end, or NULL. */
 char *hub__run_reserve(hub__run_t *run, size_t more);
+/* The key of the newest frame, which some may keep by (hub/backlog.h). HUB_ENOMEM. */
+hub_status_t hub__run_push_key(hub__run_t *run, uint64_t key);
+static inline uint64_t hub__run_key(const hub__run_t *run, uint32_t index)
+{
+    return index < run->key_count ? run->keys[index] : 0;
+}
 /* The messages behind `offset`, which is a frame's start or the end. */
 uint32_t hub__run_messages_from(const hub__run_t *run, uint32_t offset);
 

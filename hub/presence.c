@@ -307,7 +307,7 @@ static void send_state(hub__state_frames_t *frames, hub_member_t *member)
     hub__outgoing_t out;
 
     if (run != NULL) {
-        (void)hub__conn_place(conn, member, run, 0, run->len);
+        (void)hub__conn_place(conn, member, run, 0, run->len, HUB__KEY_FIXED);
         return;
     }
     if (!noted && send_fragments(frames, member))

@@ -18,6 +18,7 @@
 typedef struct hub__session hub__session_t;
 typedef struct hub__job hub__job_t;
 typedef struct hub__member_presence hub__member_presence_t;
+typedef struct hub__slow hub__slow_t;
 
 /* What a session needs of the world. Loop thread; none may call back into the session. */
 typedef struct hub__session_io {
@@ -138,6 +139,7 @@ typedef struct hub__member_extra {
     hub_str_t reply_ref, reply_join_ref;
     hub_status_t stop_status;
     struct hub__member_presence *presence; /* NULL: it tracks nothing */
+    hub__slow_t *slow;                     /* what waits for it; NULL: nothing */
 } hub__member_extra_t;
 
 struct hub_member {

@@ -24,7 +24,7 @@ static void on_writable(h2o_socket_t *socket, const char *err)
     hub__worker_t *worker = hub__conn_worker(conn);
 
     hub__worker_enter(worker);
-    conn->blocked = false;
+    hub__conn_set_blocked(conn, false);
     if (err != NULL)
         hub__conn_lost(conn, HUB_DISCONNECT_LOST);
     else
@@ -34,7 +34,7 @@ static void on_writable(h2o_socket_t *socket, const char *err)
 
 static void wait_writable(hub_conn_t *conn)
 {
-    conn->blocked = true;
+    hub__conn_set_blocked(conn, true);
     hub__outbox_compact(&conn->outbox);
     hub__conn_rearm(conn); /* for the age of what waits */
     h2o_socket_notify_write(conn->socket, on_writable);
@@ -97,9 +97,13 @@ static void flush(hub_conn_t *conn)
     }
     if (conn->state == HUB__CONN_LINGERING)
         return;
-    if (!write_all(conn))
-        hub__conn_lost(conn, HUB_DISCONNECT_LOST);
-    else if (conn->state == HUB__CONN_CLOSING && hub__outbox_is_empty(&conn->outbox))
+    do
+        if (!write_all(conn)) {
+            hub__conn_lost(conn, HUB_DISCONNECT_LOST);
+            return;
+        }
+    while (!conn->blocked && hub__slow_refill(conn));
+    if (conn->state == HUB__CONN_CLOSING && hub__outbox_is_empty(&conn->outbox))
         shut_write_side(conn);
     else
         hub__conn_set_ready(conn);

@@ -507,7 +507,7 @@ static void stall(server_t *s, client_t **ret_slow, client_t **ret_reader)
     client_expect_upgraded(slow);
     client_join(slow, "t1", "'s'");
     client_join(reader, "t1", "'r'");
-    while (SERVER_STAT(s, outbox_bytes) == 0) {
+    while (SERVER_STAT(s, conns_blocked) == 0 && SERVER_STAT(s, conns) == 2) {
         assert_int_equal(hub_publish(s->hub, HUB_STR("t1"), HUB_STR("b"),
                                      hub_json(hub_str_n(json, sizeof(json)))),
                          HUB_OK);
