@@ -36,6 +36,9 @@ static inline hub_str_t hub__buffer_str(const hub__buffer_t *buffer)
 #define hub__alloc_zeroed(size) hub__alloc_zeroed_at((size), __FILE__, __LINE__)
 #define hub__realloc(ptr, size) hub__realloc_at((ptr), (size), __FILE__, __LINE__)
 #define hub__str_copy(str) hub__str_copy_at((str), __FILE__, __LINE__)
+/* What all counted messages of the process take, whoever keeps them. Any thread. */
+size_t hub__messages_held(void);
+
 void *hub__alloc_at(size_t size, const char *file, int line);
 void *hub__alloc_zeroed_at(size_t size, const char *file, int line);
 void *hub__realloc_at(void *ptr, size_t size, const char *file, int line);

@@ -5,9 +5,11 @@
 
 #include <assert.h>
 #include <stdatomic.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "bus/buffer.h"
 #include "bus/json.h"
 #include "bus/log.h"
 
@@ -37,6 +39,14 @@ static hub_str_t copy_str(char **at, hub_str_t str)
 }
 
 /* A counted copy, its count one; NULL where there is no memory. */
+/* Of all threads. */
+static atomic_size_t held;
+
+size_t hub__messages_held(void)
+{
+    return atomic_load_explicit(&held, memory_order_relaxed);
+}
+
 static hub_message_t *block_create(const hub_message_t *source)
 {
     const hub_str_t *parts[] = {&source->topic, &source->event, &source->payload.bytes,
@@ -52,6 +62,7 @@ static hub_message_t *block_create(const hub_message_t *source)
     block = malloc(size);
     if (block == NULL)
         return NULL;
+    atomic_fetch_add_explicit(&held, malloc_usable_size(block), memory_order_relaxed);
     atomic_init(&block->count, 1);
     at = block->bytes;
     block->message = *source;
@@ -192,6 +203,8 @@ void hub_message_release(hub_message_t *message)
         return;
     assert(message->_counted != 0); /* a borrowed one is not the caller's to release */
     /* the last one to go must see all that the others did with the bytes */
-    if (atomic_fetch_sub_explicit(&block_of(message)->count, 1, memory_order_acq_rel) == 1)
-        free(block_of(message));
+    if (atomic_fetch_sub_explicit(&block_of(message)->count, 1, memory_order_acq_rel) != 1)
+        return;
+    atomic_fetch_sub_explicit(&held, malloc_usable_size(block_of(message)), memory_order_relaxed);
+    free(block_of(message));
 }

@@ -4,7 +4,8 @@
 #include "hub/backlog.h"
 
 #include <assert.h>
-#include <stdlib.h>
+
+#include "hub/memory.h"
 
 #define SMALL_RUN 512u /* not worth another copy */
 
@@ -21,7 +22,7 @@ static bool has_key(const hub__backlog_item_t *item)
 void hub__backlog_item_free(hub__backlog_item_t *item)
 {
     hub__run_release(item->run);
-    free(item);
+    hub__queue_free(item);
 }
 
 /* ---- in and out of the line ---- */
@@ -169,14 +170,14 @@ static bool take_frame(hub__backlog_item_t *item, hub__run_t *run, uint32_t star
 static hub__backlog_verdict_t keep(hub__backlog_t *backlog, hub__run_t *run, uint32_t start,
                                    uint32_t end, uint64_t key, uint32_t now_ms)
 {
-    hub__backlog_item_t *item = calloc(1, sizeof(*item));
+    hub__backlog_item_t *item = hub__queue_alloc(sizeof(*item));
 
+    if (item != NULL)
+        *item = (hub__backlog_item_t){.node.hash = key, .since_ms = now_ms};
     if (item == NULL || !take_frame(item, run, start, end)) {
-        free(item);
+        hub__queue_free(item);
         return HUB__BACKLOG_NO_MEMORY;
     }
-    item->node.hash = key;
-    item->since_ms = now_ms;
     link_last(backlog, item);
     return HUB__BACKLOG_KEPT;
 }

@@ -9,6 +9,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#define H2O_SOCKET 224 /* what h2o has for one */
+
 static const char *const REASONS[] = {
 #define HUB_DISCONNECT_TEXT(name, text) text,
     HUB_DISCONNECT_MAP(HUB_DISCONNECT_TEXT)
@@ -33,15 +35,15 @@ static const hub__transport_t *transport_of(const hub_conn_t *conn)
 /* Made where there is none yet. */
 hub__conn_extra_t *hub__conn_extra(hub_conn_t *conn)
 {
-    if (conn->extra == NULL && (conn->extra = calloc(1, sizeof(*conn->extra))) != NULL)
+    if (conn->extra == NULL && (conn->extra = hub__peer_alloc_zeroed(sizeof(*conn->extra))) != NULL)
         conn->extra->conn = conn;
     return conn->extra;
 }
 
 static hub__conn_extra_t *extra_of(hub_conn_t *conn)
 {
-    if (conn->extra == NULL) {
-        conn->extra = hub__alloc_zeroed(sizeof(*conn->extra));
+    if (hub__conn_extra(conn) == NULL) {
+        conn->extra = hub__alloc_zeroed(sizeof(*conn->extra)); /* which tells size and place */
         conn->extra->conn = conn;
     }
     return conn->extra;
@@ -149,6 +151,18 @@ void hub__conn_flush(hub_conn_t *conn)
         transport_of(conn)->flush(conn);
 }
 
+/* NULL: no memory. */
+static char *copy_text(hub_str_t text)
+{
+    char *copy = malloc(text.len + 1);
+
+    if (copy == NULL)
+        return NULL;
+    memcpy(copy, text.base, text.len);
+    copy[text.len] = '\0';
+    return copy;
+}
+
 void hub__conn_want_close(hub_conn_t *conn, hub_disconnect_reason_t why, unsigned code,
                           hub_str_t reason)
 {
@@ -159,11 +173,10 @@ void hub__conn_want_close(hub_conn_t *conn, hub_disconnect_reason_t why, unsigne
     conn->session.closing = true;
     conn->close_why = (uint8_t)why;
     conn->close_code = (uint16_t)code;
-    if (reason.len != 0) {
-        if (reason.len > HUB__CLOSE_REASON_MAX)
-            reason.len = HUB__CLOSE_REASON_MAX;
-        extra_of(conn)->close_reason = hub__str_copy(reason);
-    }
+    if (reason.len > HUB__CLOSE_REASON_MAX)
+        reason.len = HUB__CLOSE_REASON_MAX;
+    if (reason.len != 0 && hub__conn_extra(conn) != NULL) /* else it ends without one */
+        conn->extra->close_reason = copy_text(reason);
     hub__conn_want_proceed(conn);
 }
 
@@ -457,7 +470,7 @@ static bool make_extra(hub_conn_t *conn, const hub__conn_birth_t *birth)
 
     if (!granted && birth->query.len == 0 && birth->protocol.len == 0)
         return true;
-    if ((extra = calloc(1, sizeof(*extra) + grant_size(birth))) == NULL)
+    if ((extra = hub__peer_alloc_zeroed(sizeof(*extra) + grant_size(birth))) == NULL)
         return false;
     extra->conn = conn;
     at = extra->text;
@@ -492,17 +505,17 @@ static void free_extra(hub_conn_t *conn)
     if (extra->on_free != NULL)
         extra->on_free(extra->user);
     free(extra->close_reason);
-    free(extra);
+    hub__peer_free(extra);
     conn->extra = NULL;
 }
 
 hub_conn_t *hub__conn_create(const hub__conn_birth_t *birth)
 {
     hub__worker_t *worker = birth->seat->worker;
-    hub_conn_t *conn = calloc(1, sizeof(*conn));
+    hub_conn_t *conn = hub__peer_alloc_zeroed(sizeof(*conn));
 
     if (conn == NULL || hub__worker_slot_take(worker, conn, &conn->slot) != HUB_OK) {
-        free(conn);
+        hub__peer_free(conn);
         goto Failed;
     }
     if ((conn->is_longpoll = birth->longpoll != NULL))
@@ -510,11 +523,13 @@ hub_conn_t *hub__conn_create(const hub__conn_birth_t *birth)
     else
         conn->socket = birth->socket;
     conn->fd = conn->is_longpoll ? -1 : h2o_socket_get_fd(birth->socket);
+    hub__account.bytes += H2O_SOCKET;
     conn->timer.on_due = on_deadline;
     hub__session_init(&conn->session, &birth->seat->host, birth->dialect);
     if (!make_extra(conn, birth)) {
         hub__worker_slot_free(worker, conn->slot);
-        free(conn);
+        hub__account.bytes -= H2O_SOCKET;
+        hub__peer_free(conn);
         goto Failed;
     }
     conn->last_seen = (uint32_t)worker->now_ms;
@@ -666,11 +681,12 @@ void hub__conn_destroy(hub_conn_t *conn)
         transport_of(conn)->dispose(conn);
         free_extra(conn);
         hub__worker_slot_free(worker, conn->slot);
-        if (worker->server != NULL)
-            hub__server_conn_closed(worker->server);
+        hub__seat_dismiss(hub__conn_seat(conn));
     }
-    if (!conn->due && !conn->flushing)
-        free(conn);
+    if (!conn->due && !conn->flushing) {
+        hub__account.bytes -= H2O_SOCKET;
+        hub__peer_free(conn);
+    }
 }
 
 /* ---- public ---- */

@@ -122,6 +122,18 @@ static hub_status_t io_subscribe(hub__session_t *session, hub_member_t *member)
     return hub__fanout_subscribe(hub__conn_worker(conn), hub__conn_root(conn), member);
 }
 
+static bool io_admits(hub__session_t *session, hub_str_t topic)
+{
+    hub_conn_t *conn = conn_of(session);
+    hub__worker_t *worker = hub__conn_worker(conn);
+
+    if (hub__server_is_tight(worker)) {
+        HUB__STAT(&worker->stats, memory_refused_total);
+        return false;
+    }
+    return hub__fanout_has_room(worker, hub__conn_root(conn), topic);
+}
+
 static void io_unsubscribe(hub__session_t *session, hub_member_t *member)
 {
     (void)session;
@@ -247,6 +259,7 @@ static hub_conn_t *io_conn(hub__session_t *session)
 
 const hub__session_io_t hub__conn_session_io = {
     .send = io_send,
+    .admits = io_admits,
     .subscribe = io_subscribe,
     .unsubscribe = io_unsubscribe,
     .release = io_release,

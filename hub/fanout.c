@@ -11,6 +11,7 @@
 
 #define RUN_MAX (256u * 1024) /* a turn that brings more is settled in between */
 #define SEATS_AHEAD 8u        /* prefetched */
+#define BUS_TOPIC 450         /* what the bus has for one, with its subscription */
 
 /* ---- frames ---- */
 
@@ -106,6 +107,7 @@ static void topic_destroy(hub__topic_t *topic)
 
     hub__table_remove(&worker->topics, &topic->node);
     HUB__STAT_SUB(&worker->stats, topics, 1);
+    atomic_fetch_sub_explicit(&topic->hub->topic_count, 1, memory_order_relaxed);
     for (unsigned i = 0; i != HUB__DIALECT_COUNT; ++i)
         hub__run_release(topic->groups[i].run);
     assert(topic->message_count == 0 && topic->ack_count == 0 && topic->later_first == NULL);
@@ -113,7 +115,8 @@ static void topic_destroy(hub__topic_t *topic)
         hub__venue_close(topic->venue);
     free(topic->messages);
     free(topic->acks);
-    free(topic);
+    hub__account.bytes -= BUS_TOPIC;
+    hub__peer_free(topic);
 }
 
 /* ---- settling ---- */
@@ -306,6 +309,8 @@ static void topic_settle(hub__topic_t *topic, bool alone)
             take_all(topic, group,
                      alone && runs[i]->note == NULL ? write_at_once(topic, group, runs[i]) : 0,
                      runs[i]);
+        if (runs[i] != NULL && runs[i]->refs != 1)
+            hub__run_fit(runs[i]); /* somebody waits for it */
         hub__run_release(runs[i]);
     }
     topic->settling = false;
@@ -705,10 +710,11 @@ static hub_status_t topic_subscribe(hub__topic_t *topic)
 
 static hub__topic_t *topic_create(hub__worker_t *worker, hub_t *root, hub_str_t name, uint64_t hash)
 {
-    hub__topic_t *topic = calloc(1, sizeof(*topic) + name.len);
+    hub__topic_t *topic = hub__peer_alloc_zeroed(sizeof(*topic) + name.len);
 
     if (topic == NULL)
         return NULL;
+    hub__account.bytes += BUS_TOPIC;
     topic->node.hash = hash;
     topic->worker = worker;
     topic->hub = root;
@@ -719,6 +725,7 @@ static hub__topic_t *topic_create(hub__worker_t *worker, hub_t *root, hub_str_t 
     memcpy(topic->name, name.base, name.len);
     hub__table_insert(&worker->topics, &topic->node);
     HUB__STAT(&worker->stats, topics);
+    atomic_fetch_add_explicit(&root->topic_count, 1, memory_order_relaxed);
     return topic;
 }
 
@@ -731,6 +738,16 @@ static void topic_left(hub__topic_t *topic)
     topic->sub = NULL;
     if (!topic->dirty)
         topic_destroy(topic);
+}
+
+bool hub__fanout_has_room(hub__worker_t *worker, const hub_t *root, hub_str_t name)
+{
+    uint64_t hash;
+
+    if (atomic_load_explicit(&root->topic_count, memory_order_relaxed) < root->topics_max)
+        return true;
+    hash = hub__hash_mix(hub__hash(name), (uint64_t)(uintptr_t)root);
+    return topic_find(worker, root, name, hash) != NULL;
 }
 
 hub_status_t hub__fanout_subscribe(hub__worker_t *worker, hub_t *root, hub_member_t *member)

@@ -5,6 +5,7 @@
  * What is unfinished goes the longer way through a block that exists only until it is finished. */
 
 #include "hub/frame.h"
+#include "hub/memory.h"
 
 #include <stdlib.h>
 
@@ -163,7 +164,7 @@ static struct hub__unfinished *reserve_block(hub__frame_reader_t *reader, size_t
         return block;
     /* exactly at first: most messages come in one piece more */
     capacity = need > 2 * capacity ? need : 2 * capacity;
-    if ((block = realloc(block, sizeof(*block) + capacity)) == NULL)
+    if ((block = hub__peer_realloc(block, sizeof(*block) + capacity)) == NULL)
         return NULL;
     if (reader->block == NULL)
         memset(block, 0, sizeof(*block));
@@ -173,7 +174,7 @@ static struct hub__unfinished *reserve_block(hub__frame_reader_t *reader, size_t
 
 static void drop_block(hub__frame_reader_t *reader)
 {
-    free(reader->block);
+    hub__peer_free(reader->block);
     reader->block = NULL;
 }
 
@@ -706,6 +707,11 @@ void hub__frame_read(hub__frame_reader_t *reader, const hub__frame_limits_t *lim
             return;
         }
     } while (!take_part(reader, &frame, chunk, chunk_len, ret_event));
+}
+
+size_t hub__frame_reader_held(const hub__frame_reader_t *reader)
+{
+    return reader->block == NULL ? 0 : sizeof(*reader->block) + reader->block->capacity;
 }
 
 void hub__frame_reader_dispose(hub__frame_reader_t *reader)

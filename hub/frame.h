@@ -111,4 +111,6 @@ void hub__frame_reader_stamp(hub__frame_reader_t *reader, uint32_t since);
 uint32_t hub__frame_reader_stamped(const hub__frame_reader_t *reader);
 
 /* Frees what is unfinished; the reader is fresh again. */
+/* Bytes of what is unfinished. */
+size_t hub__frame_reader_held(const hub__frame_reader_t *reader);
 void hub__frame_reader_dispose(hub__frame_reader_t *reader);

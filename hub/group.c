@@ -10,14 +10,14 @@ static bool group_resize(hub__group_t *group, uint32_t capacity)
 {
     hub__group_t wider = {.count = group->count, .capacity = capacity, .run = group->run};
 
-    wider.members = malloc(capacity * (sizeof(*wider.members) + sizeof(uint32_t)));
+    wider.members = hub__peer_alloc(capacity * (sizeof(*wider.members) + sizeof(uint32_t)));
     if (wider.members == NULL)
         return false;
     if (group->count != 0) {
         memcpy(wider.members, group->members, group->count * sizeof(*wider.members));
         memcpy(hub__group_seats(&wider), hub__group_seats(group), group->count * sizeof(uint32_t));
     }
-    free(group->members);
+    hub__peer_free(group->members);
     *group = wider;
     return true;
 }
@@ -47,7 +47,7 @@ void hub__group_remove(hub__group_t *group, const hub_member_t *member)
     group->members[member->place] = group->members[last];
     group->members[last]->place = member->place;
     if (group->count == 0) {
-        free(group->members);
+        hub__peer_free(group->members);
         group->members = NULL;
         group->capacity = 0;
     } else if (group->capacity > 2 * roomy(group->count)) {

@@ -11,6 +11,7 @@
 #include "hub/internal.h"
 
 #define OFFLOAD_THREADS 4
+#define TOPICS_MAX 1000000
 #define OFFLOAD_QUEUE 1024
 #define NAME_MAX_BYTES 64
 
@@ -78,6 +79,8 @@ hub_status_t hub_create(const hub_options_t *options, hub_t **ret_hub)
     hub->offload_threads = given.offload_threads != 0 ? given.offload_threads : OFFLOAD_THREADS;
     hub->presence_beat_ms = given.presence_beat_ms;
     hub->offload_queue = given.offload_queue != 0 ? given.offload_queue : OFFLOAD_QUEUE;
+    hub->topics_max = given.topics_max != 0 ? given.topics_max : TOPICS_MAX;
+    hub->conns_max = given.conns_max != 0 ? given.conns_max : SIZE_MAX;
     pthread_mutex_init(&hub->lock, NULL);
     make_root(hub);
     *ret_hub = hub;

@@ -34,6 +34,10 @@ typedef struct hub_options {
     uint32_t presence_beat_ms; /* workers and nodes with presence let each other know so often that
                                   they live; who is silent for four times as long is cleared, and
                                   comes back when it is heard again; 0 means 10,000 */
+    size_t topics_max; /* topics with members, those of each worker counted; a join of one more is
+                          answered `busy`; 0 means 1,000,000, HUB_OFF switches it off */
+    size_t conns_max;  /* connections on all endpoints of this root; one more is 503; 0: as many as
+                          its server takes */
 } hub_options_t;
 
 /* Owned by the caller (hub_destroy). `options` is copied and may be NULL. Any thread. */

@@ -15,6 +15,7 @@
 #include "hub/backlog.h"
 #include "hub/frame.h"
 #include "hub/handshake.h"
+#include "hub/memory.h"
 #include "hub/session.h"
 #include "hub/ticket.h"
 
@@ -65,6 +66,8 @@ struct hub {
     hub__hook_row_t *hooks[HUB_HOOK_COUNT];
     hub__check_row_t *checks; /* asked before the endpoint's own */
     size_t offload_threads, offload_queue;
+    size_t topics_max, conns_max;
+    atomic_size_t topic_count, conn_count; /* of a root, on all workers */
     uint32_t presence_beat_ms;
     /* of a root: */
     uint64_t node;
@@ -168,6 +171,9 @@ struct hub__worker {
     unsigned written;        /* connections in this turn */
     bool write_over;         /* its time: the rest is for the next turn */
     bool behind;             /* some are left from the last turn, and first in line */
+    hub__account_t others;   /* what had the thread's account before */
+    hub__account_t told;     /* to the server */
+    hub__timer_t shedding;   /* armed while more is to be closed */
     uint64_t presence_until_us;
     uint64_t turn_began_us; /* 0: nothing has been entered since the last one ended */
 
@@ -218,6 +224,8 @@ void hub__worker_enter(hub__worker_t *worker);
 void hub__worker_leave(hub__worker_t *worker);
 /* At the end of each turn: what waited, fan-out, writes, timers. */
 void hub__worker_end_turn(hub__worker_t *worker);
+/* It has a turn soon. Any thread. */
+void hub__worker_wake(hub__worker_t *worker);
 /* Something waits for the end of the turn: on a foreign loop nobody else would come by. */
 void hub__worker_touch(hub__worker_t *worker);
 static inline bool hub__worker_has_more(const hub__worker_t *worker)
@@ -337,6 +345,8 @@ struct hub__topic {
     char name[];
 };
 
+/* Whether one more member fits within the hub's topics. */
+bool hub__fanout_has_room(hub__worker_t *worker, const hub_t *root, hub_str_t name);
 hub_status_t hub__fanout_subscribe(hub__worker_t *worker, hub_t *root, hub_member_t *member);
 /* Settles the member first. */
 void hub__fanout_unsubscribe(hub_member_t *member);
@@ -536,6 +546,8 @@ static inline bool hub__channel_keeps(const hub__channel_t *channel)
            options->slow_messages != 0 || options->slow_age_ms != 0;
 }
 uint64_t hub__slow_key(const hub__channel_t *channel, const hub_message_t *msg);
+/* What waits for all members of a connection. */
+size_t hub__slow_bytes(const hub_conn_t *conn);
 /* Something waits for this member. */
 bool hub__slow_waits(const hub_member_t *member);
 /* To a member of such a channel: whole frames of a topic's run. Returns how many were not kept. */
@@ -660,6 +672,9 @@ bool hub__endpoint_has_path(const hub__endpoint_t *endpoint, hub_str_t path);
 bool hub__endpoint_polls_at(const hub__endpoint_t *endpoint, hub_str_t path);
 hub__seat_t *hub__seat_create(hub__worker_t *worker, hub__endpoint_t *endpoint);
 void hub__seat_destroy(hub__seat_t *seat);
+/* Counts a connection in, or out; false: its server or its hub has as many as it takes. */
+bool hub__seat_admit(hub__seat_t *seat);
+void hub__seat_dismiss(hub__seat_t *seat);
 /* Handles a request for the endpoint's path to its end: the 101 or a refusal. */
 void hub__endpoint_request(hub__seat_t *seat, h2o_req_t *req);
 /* A long-poll client without a connection: the same checks, then hub__exchange_welcome() or
@@ -712,6 +727,11 @@ unsigned hub__server_threads(const hub_server_t *server);
 /* For threads of ours, which inherit it; the program's own get its signals. */
 void hub__block_signals(sigset_t *ret_before);
 bool hub__server_is_stopping(const hub_server_t *server);
+/* Of the worker's server: what all hold is too much for more of them. */
+bool hub__server_is_tight(const hub__worker_t *worker);
+/* At the end of each turn: tells what this worker holds, and closes the largest queues while all
+ * hold too much. */
+void hub__worker_watch_memory(hub__worker_t *worker);
 /* Counts a websocket in or out; false: the limit is reached. */
 bool hub__server_conn_opened(hub_server_t *server);
 void hub__server_conn_closed(hub_server_t *server);

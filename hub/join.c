@@ -2,6 +2,7 @@
 /* How a member comes to be: the join frame, the program's word on it, now or later, and the reply.
  * Whatever becomes of a join it is answered once, unless the connection ends first or a newer join
  * takes its place. */
+#include "hub/memory.h"
 #include "hub/session.h"
 
 #include <stdlib.h>
@@ -20,7 +21,7 @@ static hub_member_t *member_create(hub__session_t *session, const hub__envelope_
         join_ref = envelope->ref;
     /* the tail begins within what would be padding */
     size = offsetof(hub_member_t, tail) + spans + envelope->topic.len + join_ref.len;
-    member = malloc(size < sizeof(*member) ? sizeof(*member) : size);
+    member = hub__peer_alloc(size < sizeof(*member) ? sizeof(*member) : size);
     if (member == NULL)
         return NULL;
     *member = (hub_member_t){
@@ -147,7 +148,7 @@ static bool join_deferred(hub_member_t *member, const hub__envelope_t *envelope)
     hub__member_extra_t *extra = hub__member_extra(member);
     size_t size = envelope->ref.len + envelope->join_ref.len;
 
-    if (extra == NULL || (extra->join_ref_of_reply = malloc(size + 1)) == NULL)
+    if (extra == NULL || (extra->join_ref_of_reply = hub__peer_alloc(size + 1)) == NULL)
         return false;
     if (envelope->ref.len != 0)
         memcpy(extra->join_ref_of_reply, envelope->ref.base, envelope->ref.len);
@@ -240,6 +241,11 @@ static void join_new(hub__session_t *session, const hub__envelope_t *envelope)
     if (session->members.count >= host->limits->topics) {
         HUB__STAT(host->stats, joins_refused_total);
         hub__session_refuse_frame(session, envelope, HUB__CODE_LIMIT, true);
+        return;
+    }
+    if (host->io->admits != NULL && !host->io->admits(session, envelope->topic)) {
+        HUB__STAT(host->stats, joins_refused_total);
+        hub__session_refuse_frame(session, envelope, HUB__CODE_BUSY, true);
         return;
     }
     if ((member = member_create(session, envelope, route, &captures)) == NULL) {

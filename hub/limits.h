@@ -71,6 +71,12 @@ typedef struct hub_limits {
     X(body_bytes, 1048576, 16777216, false, "413")                                                 \
     X(request_ms, 10000, 60000, false, "closed")                                                   \
     X(mailbox_messages, 65536, 16777216, false, "a gap for that worker's members")                 \
+    X(memory_budget_bytes, 0, SIZE_MAX / 4, true,                                                  \
+      "what peers make all workers hold: nobody new from 80 % on (503, error busy), the largest "  \
+      "queues closed from 90 % on (4008); 0: half of what machine or cgroup has")                  \
+    X(queued_bytes, 0, SIZE_MAX / 4, true,                                                         \
+      "frames that wait, shared ones once: the largest queues are closed, 4008; 0: a quarter of "  \
+      "memory_budget_bytes")                                                                       \
     X(drain_ms, 5000, 600000, false, "what is left is cut")
 
 /* X(name, default, ceiling, may be off, at the limit) - per server, as HUB_LIMIT_LATER_MAP */
@@ -78,7 +84,6 @@ typedef struct hub_limits {
     X(conns_per_ip, SIZE_MAX, 1048576, true, "429")                                                \
     X(connects_per_ip_per_s, SIZE_MAX, 1048576, true, "429")                                       \
     X(write_stall_ms, 30000, 600000, false, "closed")                                              \
-    X(memory_budget_bytes, SIZE_MAX, SIZE_MAX, true, "refuse at 80 %, shed at 90 %")               \
     X(drain_batch, 1000, 1048576, true, "conns closed per 200 ms at the stop")
 
 typedef struct hub_server_limits {

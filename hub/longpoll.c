@@ -253,7 +253,7 @@ const hub__transport_t hub__longpoll = {
 
 hub__longpoll_t *hub__longpoll_create(hub__seat_t *seat, const char *peer_text)
 {
-    hub__longpoll_t *self = calloc(1, sizeof(*self) + strlen(peer_text) + 1);
+    hub__longpoll_t *self = hub__peer_alloc_zeroed(sizeof(*self) + strlen(peer_text) + 1);
 
     if (self == NULL)
         return NULL;
@@ -268,7 +268,7 @@ void hub__longpoll_destroy(hub__longpoll_t *self)
 {
     leave_idle(self);
     HUB__STAT_SUB(&self->seat->worker->stats, longpoll_conns, 1);
-    free(self);
+    hub__peer_free(self);
 }
 
 void hub__longpoll_start(hub_conn_t *conn)

@@ -46,6 +46,10 @@ extern "C" {
     X(pre_upgrade_shed_total, counter, "of those, closed to make room")                            \
     X(accept_pauses_total, counter, "accepting paused for want of descriptors")                    \
     X(outbox_bytes, gauge, "bytes waiting in outboxes")                                            \
+    X(memory_refused_total, counter, "connections and joins refused for want of memory")           \
+    X(memory_shed_total, counter, "connections closed for want of memory")                         \
+    X(memory_bytes, gauge, "bytes held on account of peers: connections, members, topics, queues") \
+    X(memory_queued_bytes, gauge, "of those, in frames that wait, shared ones once")               \
     X(closed_client_total, counter, "connections ended: client")                                   \
     X(closed_lost_total, counter, "connections ended: lost")                                       \
     X(closed_server_total, counter, "connections ended: server")                                   \

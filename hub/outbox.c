@@ -7,21 +7,23 @@
 #include <stdlib.h>
 
 #include "hub/frame.h"
+#include "hub/memory.h"
 
 #define FIRST_CAPACITY 8u
 #define SMALL_RUN 512u          /* not worth another copy */
+#define SPARE 4096u             /* not worth giving back */
 #define JOINED_RUN (64u * 1024) /* small pieces gather in runs of about this size */
 #define JOINED_MS 1000u         /* and of about this age: that of a run is its oldest frame's */
 
 hub__run_t *hub__run_create(size_t capacity)
 {
-    hub__run_t *run = malloc(sizeof(*run));
+    hub__run_t *run = hub__queue_alloc(sizeof(*run));
 
     if (run == NULL)
         return NULL;
     *run = (hub__run_t){.refs = 1};
     if (capacity != 0 && hub__run_reserve(run, capacity) == NULL) {
-        free(run);
+        hub__queue_free(run);
         return NULL;
     }
     return run;
@@ -32,9 +34,9 @@ void hub__run_release(hub__run_t *run)
     if (run == NULL || --run->refs != 0)
         return;
     hub_message_release(run->note);
-    free(run->keys);
-    free(run->base);
-    free(run);
+    hub__queue_free(run->keys);
+    hub__queue_free(run->base);
+    hub__queue_free(run);
 }
 
 char *hub__run_reserve(hub__run_t *run, size_t more)
@@ -50,18 +52,29 @@ char *hub__run_reserve(hub__run_t *run, size_t more)
         capacity = 64;
     while (capacity < need)
         capacity *= 2;
-    if ((base = realloc(run->base, capacity)) == NULL)
+    if ((base = hub__queue_realloc(run->base, capacity)) == NULL)
         return NULL;
     run->base = base;
     run->capacity = (uint32_t)capacity;
     return base + run->len;
 }
 
+void hub__run_fit(hub__run_t *run)
+{
+    char *base;
+
+    if (run->capacity - run->len < SPARE || run->len == 0 ||
+        (base = hub__queue_realloc(run->base, run->len)) == NULL)
+        return;
+    run->base = base;
+    run->capacity = run->len;
+}
+
 hub_status_t hub__run_push_key(hub__run_t *run, uint64_t key)
 {
     if (run->key_count == run->key_capacity) {
         uint32_t capacity = run->key_capacity == 0 ? 4 : run->key_capacity * 2;
-        uint64_t *keys = realloc(run->keys, capacity * sizeof(*keys));
+        uint64_t *keys = hub__queue_realloc(run->keys, capacity * sizeof(*keys));
 
         if (keys == NULL)
             return HUB_ENOMEM;
@@ -94,7 +107,7 @@ static bool widen(hub__outbox_t *outbox)
     uint32_t len = hub__outbox_len(outbox);
     bool ringed = outbox->one.end == 0 && outbox->one.ring != NULL;
     uint32_t capacity = ringed ? outbox->one.ring->capacity * 2 : FIRST_CAPACITY;
-    hub__ring_t *ring = malloc(sizeof(*ring) + capacity * sizeof(*ring->ranges));
+    hub__ring_t *ring = hub__queue_alloc(sizeof(*ring) + capacity * sizeof(*ring->ranges));
 
     if (ring == NULL)
         return false;
@@ -106,7 +119,7 @@ static bool widen(hub__outbox_t *outbox)
     for (uint32_t i = 0; i != len; ++i)
         ring->ranges[i] = *range_at(outbox, i);
     if (ringed)
-        free(outbox->one.ring);
+        hub__queue_free(outbox->one.ring);
     *outbox = (hub__outbox_t){0};
     outbox->one.ring = ring;
     return true;
@@ -179,7 +192,7 @@ static void range_pop(hub__outbox_t *outbox)
         ring->head = (ring->head + 1) & (ring->capacity - 1);
         if (--ring->len != 0)
             return;
-        free(ring);
+        hub__queue_free(ring);
     }
     *outbox = (hub__outbox_t){0};
 }

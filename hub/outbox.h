@@ -28,6 +28,8 @@ hub__run_t *hub__run_create(size_t capacity);
 void hub__run_release(hub__run_t *run); /* NULL is allowed. */
 /* Room for `more` bytes at the end, or NULL. */
 char *hub__run_reserve(hub__run_t *run, size_t more);
+/* Gives back what a closed run has to spare, where that is much. */
+void hub__run_fit(hub__run_t *run);
 /* The key of the newest frame, which some may keep by (hub/backlog.h). HUB_ENOMEM. */
 hub_status_t hub__run_push_key(hub__run_t *run, uint64_t key);
 static inline uint64_t hub__run_key(const hub__run_t *run, uint32_t index)

@@ -244,6 +244,28 @@ hub_str_t hub_request_auth_token(const hub_request_t *request)
 
 /* ---- the 101 ---- */
 
+bool hub__seat_admit(hub__seat_t *seat)
+{
+    hub_server_t *server = seat->worker->server;
+    hub_t *root = seat->endpoint->hub;
+
+    if (server != NULL && !hub__server_conn_opened(server))
+        return false;
+    if (root == NULL ||
+        atomic_fetch_add_explicit(&root->conn_count, 1, memory_order_relaxed) < root->conns_max)
+        return true;
+    hub__seat_dismiss(seat);
+    return false;
+}
+
+void hub__seat_dismiss(hub__seat_t *seat)
+{
+    if (seat->worker->server != NULL)
+        hub__server_conn_closed(seat->worker->server);
+    if (seat->endpoint->hub != NULL)
+        atomic_fetch_sub_explicit(&seat->endpoint->hub->conn_count, 1, memory_order_relaxed);
+}
+
 static hub_conn_t *make_conn(hub_request_t *request, h2o_socket_t *socket)
 {
     hub__conn_birth_t birth = {
@@ -288,8 +310,7 @@ static void on_upgraded(void *data, h2o_socket_t *socket, size_t reqsize)
     hub__worker_enter(worker);
     --worker->upgrades_out;
     if (socket == NULL) {
-        if (worker->server != NULL)
-            hub__server_conn_closed(worker->server);
+        hub__seat_dismiss(request->seat);
         goto out;
     }
     if (worker->server != NULL)
@@ -297,8 +318,7 @@ static void on_upgraded(void *data, h2o_socket_t *socket, size_t reqsize)
     h2o_buffer_consume(&socket->input, reqsize);
     if ((conn = make_conn(request, socket)) == NULL) {
         h2o_socket_close(socket);
-        if (worker->server != NULL)
-            hub__server_conn_closed(worker->server);
+        hub__seat_dismiss(request->seat);
         goto out;
     }
     if (request->refused) {
@@ -326,8 +346,13 @@ static void upgrade(hub_request_t *request)
         request_destroy(request);
         return;
     }
-    if (request->seat->worker->server != NULL &&
-        !hub__server_conn_opened(request->seat->worker->server)) {
+    if (hub__server_is_tight(request->seat->worker)) {
+        HUB__STAT(&request->seat->worker->stats, memory_refused_total);
+        refuse_handshake(request->seat, req, 503, "short of memory");
+        request_destroy(request);
+        return;
+    }
+    if (!hub__seat_admit(request->seat)) {
         refuse_handshake(request->seat, req, 503, "too many connections");
         request_destroy(request);
         return;
@@ -365,13 +390,17 @@ static void open_poll(hub_request_t *request)
     hub__worker_t *worker = request->seat->worker;
     hub_conn_t *conn;
 
-    if (worker->stopping || (worker->server != NULL && !hub__server_conn_opened(worker->server))) {
+    if (hub__server_is_tight(worker)) {
+        HUB__STAT(&worker->stats, memory_refused_total);
+        refuse_poll(request, 503);
+        return;
+    }
+    if (worker->stopping || !hub__seat_admit(request->seat)) {
         refuse_poll(request, 503);
         return;
     }
     if ((conn = make_conn(request, NULL)) == NULL) {
-        if (worker->server != NULL)
-            hub__server_conn_closed(worker->server);
+        hub__seat_dismiss(request->seat);
         refuse_poll(request, 503);
         return;
     }

@@ -20,6 +20,9 @@
 
 #define TURN_US 1000
 #define IDLE_WAIT_MS 60000
+#define SHED_AT_ONCE 16
+#define SHED_EVERY_MS 20
+#define SHED_NOTHING_MS 500 /* where no queue is left, members and the like are what it is */
 #define STOPPING_WAIT_MS 10 /* h2o tells nobody that a connection of its own has ended */
 #define NOFILE_RESERVE 64
 
@@ -46,6 +49,7 @@ struct hub_server {
     hub__station_t *stations;
     size_t conn_limit;
     atomic_size_t conns;
+    hub__budget_t budget;
     _Atomic bool stopping, cut;
     bool started, configured;
     int stop_fd; /* readable once the server stops: wakes every worker */
@@ -230,6 +234,111 @@ static hub__station_t *station_of(hub__worker_t *worker)
     return worker->listening;
 }
 
+/* ---- memory ---- */
+
+bool hub__server_is_tight(const hub__worker_t *worker)
+{
+    return worker->server != NULL && atomic_load_explicit(&worker->server->budget.level,
+                                                          memory_order_relaxed) != HUB__MEMORY_EASY;
+}
+
+/* Of what would free memory if this connection went. */
+static size_t queue_of(const hub_conn_t *conn)
+{
+    return hub__conn_is_open(conn) ? hub__outbox_bytes(&conn->outbox) + hub__slow_bytes(conn) +
+                                         hub__frame_reader_held(&conn->reader)
+                                   : 0;
+}
+
+static hub_conn_t *largest_queue(hub__worker_t *worker)
+{
+    hub_conn_t *largest = NULL;
+    size_t most = 0;
+
+    for (uint32_t i = 0; i != worker->slot_count; ++i) {
+        size_t bytes = worker->slots[i].conn != NULL ? queue_of(worker->slots[i].conn) : 0;
+
+        if (bytes > most) {
+            most = bytes;
+            largest = worker->slots[i].conn;
+        }
+    }
+    return largest;
+}
+
+/* The end of the turn does it. */
+static void on_shed_again(hub__timer_t *timer, uint64_t now_ms)
+{
+    (void)timer, (void)now_ms;
+}
+
+/* Frames are shared, so what it frees shows only afterwards: a few at a time. */
+static void shed(hub__worker_t *worker)
+{
+    uint64_t excess = hub__budget_excess(&worker->server->budget, hub__messages_held());
+    unsigned count = 0;
+
+    for (; count != SHED_AT_ONCE && excess != 0; ++count) {
+        hub_conn_t *conn = largest_queue(worker);
+        size_t bytes = conn != NULL ? queue_of(conn) : 0;
+
+        if (conn == NULL)
+            break;
+        excess = bytes < excess ? excess - bytes : 0;
+        HUB__STAT(&worker->stats, memory_shed_total);
+        hub__conn_want_close(conn, HUB_DISCONNECT_SLOW, 4008, HUB_STR("server is short of memory"));
+    }
+    if (count != 0)
+        hub_log_peer(HUB_LOG_WARN, "server.memory_shed", "worker=%u closed=%u", worker->index,
+                     count);
+    worker->shedding.on_due = on_shed_again;
+    hub__timer_arm(worker->wheel, &worker->shedding,
+                   worker->now_ms + (count != 0 ? SHED_EVERY_MS : SHED_NOTHING_MS));
+}
+
+static void on_memory_level(hub_server_t *server, hub__memory_level_t level)
+{
+    static const char *const names[] = {"easy", "tight", "short"};
+
+    hub_log(level == HUB__MEMORY_EASY ? HUB_LOG_INFO : HUB_LOG_WARN, "server.memory",
+            "level=%s bytes=%lld queued=%lld budget=%llu queued_budget=%llu", names[level],
+            (long long)atomic_load(&server->budget.used_bytes),
+            (long long)atomic_load(&server->budget.used_queued),
+            (unsigned long long)server->budget.bytes, (unsigned long long)server->budget.queued);
+    if (level == HUB__MEMORY_SHORT)
+        for (unsigned i = 0; i != server->options.threads; ++i) /* the largest may be anywhere */
+            hub__worker_wake(server->stations[i].worker);
+}
+
+static void gauge(uint64_t *value, int64_t bytes)
+{
+    __atomic_store_n(value, bytes > 0 ? (uint64_t)bytes : 0, __ATOMIC_RELAXED);
+}
+
+void hub__worker_watch_memory(hub__worker_t *worker)
+{
+    hub_server_t *server = worker->server;
+    int64_t bytes = hub__account.bytes - worker->told.bytes;
+    int64_t queued = hub__account.queued - worker->told.queued, grain;
+    hub__memory_level_t level;
+    bool changed;
+
+    if (server == NULL || worker->stopping)
+        return;
+    gauge(&worker->stats.memory_bytes, hub__account.bytes - worker->others.bytes);
+    gauge(&worker->stats.memory_queued_bytes, hub__account.queued - worker->others.queued);
+    grain = hub__budget_grain(&server->budget);
+    level = (hub__memory_level_t)atomic_load_explicit(&server->budget.level, memory_order_relaxed);
+    if (bytes >= grain || -bytes >= grain || queued >= grain || -queued >= grain) {
+        worker->told = hub__account;
+        level = hub__budget_add(&server->budget, bytes, queued, hub__messages_held(), &changed);
+        if (changed)
+            on_memory_level(server, level);
+    }
+    if (level == HUB__MEMORY_SHORT && !hub__timer_is_armed(&worker->shedding))
+        shed(worker);
+}
+
 hub__seat_t *hub__server_seats(hub__worker_t *worker)
 {
     return station_of(worker)->seats;
@@ -375,6 +484,7 @@ static void close_station(hub_server_t *server, hub__station_t *station)
         hub__seat_destroy(seat);
     }
     hub__timer_disarm(worker->wheel, &station->drain);
+    hub__timer_disarm(worker->wheel, &worker->shedding);
     if (station->stop_socket != NULL)
         h2o_socket_close(station->stop_socket);
     hub__worker_close(worker);
@@ -455,6 +565,8 @@ static hub_status_t start(hub_server_t *server, unsigned first)
     server->conn_limit = server->options.limits.connections;
     if (nofile < server->conn_limit)
         server->conn_limit = nofile;
+    hub__budget_init(&server->budget, server->options.limits.memory_budget_bytes,
+                     server->options.limits.queued_bytes);
     warm_up();
     widen_descriptors(server->conn_limit);
     configure(server);
@@ -556,6 +668,7 @@ static void *worker_main(void *arg)
     uint64_t one = 1;
 
     hub__worker_settle_here(worker);
+    worker->others = worker->told = hub__account;
     hub__worker_end_turn(worker); /* a stop may have come before the start */
     while (!worker->stopped) {
         int32_t wait_ms = worker->stopping ? STOPPING_WAIT_MS : IDLE_WAIT_MS;

@@ -3,6 +3,7 @@
  * what is answered, and how everything ends exactly once. What differs between wire formats is
  * asked of the dialect, never decided here. */
 #include "hub/session.h"
+#include "hub/memory.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -140,7 +141,7 @@ void hub__member_report_failure(hub_member_t *member, const hub_message_t *msg, 
 hub__member_extra_t *hub__member_extra(hub_member_t *member)
 {
     if (member->extra == NULL) {
-        hub__member_extra_t *extra = calloc(1, sizeof(*extra));
+        hub__member_extra_t *extra = hub__peer_alloc_zeroed(sizeof(*extra));
 
         if (extra == NULL)
             return NULL;
@@ -166,7 +167,7 @@ static hub__pending_t *pending_pop(hub_member_t *member)
 static void pending_free(hub__pending_t *frame)
 {
     hub_message_release(frame->update);
-    free(frame);
+    hub__peer_free(frame);
 }
 
 static void drop_pending(hub_member_t *member)
@@ -240,12 +241,12 @@ void hub__member_destroy(hub_member_t *member)
         drop_pending(member);
         session->host->io->timer_disarm(session, &member->extra->deadline);
         hub__outbox_dispose(&member->extra->held, NULL, NULL);
-        free(member->extra->join_ref_of_reply);
-        free(member->extra);
+        hub__peer_free(member->extra->join_ref_of_reply);
+        hub__peer_free(member->extra);
     }
     if (member->on_free != NULL)
         member->on_free(member->user);
-    free(member);
+    hub__peer_free(member);
 }
 
 /* A member that had joined, or was about to, ends. Sends nothing. */
@@ -398,7 +399,7 @@ static void dispatch(hub_member_t *member, const hub__envelope_t *envelope)
 /* A frame that has to wait, with its own copy of everything. NULL: out of memory. */
 static hub__pending_t *pending_create(const hub__envelope_t *envelope, size_t size)
 {
-    hub__pending_t *frame = malloc(size);
+    hub__pending_t *frame = hub__peer_alloc(size);
     char *at = (char *)(frame + 1);
     hub_str_t *spans[5];
 
@@ -464,7 +465,7 @@ bool hub__member_wait_update(hub_member_t *member, const hub_message_t *message)
     if (extra->update_count < hub__member_channel(member)->options.pending_limit)
         frame = calloc(1, sizeof(*frame));
     if (frame == NULL || (frame->update = hub_message_retain(message)) == NULL) {
-        free(frame);
+        hub__peer_free(frame);
         HUB__STAT(member->session->host->stats, dropped_total);
         hub_log_peer(HUB_LOG_WARN, "member.update_dropped", "topic=%s",
                      hub_log_escape(hub__member_name(member), topic));
@@ -664,7 +665,7 @@ void hub__member_refuse_pending(hub_member_t *member)
         hub__pending_t *frame = pending_pop(member);
 
         hub__session_refuse_frame(member->session, &frame->envelope, HUB__CODE_NOT_JOINED, false);
-        free(frame);
+        hub__peer_free(frame);
     }
 }
 

@@ -46,6 +46,8 @@ typedef struct hub__session_io {
     hub_status_t (*hook)(hub__session_t *session, hub_hook_event_t *event);
     /* What the member tracks ends: it may come back, or not. Only called where it has presence. */
     void (*presence_end)(hub__session_t *session, hub_member_t *member, bool may_return);
+    /* Whether there is room for one more member, of this topic. NULL: always. */
+    bool (*admits)(hub__session_t *session, hub_str_t topic);
     hub_conn_t *(*conn)(hub__session_t *session);
     hub_conn_id_t (*conn_id)(hub__session_t *session);
 } hub__session_io_t;

@@ -72,7 +72,7 @@ static hub__slow_t *ensure(hub_member_t *member)
 
     if (slow != NULL || extra == NULL || hub__member_extra(member) == NULL)
         return slow;
-    if ((slow = calloc(1, sizeof(*slow))) == NULL)
+    if ((slow = hub__peer_alloc_zeroed(sizeof(*slow))) == NULL)
         return NULL;
     slow->member = member;
     slow->limits = limits_of(member);
@@ -95,12 +95,22 @@ static void forget(hub__slow_t *slow)
         extra->slow_last = slow->prev;
     slow->member->extra->slow = NULL;
     hub__table_dispose(&slow->backlog.keys);
-    free(slow);
+    hub__peer_free(slow);
 }
 
 bool hub__slow_waits(const hub_member_t *member)
 {
     return slow_of(member) != NULL;
+}
+
+size_t hub__slow_bytes(const hub_conn_t *conn)
+{
+    size_t bytes = 0;
+
+    for (const hub__slow_t *slow = conn->extra != NULL ? conn->extra->slow_first : NULL;
+         slow != NULL; slow = slow->next)
+        bytes += hub__backlog_bytes(&slow->backlog);
+    return bytes;
 }
 
 /* Only while it is subscribed: hub__slow_end() comes with the end of that. */

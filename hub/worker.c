@@ -91,6 +91,13 @@ static void wake(hub__worker_t *worker)
     worker->mail_signalled = true;
 }
 
+void hub__worker_wake(hub__worker_t *worker)
+{
+    pthread_mutex_lock(&worker->lock);
+    wake(worker);
+    pthread_mutex_unlock(&worker->lock);
+}
+
 static void wake_others(hub__worker_t *poster)
 {
     while (poster->owed_count != 0) {
@@ -508,11 +515,8 @@ void hub__worker_leave(hub__worker_t *worker)
 
 void hub__worker_touch(hub__worker_t *worker)
 {
-    if (!worker->mounted || worker->depth != 0)
-        return;
-    pthread_mutex_lock(&worker->lock);
-    wake(worker);
-    pthread_mutex_unlock(&worker->lock);
+    if (worker->mounted && worker->depth == 0)
+        hub__worker_wake(worker);
 }
 
 static void proceed_due(hub__worker_t *worker)
@@ -607,6 +611,7 @@ void hub__worker_end_turn(hub__worker_t *worker)
     wake_others(worker);
     flush_conns(worker);
     seal_run(worker);
+    hub__worker_watch_memory(worker);
     arm_timer(worker);
     hub__worker_check_stopped(worker);
     wake_others(worker); /* writing may end connections, and a stop all of them */
