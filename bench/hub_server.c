@@ -36,7 +36,7 @@ static void read_command_line(int argc, char **argv, settings_t *settings)
         {"channels", "patterns, all but one of which nobody joins", .number = &settings->channels,
          .min = 1, .max = 1000000},
         {"bus", "what carries publishes; memory: is this process", .text = &settings->bus},
-        {"deflate", "compresses messages", .given = &settings->deflate},
+        {"deflate", "compresses messages for clients that offer it", .given = &settings->deflate},
         {"defaults", "keeps rate limits and connections as a hub has them",
          .given = &settings->defaults},
         {"pin", "the core for all threads", .text = &settings->pin},
@@ -56,8 +56,6 @@ static void read_command_line(int argc, char **argv, settings_t *settings)
     options_read(argc, argv, rows);
     if (strcmp(settings->bus, MEMORY_BUS) != 0)
         options_fail("--bus '%s': there is no such bus, only %s", settings->bus, MEMORY_BUS);
-    if (settings->deflate)
-        options_fail("--deflate: this hub does not compress messages");
 }
 
 static void pin(const char *core)
@@ -155,7 +153,9 @@ static hub_status_t open_server(const settings_t *settings, hub_t *hub, hub_erro
                                 ret_server);
     if (err == HUB_OK)
         err = hub_server_mount(*ret_server, hub,
-                               &(hub_endpoint_options_t){.limits = limits, .longpoll = true});
+                               &(hub_endpoint_options_t){.limits = limits,
+                                                         .longpoll = true,
+                                                         .deflate.enabled = settings->deflate});
     if (err == HUB_OK)
         err = add_routes(*ret_server);
     if (err == HUB_OK)

@@ -105,11 +105,13 @@ int main(int argc, char **argv)
 {
     const char *host = "127.0.0.1", *phoenix = NULL;
     unsigned long port = 4000, threads = 1;
+    bool deflate = false;
     const struct choice choices[] = {
         {"host", "the address to listen on", .text = &host},
         {"port", "0 lets the kernel pick one", .number = &port, .max = 65535},
         {"threads", "workers, each a thread", .number = &threads, .min = 1, .max = 256},
         {"phoenix", "phoenix.mjs of npm's phoenix, for /phoenix", .text = &phoenix},
+        {"deflate", "compresses messages of 256 bytes or more", .given = &deflate},
         {.name = NULL}};
     hub_error_t error = {HUB_OK, 0, ""};
     hub_server_t *server = NULL;
@@ -124,8 +126,9 @@ int main(int argc, char **argv)
         err = hub_server_create(
             &(hub_server_options_t){.threads = (unsigned)threads, .ret_error = &error}, &server);
     if (err == HUB_OK)
-        err = hub_server_mount(server, hub, /* at /socket, /socket/websocket, /socket/longpoll */
-                               &(hub_endpoint_options_t){.longpoll = true});
+        err = hub_server_mount(
+            server, hub, /* at /socket, /socket/websocket, /socket/longpoll */
+            &(hub_endpoint_options_t){.longpoll = true, .deflate.enabled = deflate});
     if (err == HUB_OK)
         err = add_routes(server, argv[0], phoenix);
     if (err == HUB_OK)

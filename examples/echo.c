@@ -5,7 +5,8 @@
  * Shows: a route with callbacks of its own and no channels, and limits set by name. It is meant for
  * protocol test suites, which send what no honest client does: fragments by the thousand, messages
  * of 16 MiB, floods. So rates and fragments are unlimited here, and the outbox holds four of the
- * largest messages. */
+ * largest messages; and with --deflate everything that a client may offer of it is agreed on, and
+ * messages of any length are compressed. */
 
 #include "options.h"
 
@@ -40,11 +41,13 @@ static hub_limits_t limits_for(size_t max_message)
 int main(int argc, char **argv)
 {
     const char *host = "127.0.0.1";
+    bool deflate = false;
     unsigned long port = 4000, max_message = 16777216;
     const struct choice choices[] = {
         {"host", "the address to listen on", .text = &host},
         {"port", "0 lets the kernel pick one", .number = &port, .max = 65535},
         {"max-message", "bytes", .number = &max_message, .min = 1, .max = 67108864},
+        {"deflate", "compresses messages", .given = &deflate},
         {.name = NULL}};
     hub_error_t error = {HUB_OK, 0, ""};
     hub_server_t *server = NULL;
@@ -53,10 +56,13 @@ int main(int argc, char **argv)
     read_options(argc, argv, choices);
     err = hub_server_create(&(hub_server_options_t){.ret_error = &error}, &server);
     if (err == HUB_OK)
-        err =
-            hub_server_websocket(server, "/",
-                                 &(hub_raw_options_t){.on_message = on_message,
-                                                      .endpoint.limits = limits_for(max_message)});
+        err = hub_server_websocket(
+            server, "/",
+            &(hub_raw_options_t){
+                .on_message = on_message,
+                .endpoint = {
+                    .limits = limits_for(max_message),
+                    .deflate = {.enabled = deflate, .min_bytes = 1, .client_context = true}}});
     if (err == HUB_OK)
         err = serve(server, argv[0], host, port, &error);
     hub_server_destroy(server);

@@ -10,12 +10,14 @@
 
 #include <hub/hub.h>
 
-/* One option with a value: a text, or a whole number from min to max. What `text` or `number`
- * points to is the default until read_options() replaces it. A table ends with a NULL name. */
+/* One option: with a value, which is a text or a whole number from min to max, or a switch. What
+ * `text`, `number` or `given` points to is the default until read_options() replaces it. A table
+ * ends with a NULL name. */
 struct choice {
     const char *name, *help;
     const char **text;
     unsigned long *number, min, max;
+    bool *given;
 };
 
 #define CHOICES_MAX 8
@@ -27,6 +29,8 @@ static inline void print_help(const char *program, const struct choice *choices)
         printf("  --%-12s %s", choice->name, choice->help);
         if (choice->number != NULL)
             printf(" (%lu)\n", *choice->number);
+        else if (choice->given != NULL)
+            printf("\n");
         else
             printf(" (%s)\n", *choice->text != NULL ? *choice->text : "none");
     }
@@ -57,7 +61,9 @@ static inline void read_options(int argc, char **argv, const struct choice *choi
     int found = 0, index = 0;
 
     for (size_t i = 0; i < CHOICES_MAX && choices[i].name != NULL; i++)
-        names[i + 1] = (struct option){.name = choices[i].name, .has_arg = required_argument};
+        names[i + 1] =
+            (struct option){.name = choices[i].name,
+                            .has_arg = choices[i].given != NULL ? no_argument : required_argument};
     while ((found = getopt_long(argc, argv, "", names, &index)) == 0) {
         const struct choice *choice = &choices[index - 1];
 
@@ -67,6 +73,8 @@ static inline void read_options(int argc, char **argv, const struct choice *choi
         }
         if (choice->number != NULL)
             read_number(argv[0], choice, optarg);
+        else if (choice->given != NULL)
+            *choice->given = true;
         else
             *choice->text = optarg;
     }

@@ -468,7 +468,8 @@ static bool make_extra(hub_conn_t *conn, const hub__conn_birth_t *birth)
     hub__conn_extra_t *extra;
     char *at;
 
-    if (!granted && birth->query.len == 0 && birth->protocol.len == 0)
+    if (!granted && birth->query.len == 0 && birth->protocol.len == 0 &&
+        !birth->deflate.client_context)
         return true;
     if ((extra = hub__peer_alloc_zeroed(sizeof(*extra) + grant_size(birth))) == NULL)
         return false;
@@ -505,6 +506,7 @@ static void free_extra(hub_conn_t *conn)
     if (extra->on_free != NULL)
         extra->on_free(extra->user);
     free(extra->close_reason);
+    hub__inflater_destroy(extra->inflater);
     hub__peer_free(extra);
     conn->extra = NULL;
 }
@@ -524,6 +526,10 @@ hub_conn_t *hub__conn_create(const hub__conn_birth_t *birth)
         conn->socket = birth->socket;
     conn->fd = conn->is_longpoll ? -1 : h2o_socket_get_fd(birth->socket);
     hub__account.bytes += H2O_SOCKET;
+    if (birth->deflate.server_bits != 0)
+        conn->window = (uint8_t)(hub__window_for(birth->deflate.server_bits) & 3);
+    if (birth->deflate.client_context)
+        conn->context_bits = (uint8_t)(birth->deflate.client_bits & 15);
     conn->timer.on_due = on_deadline;
     hub__session_init(&conn->session, &birth->seat->host, birth->dialect);
     if (!make_extra(conn, birth)) {
@@ -809,5 +815,8 @@ hub_status_t hub_conn_send(hub_conn_t *conn, hub_str_t bytes, bool binary)
         return HUB_ENOMEM;
     start = run->len;
     err = hub__run_append(run, HUB__FRAME_FIN | (binary ? HUB__OP_BINARY : HUB__OP_TEXT), bytes);
-    return err != HUB_OK ? err : hub__conn_enqueue(conn, run, start, run->len, 1, 0);
+    if (err != HUB_OK)
+        return err;
+    hub__conn_deflate(conn, run, start);
+    return hub__conn_enqueue(conn, run, start, run->len, 1, 0);
 }

@@ -108,6 +108,7 @@ static hub_status_t io_send(hub__session_t *session, hub_member_t *member,
     start = run->len;
     if ((err = hub__run_encode(run, session->dialect, out)) == HUB_OK) {
         HUB__STAT(&worker->stats, encodes_total);
+        hub__conn_deflate(conn, run, start);
         err = hub__conn_place(conn, member, run, start, run->len, key_of(member, out));
     }
     if (noted)

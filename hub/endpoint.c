@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-#include "hub/handshake.h"
+#include "hub/extension.h"
 #include "hub/internal.h"
 
 /* ---- declaring ---- */
@@ -75,7 +75,8 @@ hub_status_t hub__endpoint_create(hub_t *hub, const hub_endpoint_options_t *opti
 
     if ((err = hub_limits_resolve(&resolved.limits, error)) != HUB_OK ||
         (err = check_origins(&resolved, error)) != HUB_OK ||
-        (err = check_protocols(resolved.protocols, error)) != HUB_OK)
+        (err = check_protocols(resolved.protocols, error)) != HUB_OK ||
+        (err = hub__deflate_options_resolve(&resolved.deflate, error)) != HUB_OK)
         return err;
     if (path != NULL && path[0] != '/')
         return hub_error_set(error, HUB_EINVAL, 0, "endpoint: path \"%s\" must begin with /", path);
@@ -105,6 +106,8 @@ hub_status_t hub__endpoint_create(hub_t *hub, const hub_endpoint_options_t *opti
         .fragments = resolved.limits.fragments,
         .fragments_unlimited = resolved.limits.fragments == HUB_OFF,
     };
+    endpoint->deflate_limits = endpoint->frame_limits;
+    endpoint->deflate_limits.allow_rsv1 = true;
     *ret_endpoint = endpoint;
     return HUB_OK;
 }

@@ -91,6 +91,27 @@ typedef enum hub_format {
     HUB_FORMAT_REFUSE,   /* a vsn must be given */
 } hub_format_t;
 
+/* permessage-deflate (RFC 7692) for clients that offer it; zeroed: off. It costs CPU for traffic,
+ * so it is worth having where messages are long and clients far away.
+ *
+ * A message to many is compressed once for each wire format and window that is in use (512 bytes, 4
+ * or 32 KiB), by the options of one of those who get it, and never refers back to earlier ones:
+ * server_no_context_takeover is always answered, and connections keep nothing of what is sent. Who
+ * lets secrets and what strangers wrote into one message tells a listener by its length how much
+ * they have in common. */
+typedef struct hub_deflate_options {
+    bool enabled;
+    size_t min_bytes;     /* shorter messages go out as they are; 0: 256 */
+    unsigned level;       /* 1 (quick) to 9 (small); 0: 6 */
+    unsigned window_bits; /* of what is sent, 9 to 15; clients may ask for less; 0: 15 */
+    bool client_context;  /* clients may refer back to their earlier messages, which saves traffic
+                             where they send much alike; each such connection then keeps 8 KiB and
+                             its window from its first compressed message on. false:
+                             client_no_context_takeover is answered, and it keeps nothing */
+    unsigned client_window_bits; /* 9 to 15, asked of those clients that let themselves be asked; 0:
+                                    15 */
+} hub_deflate_options_t;
+
 typedef struct hub_endpoint_options {
     const char *path; /* NULL: "/socket" */
     enum {
@@ -133,6 +154,7 @@ typedef struct hub_endpoint_options {
     bool longpoll;
     const unsigned char *longpoll_key; /* 32 secret bytes that seal the clients' tokens, copied;
                                           NULL: random ones of the hub's */
+    hub_deflate_options_t deflate;     /* for websockets; long poll is HTTP's to compress */
 } hub_endpoint_options_t;
 
 #ifdef __cplusplus

@@ -95,8 +95,8 @@ static void mark_dirty(hub__topic_t *topic)
 
 static bool topic_is_empty(const hub__topic_t *topic)
 {
-    for (unsigned i = 0; i != HUB__DIALECT_COUNT; ++i)
-        if (topic->groups[i].count != 0)
+    for (unsigned i = 0; i != hub__topic_group_count(topic); ++i)
+        if (hub__topic_group(topic, i)->count != 0)
             return false;
     return true;
 }
@@ -108,13 +108,14 @@ static void topic_destroy(hub__topic_t *topic)
     hub__table_remove(&worker->topics, &topic->node);
     HUB__STAT_SUB(&worker->stats, topics, 1);
     atomic_fetch_sub_explicit(&topic->hub->topic_count, 1, memory_order_relaxed);
-    for (unsigned i = 0; i != HUB__DIALECT_COUNT; ++i)
-        hub__run_release(topic->groups[i].run);
+    for (unsigned i = 0; i != hub__topic_group_count(topic); ++i)
+        hub__run_release(hub__topic_group(topic, i)->run);
     assert(topic->message_count == 0 && topic->ack_count == 0 && topic->later_first == NULL);
     if (topic->venue != NULL)
         hub__venue_close(topic->venue);
     free(topic->messages);
     free(topic->acks);
+    hub__peer_free(topic->deflated);
     hub__account.bytes -= BUS_TOPIC;
     hub__peer_free(topic);
 }
@@ -212,9 +213,9 @@ static uint32_t write_at_once(hub__topic_t *topic, hub__group_t *group, hub__run
 
 /* The frames of one message for a member with a filter. */
 static void filter_message(hub_member_t *member, hub__topic_t *topic, hub__run_t *run,
-                           hub__filtered_t *filtered, unsigned dialect)
+                           hub__filtered_t *filtered, unsigned index)
 {
-    uint32_t start = filtered->frames[dialect].start, end = filtered->frames[dialect].end;
+    uint32_t start = filtered->frames[index].start, end = filtered->frames[index].end;
     hub_update_t verdict = HUB_UPDATE_KEEP;
     hub_payload_t replacement = {0};
 
@@ -242,11 +243,11 @@ static void filter_message(hub_member_t *member, hub__topic_t *topic, hub__run_t
 }
 
 static void filter_all(hub__topic_t *topic, hub__group_t *group, hub__run_t *run,
-                       hub__filtered_t *messages, uint32_t count, unsigned dialect)
+                       hub__filtered_t *messages, uint32_t count, unsigned index)
 {
     for (uint32_t i = 0; i != group->count; ++i) {
         for (uint32_t m = 0; m != count; ++m)
-            filter_message(group->members[i], topic, run, &messages[m], dialect);
+            filter_message(group->members[i], topic, run, &messages[m], index);
         hub__group_make_even(group, i);
     }
 }
@@ -257,9 +258,12 @@ static void count_dropped(const hub__topic_t *topic, hub_publish_counts_t *count
 {
     uint64_t dropped = 0;
 
-    for (unsigned i = 0; i != HUB__DIALECT_COUNT; ++i)
-        for (uint32_t m = 0; m != topic->groups[i].count; ++m)
-            dropped += !hub__conn_is_open((const hub_conn_t *)topic->groups[i].members[m]->session);
+    for (unsigned i = 0; i != hub__topic_group_count(topic); ++i) {
+        const hub__group_t *group = hub__topic_group(topic, i);
+
+        for (uint32_t m = 0; m != group->count; ++m)
+            dropped += !hub__conn_is_open((const hub_conn_t *)group->members[m]->session);
+    }
     dropped += topic->slow_dropped;
     counts->dropped = dropped < counts->queued ? dropped : counts->queued;
     counts->queued -= counts->dropped;
@@ -285,8 +289,9 @@ static void acks_settle(hub__topic_t *topic, hub__counted_t *acks, uint32_t coun
  * no filter has anything for their connections any more. */
 static void topic_settle(hub__topic_t *topic, bool alone)
 {
-    hub__run_t *runs[HUB__DIALECT_COUNT];
+    hub__run_t *runs[HUB__GROUP_COUNT];
     hub__filtered_t *messages = topic->messages;
+    unsigned group_count = hub__topic_group_count(topic);
     uint32_t message_count = topic->message_count, ack_count = topic->ack_count;
     hub__counted_t *acks = topic->acks;
 
@@ -294,14 +299,14 @@ static void topic_settle(hub__topic_t *topic, bool alone)
     topic->message_count = topic->message_capacity = 0;
     topic->acks = NULL;
     topic->ack_count = topic->ack_capacity = 0;
-    for (unsigned i = 0; i != HUB__DIALECT_COUNT; ++i) {
-        runs[i] = topic->groups[i].run;
-        topic->groups[i].run = NULL;
+    for (unsigned i = 0; i != group_count; ++i) {
+        runs[i] = hub__topic_group(topic, i)->run;
+        hub__topic_group(topic, i)->run = NULL;
     }
     topic->slow_dropped = 0;
     topic->settling = true;
-    for (unsigned i = 0; i != HUB__DIALECT_COUNT; ++i) {
-        hub__group_t *group = &topic->groups[i];
+    for (unsigned i = 0; i != group_count; ++i) {
+        hub__group_t *group = hub__topic_group(topic, i);
 
         if (messages != NULL)
             filter_all(topic, group, runs[i], messages, message_count, i);
@@ -331,7 +336,7 @@ static void settle_filtered(hub_member_t *member, hub__run_t *run)
 
     topic->settling = true; /* what the filter publishes or sends follows behind */
     for (uint32_t m = 0; m != topic->message_count; ++m) {
-        filter_message(member, topic, run, &topic->messages[m], member->session->dialect->index);
+        filter_message(member, topic, run, &topic->messages[m], hub__group_index(member));
         if (topic->messages[m].only == member)
             topic->messages[m].only = NULL; /* another one may get its address */
     }
@@ -349,7 +354,7 @@ void hub__fanout_settle_member(hub_member_t *member)
     if (topic == NULL || topic->settling)
         return;
     publish_later(topic);
-    run = topic->groups[member->session->dialect->index].run;
+    run = hub__group_of(member)->run;
     if (topic->message_count != 0)
         settle_filtered(member, run);
     else if (run != NULL)
@@ -388,8 +393,8 @@ static hub__filtered_t *filtered_push(hub__topic_t *topic)
 
 static bool has_open_run(const hub__topic_t *topic)
 {
-    for (unsigned i = 0; i != HUB__DIALECT_COUNT; ++i)
-        if (topic->groups[i].run != NULL)
+    for (unsigned i = 0; i != hub__topic_group_count(topic); ++i)
+        if (hub__topic_group(topic, i)->run != NULL)
             return true;
     return false;
 }
@@ -447,22 +452,26 @@ static void remember_ack(hub__topic_t *topic, hub_bus_ack_t *ack,
         .message = topic->message_count != 0 ? topic->message_count - 1 : UINT32_MAX};
 }
 
-/* One frame for all members of one wire format. False: they are skipped. */
-static bool encode_for_group(hub__topic_t *topic, unsigned dialect, const hub__outgoing_t *out,
+/* One frame for all members of one group. False: they are skipped. */
+static bool encode_for_group(hub__topic_t *topic, unsigned index, const hub__outgoing_t *out,
                              uint64_t key, const hub_message_t *note)
 {
     bool keyed = hub__channel_keeps(topic->channel);
-    hub__group_t *group = &topic->groups[dialect];
+    hub__group_t *group = hub__topic_group(topic, index);
     hub__worker_t *worker = topic->worker;
+    uint32_t start;
 
     if (group->run == NULL && (group->run = hub__run_create(256)) == NULL)
         return false;
     if (keyed && hub__run_push_key(group->run, key) != HUB_OK)
         return false;
-    if (hub__run_encode(group->run, hub__dialect(dialect), out) != HUB_OK) {
+    start = group->run->len;
+    if (hub__run_encode(group->run, hub__dialect(index % HUB__DIALECT_COUNT), out) != HUB_OK) {
         group->run->key_count -= keyed;
         return false;
     }
+    if (index >= HUB__DIALECT_COUNT)
+        hub__conn_deflate((hub_conn_t *)group->members[0]->session, group->run, start);
     if (note != NULL)
         group->run->note = hub_message_retain(note);
     HUB__STAT(&worker->stats, encodes_total);
@@ -503,10 +512,10 @@ static void publish_to_groups(hub__topic_t *topic, const hub_message_t *msg,
     /* of what filters see it is left out when it is its turn, else now */
     if (origin != NULL && filtered == NULL)
         hub__fanout_settle_member(origin);
-    for (unsigned i = 0; i != HUB__DIALECT_COUNT; ++i) {
-        hub__group_t *group = &topic->groups[i];
+    for (unsigned i = 0; i != hub__topic_group_count(topic); ++i) {
+        hub__group_t *group = hub__topic_group(topic, i);
         uint32_t start = group->run != NULL ? group->run->len : 0, count = group->count;
-        bool skips_origin = origin != NULL && origin->session->dialect->index == i;
+        bool skips_origin = origin != NULL && hub__group_index(origin) == i;
 
         if (count == 0)
             continue;
@@ -536,9 +545,12 @@ static bool must_settle_now(const hub__topic_t *topic, bool counted)
         return true;
     if (counted && hub__channel_keeps(topic->channel) && topic->message_count == 0)
         return true;
-    for (unsigned i = 0; topic->message_count == 0 && i != HUB__DIALECT_COUNT; ++i)
-        if (topic->groups[i].run != NULL && topic->groups[i].run->len > RUN_MAX)
+    for (unsigned i = 0; topic->message_count == 0 && i != hub__topic_group_count(topic); ++i) {
+        const hub__run_t *run = hub__topic_group(topic, i)->run;
+
+        if (run != NULL && run->len > RUN_MAX)
             return true;
+    }
     return false;
 }
 
@@ -750,6 +762,18 @@ bool hub__fanout_has_room(hub__worker_t *worker, const hub_t *root, hub_str_t na
     return topic_find(worker, root, name, hash) != NULL;
 }
 
+/* NULL: no memory. */
+static hub__group_t *group_for(hub__topic_t *topic, const hub_member_t *member)
+{
+    unsigned index = hub__group_index(member);
+
+    if (index >= HUB__DIALECT_COUNT && topic->deflated == NULL &&
+        (topic->deflated =
+             hub__peer_alloc_zeroed(HUB__GROUPS_DEFLATED * sizeof(*topic->deflated))) == NULL)
+        return NULL;
+    return hub__topic_group(topic, index);
+}
+
 hub_status_t hub__fanout_subscribe(hub__worker_t *worker, hub_t *root, hub_member_t *member)
 {
     uint64_t hash = hub__hash_mix(member->node.hash, (uint64_t)(uintptr_t)root);
@@ -770,8 +794,7 @@ hub_status_t hub__fanout_subscribe(hub__worker_t *worker, hub_t *root, hub_membe
     if (topic->venue == NULL && hub__member_channel(member)->options.presence != NULL)
         topic->venue =
             hub__presence_enter(worker, root, name, hub__member_channel(member)->options.presence);
-    group = &topic->groups[member->session->dialect->index];
-    if (!hub__group_add(group, member)) {
+    if ((group = group_for(topic, member)) == NULL || !hub__group_add(group, member)) {
         topic_left(topic);
         return HUB_ENOMEM;
     }

@@ -20,6 +20,7 @@
 #define CONTROL_PAYLOAD_MAX 125
 #define MASKED_HEADER_MAX 14
 #define MASK_LEN 4
+#define COMPRESSED_MIN 64 /* for the shortest messages: what begins and ends a block */
 
 #define CLOSE_PROTOCOL 1002
 #define CLOSE_NOT_UTF8 1007
@@ -259,17 +260,21 @@ static uint64_t payload_len_of(const char *header)
 
 /* False: one more frame of `len` bytes is past a limit, and the event says which. */
 static bool within_limits(hub__frame_reader_t *reader, const hub__frame_limits_t *limits,
-                          uint64_t len, hub__frame_event_t *event)
+                          unsigned first, uint64_t len, hub__frame_event_t *event)
 {
     const struct hub__unfinished *block = reader->block;
-    size_t fragments = block == NULL || block->message_first == 0 ? 0 : block->fragments;
+    bool in_message = block != NULL && block->message_first != 0;
+    bool compressed = ((in_message ? block->message_first : first) & HUB__FRAME_RSV1) != 0;
+    size_t max = limits->message_bytes, fragments = in_message ? block->fragments : 0;
     size_t gathered = gathered_len(reader);
 
+    if (compressed)
+        max += max / 8 + COMPRESSED_MIN;
     if (!limits->fragments_unlimited && fragments >= limits->fragments) {
         fail(reader, CLOSE_POLICY, "too many fragments", event);
         return false;
     }
-    if (gathered > limits->message_bytes || len > limits->message_bytes - gathered) {
+    if (gathered > max || len > max - gathered) {
         fail(reader, CLOSE_TOO_BIG, "message too big", event);
         return false;
     }
@@ -298,7 +303,7 @@ static size_t judge_header(hub__frame_reader_t *reader, const hub__frame_limits_
         return 0;
     }
     if (have >= end && !is_control(first) &&
-        !within_limits(reader, limits, payload_len_of(header), event))
+        !within_limits(reader, limits, first, payload_len_of(header), event))
         return 0;
     return end + MASK_LEN;
 }

@@ -60,7 +60,8 @@ static inline bool hub__utf8_complete(const hub__utf8_t *utf8)
 }
 
 typedef struct hub__frame_limits {
-    size_t message_bytes; /* reassembled; more is 1009 */
+    size_t message_bytes; /* reassembled; more is 1009. Compressed it may be an eighth longer: what
+                             has no pattern grows */
     size_t fragments;     /* frames per message, empty ones counted; more is 1008 */
     bool allow_rsv1;      /* permessage-deflate was negotiated */
     bool fragments_unlimited;

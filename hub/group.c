@@ -55,9 +55,16 @@ void hub__group_remove(hub__group_t *group, const hub_member_t *member)
     }
 }
 
+unsigned hub__group_index(const hub_member_t *member)
+{
+    unsigned window = ((const hub_conn_t *)member->session)->window;
+
+    return window * HUB__DIALECT_COUNT + member->session->dialect->index;
+}
+
 hub__group_t *hub__group_of(const hub_member_t *member)
 {
-    return &member->topic->groups[member->session->dialect->index];
+    return hub__topic_group(member->topic, hub__group_index(member));
 }
 
 void hub__group_set_taken(hub_member_t *member, uint32_t bytes)

@@ -12,6 +12,7 @@
 #include <sodium.h>
 
 #include "bus/json.h"
+#include "hub/extension.h"
 
 #define KEY_LEN 24 /* base64 of 16 bytes: 22 digits and == */
 #define ACCEPT_GUID "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -35,8 +36,7 @@ static bool is_alnum(char c)
     return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-/* RFC 9110 5.6.2 */
-static bool is_token_char(char c)
+bool hub__is_token_char(char c)
 {
     return is_alnum(c) || (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
 }
@@ -62,7 +62,7 @@ static bool is_token(hub_str_t text)
 {
     size_t i = 0;
 
-    while (i < text.len && is_token_char(text.base[i]))
+    while (i < text.len && hub__is_token_char(text.base[i]))
         i++;
     return i > 0 && i == text.len;
 }
@@ -156,7 +156,7 @@ static hub_status_t parse_request_line(struct scanner *scanner, hub__request_hea
     if (scanner->at < scanner->end && *scanner->at == '\r' &&
         (err = expect(scanner, "\r\n")) != HUB_OK)
         return err;
-    head->method = take_while(scanner, is_token_char);
+    head->method = take_while(scanner, hub__is_token_char);
     if (head->method.len == 0)
         return scanner->at == scanner->end ? HUB_PENDING : HUB_ESYNTAX;
     if ((err = expect(scanner, " ")) != HUB_OK)
@@ -180,7 +180,7 @@ static hub_status_t parse_field(struct scanner *scanner, hub__header_t *field)
 {
     hub_status_t err;
 
-    field->name = take_while(scanner, is_token_char);
+    field->name = take_while(scanner, hub__is_token_char);
     if (field->name.len == 0)
         return HUB_ESYNTAX;
     if ((err = expect(scanner, ":")) != HUB_OK)
@@ -410,6 +410,8 @@ static const char *fault_of_websocket(const hub__request_head_t *head, hub_str_t
         return "The Origin header is doubled.";
     if (!protocols_valid(head))
         return "The Sec-WebSocket-Protocol header is not a list of tokens.";
+    if (!hub__extensions_valid(head))
+        return "The Sec-WebSocket-Extensions header is not a list of extensions.";
     return NULL;
 }
 
@@ -468,7 +470,6 @@ int hub__handshake_check(const hub__request_head_t *head, hub__handshake_t *ret_
         .key = key,
         .origin = hub__request_head_field(head, "Origin", NULL),
         .protocols = first_field(head, "Sec-WebSocket-Protocol", &count),
-        .extensions = first_field(head, "Sec-WebSocket-Extensions", &count),
     };
     return 0;
 }

@@ -48,15 +48,14 @@ typedef struct hub__handshake {
     hub_str_t host;
     hub_str_t origin; /* absent: none was sent */
     hub_str_t key;
-    hub_str_t protocols;  /* of the first such field; use hub__handshake_protocol_next() */
-    hub_str_t extensions; /* of the first such field */
+    hub_str_t protocols; /* of the first such field; use hub__handshake_protocol_next() */
 } hub__handshake_t;
 
 /* Checks 4.2.1 strictly. Returns 0 when it is a valid upgrade, else the HTTP status to answer: 400
  * (HTTP/1.0, no or two Hosts or one that differs from an absolute target's, a key that is not
  * exactly one canonical base64 of 16 bytes, a body, a doubled Origin or Sec-WebSocket-Version, a
- * malformed list of subprotocols), 405 (not GET), 426 (no upgrade asked for, or no version or
- * another one; the answer then carries `Upgrade: websocket`, `Connection: Upgrade`,
+ * malformed list of subprotocols or of extensions), 405 (not GET), 426 (no upgrade asked for, or no
+ * version or another one; the answer then carries `Upgrade: websocket`, `Connection: Upgrade`,
  * `Sec-WebSocket-Version: 13`). `ret_reason` is one plain sentence that names the header. */
 int hub__handshake_check(const hub__request_head_t *head, hub__handshake_t *ret_handshake,
                          const char **ret_reason);
@@ -79,6 +78,9 @@ bool hub__handshake_protocol_next(const hub__request_head_t *head, size_t *curso
  * base64url, or offered twice; HUB_ETOOLARGE. */
 HUB_MUST_USE hub_status_t hub__handshake_auth_token(const hub__request_head_t *head, char *buffer,
                                                     size_t size, hub_str_t *ret_token);
+
+/* Of what tokens are made (RFC 9110 5.6.2). */
+bool hub__is_token_char(char c);
 
 /* Compares without the case of ASCII letters, whatever the locale. */
 bool hub__str_equals_nocase(hub_str_t left, hub_str_t right);

@@ -13,6 +13,8 @@
 #include <stdatomic.h>
 
 #include "hub/backlog.h"
+#include "hub/deflate.h"
+#include "hub/extension.h"
 #include "hub/frame.h"
 #include "hub/handshake.h"
 #include "hub/memory.h"
@@ -207,6 +209,10 @@ struct hub__worker {
     hub_stats_t stats;
 
     void *listening; /* of the server */
+
+    hub__deflater_t deflater;
+    hub__inflater_t *inflater;        /* of connections that keep no context; NULL: none yet */
+    hub__buffer_t deflated, inflated; /* of the message at hand */
 };
 
 #define HUB__READ_BUFFER (64u * 1024)
@@ -262,10 +268,14 @@ hub_conn_t *hub__worker_conn(hub__worker_t *worker, uint64_t local);
 
 /* ---- group.c ---- */
 
-/* Members of one wire format. Behind the pointers lie their seats: the slots of their connections,
- * which say all that is needed of an ordinary member whose connection is ready. So a publish
- * touches neither of the two: memory that has not been used for a while is what a delivery would
- * wait for longest. */
+/* A group is for one wire format and one window, of which most topics need no more than "none". */
+#define HUB__GROUP_COUNT (HUB__DIALECT_COUNT * HUB__WINDOW_COUNT)
+#define HUB__GROUPS_DEFLATED (HUB__GROUP_COUNT - HUB__DIALECT_COUNT)
+
+/* Members of one kind of frames. Behind the pointers lie their seats: the slots of their
+ * connections, which say all that is needed of an ordinary member whose connection is ready. So a
+ * publish touches neither of the two: memory that has not been used for a while is what a delivery
+ * would wait for longest. */
 typedef struct hub__group {
     hub_member_t **members;
     uint32_t count, capacity;
@@ -280,6 +290,8 @@ static inline uint32_t *hub__group_seats(const hub__group_t *group)
     return (uint32_t *)(group->members + group->capacity);
 }
 
+/* What frames a member gets, whatever its topic. */
+unsigned hub__group_index(const hub_member_t *member);
 /* The group that a subscribed member is in. */
 hub__group_t *hub__group_of(const hub_member_t *member);
 /* False: no memory. */
@@ -306,7 +318,7 @@ typedef struct hub__filtered {
     uint32_t dropped; /* for how many members that are too slow */
     struct {
         uint32_t start, end;
-    } frames[HUB__DIALECT_COUNT]; /* of a message; empty where it was not encoded */
+    } frames[HUB__GROUP_COUNT]; /* of a message; empty where it was not encoded */
 } hub__filtered_t;
 
 /* A publish that wants to know what became of it. */
@@ -329,6 +341,7 @@ struct hub__topic {
     hub_t *hub; /* root */
     hub_bus_sub_t *sub;
     hub__group_t groups[HUB__DIALECT_COUNT];
+    hub__group_t *deflated; /* HUB__GROUPS_DEFLATED more; NULL: nobody has needed one so far */
     const hub__channel_t *channel; /* of all its members */
     uint32_t tag;
     hub__filtered_t *messages;
@@ -347,6 +360,17 @@ struct hub__topic {
 
 /* Whether one more member fits within the hub's topics. */
 bool hub__fanout_has_room(hub__worker_t *worker, const hub_t *root, hub_str_t name);
+static inline unsigned hub__topic_group_count(const hub__topic_t *topic)
+{
+    return topic->deflated != NULL ? HUB__GROUP_COUNT : HUB__DIALECT_COUNT;
+}
+
+static inline hub__group_t *hub__topic_group(const hub__topic_t *topic, unsigned index)
+{
+    return index < HUB__DIALECT_COUNT ? (hub__group_t *)(uintptr_t)&topic->groups[index]
+                                      : &topic->deflated[index - HUB__DIALECT_COUNT];
+}
+
 hub_status_t hub__fanout_subscribe(hub__worker_t *worker, hub_t *root, hub_member_t *member);
 /* Settles the member first. */
 void hub__fanout_unsubscribe(hub_member_t *member);
@@ -424,6 +448,8 @@ typedef struct hub__conn_extra {
     char *close_reason;     /* allocated; NULL: none */
     bool has_identity;
     hub__slow_t *slow_first, **slow_last; /* members with a backlog; slow_last NULL: never */
+    /* what its client may refer back to; NULL: nothing yet */
+    hub__inflater_t *inflater;
     char text[];
 } hub__conn_extra_t;
 
@@ -451,6 +477,9 @@ struct hub_conn {
     bool unfinished : 1;
     bool destroyed : 1; /* freed when the lists let go of it */
     bool opened : 1;
+    uint8_t window : 2;       /* hub__window_t of what is sent; none: nothing is compressed */
+    uint8_t context_bits : 4; /* of the client's window, where it may refer back; else 0 */
+
     uint32_t last_seen; /* low bits of milliseconds */
     uint32_t ping_at;
     hub_conn_t *flush_next, *due_next;
@@ -468,6 +497,7 @@ typedef struct hub__conn_birth {
     const hub_grant_t *grant;  /* its user and on_free are taken */
     hub_str_t query;
     hub_str_t protocol;
+    hub__deflate_terms_t deflate;
 } hub__conn_birth_t;
 
 /* NULL: no memory or no slot; the grant's user is freed. */
@@ -561,6 +591,14 @@ hub_status_t hub__slow_place(hub_member_t *member, hub__run_t *run, uint32_t sta
 bool hub__slow_refill(hub_conn_t *conn);
 /* The member ends, or no longer hears its topic. */
 void hub__slow_end(hub_member_t *member);
+/* ---- compression.c ---- */
+
+/* Makes the newest frame of a run, which begins at `start`, a compressed one where that is agreed
+ * on with this connection and pays. */
+void hub__conn_deflate(const hub_conn_t *conn, hub__run_t *run, uint32_t start);
+/* A complete message, compressed. */
+void hub__conn_inflate(hub_conn_t *conn, hub_str_t payload, bool binary);
+void hub__compression_dispose(hub__worker_t *worker);
 
 /* ---- websocket.c ---- */
 
@@ -634,7 +672,8 @@ struct hub__endpoint {
     unsigned char ticket_key[HUB__TICKET_KEY];
     hub_endpoint_options_t options; /* deep copy, limits resolved */
     hub_raw_options_t raw;
-    hub__frame_limits_t frame_limits;
+    hub__frame_limits_t frame_limits,
+        deflate_limits; /* the latter where compression is agreed on */
 };
 
 /* An endpoint on a worker. */

@@ -77,7 +77,14 @@ extern "C" {
     X(presence_peers_gone_total, counter, "workers or nodes cleared because they fell silent")     \
     X(offload_jobs_total, counter, "jobs taken by the offload pool")                               \
     X(offload_full_total, counter, "jobs refused because its queue was full")                      \
-    X(flush_deferred_total, counter, "turns that left writing for the next one")
+    X(flush_deferred_total, counter, "turns that left writing for the next one")                   \
+    X(deflates_total, counter, "messages compressed, each once however many get it")               \
+    X(deflate_bytes_in_total, counter, "bytes of those before")                                    \
+    X(deflate_bytes_out_total, counter, "and after; of those that grew, before")                   \
+    X(inflates_total, counter, "compressed messages received")                                     \
+    X(inflate_bytes_in_total, counter, "bytes of those as received")                               \
+    X(inflate_bytes_out_total, counter, "and inflated")                                            \
+    X(inflates_bad_total, counter, "of those, bad, not UTF-8 or too large: they end a connection")
 
 typedef struct hub_stats {
 #define HUB_METRIC_FIELD(name, kind, help) uint64_t name;

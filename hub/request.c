@@ -32,6 +32,7 @@ struct hub_request {
     const char *handshake_why;
     const hub__dialect_t *dialect;
     hub_str_t protocol;
+    hub__deflate_terms_t deflate;
     hub_str_t auth_token; /* in memory of h2o's request */
     hub_grant_t grant;    /* strings are copies */
     bool granted;
@@ -275,6 +276,7 @@ static hub_conn_t *make_conn(hub_request_t *request, h2o_socket_t *socket)
         .grant = request->granted ? &request->grant : NULL,
         .query = request->seat->endpoint->options.keep_query ? request->head.query : (hub_str_t){0},
         .protocol = request->protocol,
+        .deflate = request->deflate,
     };
     hub_conn_t *conn = NULL;
 
@@ -336,6 +338,16 @@ out:
     hub__worker_leave(worker);
 }
 
+static void answer_extensions(const hub_request_t *request)
+{
+    h2o_req_t *req = request->req;
+    char text[HUB__EXTENSION_ANSWER];
+    size_t len = hub__deflate_answer(&request->deflate, text);
+
+    h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("sec-websocket-extensions"), 1,
+                          NULL, h2o_strdup(&req->pool, text, len).base, len);
+}
+
 static void upgrade(hub_request_t *request)
 {
     h2o_req_t *req = request->req;
@@ -365,6 +377,8 @@ static void upgrade(hub_request_t *request)
     if (request->protocol.len != 0)
         h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("sec-websocket-protocol"),
                               1, NULL, request->protocol.base, request->protocol.len);
+    if (request->deflate.server_bits != 0)
+        answer_extensions(request);
     /* from here on the request belongs to on_upgraded() */
     if (request->deferred) {
         hub__table_remove(&request->seat->worker->requests, &request->node);
@@ -670,6 +684,7 @@ static int settle(hub_request_t *request, const char **ret_why)
     }
     request->handshake_status =
         hub__handshake_check(&request->head, &request->handshake, &request->handshake_why);
+    request->deflate = hub__deflate_negotiate(&request->head, &endpoint->options.deflate);
     *ret_why = request->handshake_why;
     return endpoint->options.authorize_early ? 0 : request->handshake_status;
 }

@@ -125,7 +125,10 @@ static void on_frame(hub_conn_t *conn, const hub__frame_event_t *event)
 {
     switch (event->kind) {
     case HUB__FRAME_MESSAGE:
-        hub__conn_message(conn, event->payload, event->binary);
+        if (event->compressed)
+            hub__conn_inflate(conn, event->payload, event->binary);
+        else
+            hub__conn_message(conn, event->payload, event->binary);
         break;
     case HUB__FRAME_PING:
         hub__conn_control(conn, HUB__OP_PONG, event->payload);
@@ -162,7 +165,9 @@ static void track_unfinished(hub_conn_t *conn)
 
 void hub__websocket_feed(hub_conn_t *conn, char *bytes, size_t len)
 {
-    const hub__frame_limits_t *limits = &hub__conn_seat(conn)->endpoint->frame_limits;
+    const hub__endpoint_t *endpoint = hub__conn_seat(conn)->endpoint;
+    const hub__frame_limits_t *limits =
+        conn->window != HUB__WINDOW_NONE ? &endpoint->deflate_limits : &endpoint->frame_limits;
     hub__worker_t *worker = hub__conn_worker(conn);
     hub__frame_event_t event;
 

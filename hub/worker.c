@@ -351,6 +351,7 @@ void hub__worker_close(hub__worker_t *worker)
     worker->slots = NULL;
     free(worker->read_buffer);
     worker->read_buffer = NULL;
+    hub__compression_dispose(worker);
     hub__worker_settle_nowhere(worker);
 }
 

@@ -251,13 +251,18 @@ static void a_bad_option_is_named_with_its_value(void **state)
     assert_non_null(strstr(text, "more"));
 }
 
-static void deflate_is_refused_by_name(void **state)
+static void messages_are_compressed_on_request(void **state)
 {
-    char text[4096];
+    client_response_t response;
+    client_t *c;
 
     (void)state;
-    assert_int_equal(RUN(text, "--port", "0", "--deflate"), 2);
-    assert_non_null(strstr(text, "--deflate"));
+    START("--port", "0", "--deflate");
+    c = program.clients[0] = client_connect(program.server.address, 0);
+    client_send_text(c, client_upgrade_text("/socket", "Sec-WebSocket-Extensions: "
+                                                       "permessage-deflate\r\n"));
+    response = client_expect_response(c, 101);
+    assert_non_null(client_header(&response, "Sec-WebSocket-Extensions").base);
 }
 
 static void what_the_hub_refuses_is_named_and_status_1(void **state)
@@ -305,7 +310,7 @@ int main(void)
         cmocka_unit_test_teardown(sigterm_ends_all_workers, clean_up),
         cmocka_unit_test_teardown(help_names_the_options, clean_up),
         cmocka_unit_test_teardown(a_bad_option_is_named_with_its_value, clean_up),
-        cmocka_unit_test_teardown(deflate_is_refused_by_name, clean_up),
+        cmocka_unit_test_teardown(messages_are_compressed_on_request, clean_up),
         cmocka_unit_test_teardown(what_the_hub_refuses_is_named_and_status_1, clean_up),
         cmocka_unit_test_teardown(limits_other_than_the_defaults_are_named, clean_up),
     };

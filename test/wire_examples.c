@@ -224,6 +224,25 @@ static void echo_gives_back_text_as_text_and_binary_as_binary(void **state)
     client_expect_close(client, 1009);
 }
 
+static void echo_compresses_on_request(void **state)
+{
+    client_t *client;
+    client_frame_t frame;
+    char text[1000];
+
+    (void)state;
+    START("examples/echo", "--deflate", NULL);
+    client = keep(client_open(program.server.address, "/",
+                              "Sec-WebSocket-Extensions: permessage-deflate\r\n"));
+    client_frame(client, 0xc1, HUB_STR("\xf2\x48\xcd\xc9\xc9\x07\x00"));
+    client_expect_message(client, 0x81, HUB_STR("Hello"));
+    memset(text, 'x', sizeof(text));
+    client_frame(client, 0x81, hub_str_n(text, sizeof(text)));
+    frame = client_next(client);
+    assert_int_equal(frame.first, 0xc1);
+    assert_in_range(frame.payload.len, 1, 20);
+}
+
 static void composed_hubs_answer_under_their_prefixes(void **state)
 {
     client_t *guest, *admin;
@@ -281,6 +300,7 @@ int main(void)
         cmocka_unit_test_teardown(the_table_of_descriptors_has_its_size_before_clients_come,
                                   clean_up),
         cmocka_unit_test_teardown(echo_gives_back_text_as_text_and_binary_as_binary, clean_up),
+        cmocka_unit_test_teardown(echo_compresses_on_request, clean_up),
         cmocka_unit_test_teardown(composed_hubs_answer_under_their_prefixes, clean_up),
         cmocka_unit_test_teardown(publish_ticks_and_answers_later, clean_up),
     };
