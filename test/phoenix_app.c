@@ -635,15 +635,15 @@ static hub_status_t mount_endpoints(hub_server_t *server, hub_t *hub)
         hub_on_authorize_cb on_authorize;
         const char *const *protocols;
         size_t message_bytes, idle_ms;
-        bool auth_token, longpoll;
+        bool auth_token, longpoll, deflate;
     } rows[] = {
-        {"/socket", on_connect, NULL, LARGEST, IDLE_MS, false, true},
-        {"/custerr", on_connect_custerr, NULL, LARGEST, IDLE_MS, false, false},
-        {"/sub", on_connect_any, protocols, LARGEST, IDLE_MS, false, false},
-        {"/auth", on_connect_any, NULL, LARGEST, IDLE_MS, true, false},
-        {"/compress", on_connect_any, NULL, LARGEST, IDLE_MS, false, false},
-        {"/small", on_connect_any, NULL, 1024, IDLE_MS, false, false},
-        {"/short", on_connect_any, NULL, LARGEST, 2000, false, false},
+        {"/socket", on_connect, NULL, LARGEST, IDLE_MS, false, true, false},
+        {"/custerr", on_connect_custerr, NULL, LARGEST, IDLE_MS, false, false, false},
+        {"/sub", on_connect_any, protocols, LARGEST, IDLE_MS, false, false, false},
+        {"/auth", on_connect_any, NULL, LARGEST, IDLE_MS, true, false, false},
+        {"/compress", on_connect_any, NULL, LARGEST, IDLE_MS, false, false, true},
+        {"/small", on_connect_any, NULL, 1024, IDLE_MS, false, false, false},
+        {"/short", on_connect_any, NULL, LARGEST, 2000, false, false, false},
     };
     hub_status_t err = HUB_OK;
 
@@ -659,6 +659,7 @@ static hub_status_t mount_endpoints(hub_server_t *server, hub_t *hub)
                                    .protocols = rows[i].protocols,
                                    .auth_token = rows[i].auth_token,
                                    .longpoll = rows[i].longpoll,
+                                   .deflate.enabled = rows[i].deflate,
                                    .format_without_vsn = HUB_FORMAT_PHOENIX1,
                                    .limits = wide_limits(rows[i].message_bytes, rows[i].idle_ms)});
     return err;

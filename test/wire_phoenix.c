@@ -53,7 +53,7 @@ static const struct {
      "what is malformed is refused at once"},
     {"v?.auth-token-subprotocol", "http 500", "http 403", "the client's error, not the server's"},
     {"v?.permessage-deflate", "upgrade with permessage-deflate;client_max_window_bits=15",
-     "upgrade", "the extension is not negotiated yet"},
+     "upgrade", "the recorded client offered it, the one here does not"},
     {"v?.idle-timeout-2s*", "close 1002", "close 1001", "going away is no violation"},
     {"v2.server-shutdown", "close 1000", "close 1012", "all are to come back, members or not"},
 };
