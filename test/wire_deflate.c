@@ -85,6 +85,9 @@ static server_t *serve_on(unsigned threads, hub_endpoint_options_t options)
                                                     .events = events,
                                                     .on_update = on_update,
                                                     .intercept = intercept});
+    server_channel(server, &(hub_channel_options_t){.pattern = "slow:{id}",
+                                                    .slow_policy = HUB_SLOW_DROP_OLD,
+                                                    .slow_messages = 3});
     server_mount(server, &options);
     server_mount(server, &(hub_endpoint_options_t){.path = "/plain"});
     assert_int_equal(hub_server_websocket(server->server, "/raw", &raw), HUB_OK);
@@ -591,6 +594,56 @@ static void a_slow_reader_gets_all_of_it(void **state)
     free(noise);
 }
 
+/* Whatever was dropped, each of the others stands alone. */
+static void a_slow_member_reads_what_was_kept(void **state)
+{
+    static char blob[100000];
+    server_t *s = serve_deflate();
+    client_t *c = server_keep_client(s, client_connect(s->address, 4096));
+    char number[300];
+    hub_str_t text;
+
+    (void)state;
+    client_send_text(c, client_upgrade_text("/socket", "Sec-WebSocket-Extensions: " OFFER "\r\n"));
+    (void)client_expect_response(c, 101);
+    client_say(c, "slow:1", "join", "{}", "'1'");
+    (void)client_next(c);
+    fill_noise(blob, sizeof(blob));
+    for (size_t i = 0; i < sizeof(blob); i++)
+        blob[i] = (char)('0' + (blob[i] & 31));
+    blob[0] = blob[sizeof(blob) - 1] = '"';
+    for (unsigned i = 0; SERVER_STAT(s, conns_blocked) == 0; i++) {
+        uint64_t published = SERVER_STAT(s, publishes_total);
+
+        assert_true(i < 200);
+        assert_int_equal(hub_publish(s->hub, HUB_STR("slow:1"), HUB_STR("blob"),
+                                     hub_json(hub_str_n(blob, sizeof(blob)))),
+                         HUB_OK);
+        SERVER_EXPECT_STAT(s, publishes_total, published + 1);
+    }
+    for (int i = 1; i <= 6; i++) {
+        snprintf(number, sizeof(number), "[%d%200s]", i, "");
+        assert_int_equal(
+            hub_publish(s->hub, HUB_STR("slow:1"), HUB_STR("n"), hub_json(hub_str(number))),
+            HUB_OK);
+    }
+    SERVER_EXPECT_STAT_AT_LEAST(s, dropped_total, 3);
+    do {
+        client_frame_t frame = client_next(c);
+
+        text = (frame.first & RSV1) != 0 ? inflated(15, frame.payload) : frame.payload;
+    } while (memmem(text.base, 40, "\"blob\"", 6) != NULL);
+    assert_non_null(memmem(text.base, 60, "\"gap\"", 5));
+    for (char n = '4'; n <= '6'; n++) {
+        const char *at;
+
+        text = inflated(15, client_expect_frame(c, CLIENT_TEXT | RSV1));
+        at = memmem(text.base, text.len, "[", 1);
+        assert_non_null(at);
+        assert_int_equal(at[1], n);
+    }
+}
+
 static void long_poll_is_left_alone(void **state)
 {
     server_t *s = serve(
@@ -922,6 +975,7 @@ int main(void)
         SERVER_CASE(a_sender_may_be_left_out),
         SERVER_CASE(filters_see_and_replace_what_is_compressed),
         SERVER_CASE(a_slow_reader_gets_all_of_it),
+        SERVER_CASE(a_slow_member_reads_what_was_kept),
         SERVER_CASE(long_poll_is_left_alone),
         SERVER_CASE(compressed_messages_of_any_length_are_read),
         SERVER_CASE(envelopes_may_come_compressed),
