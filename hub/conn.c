@@ -29,7 +29,9 @@ hub__worker_t *hub__conn_worker(const hub_conn_t *conn)
 
 static const hub__transport_t *transport_of(const hub_conn_t *conn)
 {
-    return conn->is_longpoll ? &hub__longpoll : &hub__websocket;
+    return conn->is_longpoll ? &hub__longpoll
+           : conn->is_tls    ? &hub__websocket_tls
+                             : &hub__websocket;
 }
 
 /* Made where there is none yet. */
@@ -76,8 +78,8 @@ static void line_up(hub_conn_t *conn)
 
 bool hub__conn_is_ready(const hub_conn_t *conn)
 {
-    return hub__conn_is_open(conn) && !conn->is_longpoll && !conn->flushing && !conn->blocked &&
-           hub__outbox_is_empty(&conn->outbox);
+    return hub__conn_is_open(conn) && !conn->is_longpoll && !conn->is_tls && !conn->flushing &&
+           !conn->blocked && hub__outbox_is_empty(&conn->outbox);
 }
 
 void hub__conn_set_ready(hub_conn_t *conn)
@@ -522,6 +524,8 @@ hub_conn_t *hub__conn_create(const hub__conn_birth_t *birth)
     }
     if ((conn->is_longpoll = birth->longpoll != NULL))
         conn->longpoll = birth->longpoll;
+    else if ((conn->is_tls = birth->tls != NULL))
+        conn->tls = birth->tls;
     else
         conn->socket = birth->socket;
     conn->fd = conn->is_longpoll ? -1 : h2o_socket_get_fd(birth->socket);

@@ -20,6 +20,7 @@
 #include "hub/memory.h"
 #include "hub/session.h"
 #include "hub/ticket.h"
+#include "hub/tls.h"
 
 typedef struct hub__worker hub__worker_t;
 typedef struct hub__endpoint hub__endpoint_t;
@@ -29,6 +30,9 @@ typedef struct hub__seat hub__seat_t;
 typedef struct hub__presence hub__presence_t;
 typedef struct hub__venue hub__venue_t;
 typedef struct hub__longpoll hub__longpoll_t;
+typedef struct hub__tls hub__tls_t;
+typedef struct hub__tls_conn hub__tls_conn_t;
+typedef struct hub__tls_io hub__tls_io_t;
 
 #define HUB__WORKERS_MAX 1000u
 
@@ -197,6 +201,7 @@ struct hub__worker {
     hub__match_scratch_t *match_scratch;
     hub__envelope_scratch_t scratch;
     char *read_buffer;
+    hub__tls_io_t *tls_io;   /* made for the first connection over TLS */
     char text[16384];        /* for accessors that return borrowed text */
     hub_str_t opening_query; /* of the connection whose on_open runs */
     hub_member_t *joining;   /* whose on_join runs */
@@ -459,6 +464,7 @@ struct hub_conn {
     hub__session_t session; /* first; on raw routes only its host is used */
     union {
         h2o_socket_t *socket;      /* of a websocket */
+        hub__tls_conn_t *tls;      /* of one over TLS */
         hub__longpoll_t *longpoll; /* of a long-poll client */
     };
     hub__outbox_t outbox;
@@ -468,6 +474,7 @@ struct hub_conn {
     uint8_t close_why;
     uint8_t state;
     bool is_longpoll : 1;
+    bool is_tls : 1;
     bool flushing : 1; /* in the flush list */
     bool due : 1;      /* in the due list */
     bool blocked : 1;  /* waits for the socket to become writable */
@@ -494,6 +501,7 @@ typedef struct hub__conn_birth {
     const hub__dialect_t *dialect;
     h2o_socket_t *socket;
     hub__longpoll_t *longpoll; /* in place of a socket */
+    hub__tls_conn_t *tls;      /* of the socket; NULL: it is plain */
     const hub_grant_t *grant;  /* its user and on_free are taken */
     hub_str_t query;
     hub_str_t protocol;
@@ -610,6 +618,31 @@ size_t hub__websocket_write(int fd, const char *bytes, size_t len, hub_stats_t *
 void hub__websocket_feed(hub_conn_t *conn, char *bytes, size_t len);
 /* Takes over a socket after its 101; `early` came behind the request. */
 void hub__websocket_start(hub_conn_t *conn, hub_str_t early);
+
+/* ---- websocket_tls.c ---- */
+
+extern const hub__transport_t hub__websocket_tls;
+/* The socket that h2o makes a handshake with; NULL: it is not h2o's any more. */
+h2o_socket_t *hub__tls_socket_of(const SSL *ssl);
+/* Whether the TLS of a socket, if it has any, can be taken over after the 101. */
+bool hub__tls_can_take(const h2o_socket_t *socket);
+/* From now on h2o only watches. Freed when the socket is closed. NULL: no memory. */
+hub__tls_conn_t *hub__tls_take(hub__worker_t *worker, h2o_socket_t *socket);
+h2o_socket_t *hub__tls_socket(const hub__tls_conn_t *tls);
+
+/* ---- tls.c ---- */
+
+/* What the connections of one listener get. Reads the files. */
+hub_status_t hub__tls_create(const hub_tls_options_t *options, hub__tls_t **ret_tls,
+                             hub_error_t *error);
+void hub__tls_destroy(hub__tls_t *tls); /* NULL is allowed. */
+/* Reads the files again. `ret_context` is owned by the caller, or given to hub__tls_set(). */
+hub_status_t hub__tls_load(const hub__tls_t *tls, SSL_CTX **ret_context, hub_error_t *error);
+/* New connections get this one, which is taken. Any thread. */
+void hub__tls_set(hub__tls_t *tls, SSL_CTX *context);
+/* Retained; SSL_CTX_free(). Any thread. */
+SSL_CTX *hub__tls_context(hub__tls_t *tls);
+const char *hub__tls_certificate_file(const hub__tls_t *tls);
 
 /* ---- exchange.c: requests of long-poll clients ---- */
 

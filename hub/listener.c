@@ -20,13 +20,19 @@
 #define SEND_BUFFER (128 * 1024)
 #define NOTSENT_LOWAT (64 * 1024)
 #define ANSWER_MS 30000 /* from a request to the end of its answer */
-#define GRACE_MS 1000   /* h2o's own timeout goes first, with an answer */
+#define GRACE_MS 1000   /* h2o's own timeout goes first, with an answer; not in a TLS handshake */
 
 struct hub__visitor {
     hub__visitor_t *next, **prev;
     hub__reception_t *reception;
     h2o_socket_t *socket;
     hub__timer_t timer;
+    SSL_CTX
+    *context;      /* NULL: plain. Retained: h2o makes its SSL object when the first byte comes */
+    bool greeted;  /* the handshake is done */
+    bool answered; /* the server's hello is out */
+    bool judged;   /* why it failed is known, and was logged */
+    unsigned char alert; /* a fatal one that OpenSSL made; 0: none, as far as we can say it */
     bool
         counted; /* not while its poll waits, nor once it was shown out and h2o has yet to notice */
 };
@@ -253,6 +259,7 @@ void hub__listener_destroy(hub__listener_t *listener)
             close(listener->fds[i]);
     if (listener->unix_path != NULL)
         unlink(listener->unix_path);
+    hub__tls_destroy(listener->tls);
     free(listener->unix_path);
     free(listener->address);
     free(listener->fds);
@@ -279,6 +286,9 @@ static void visitor_uncount(hub__visitor_t *visitor)
 static void visitor_destroy(hub__visitor_t *visitor)
 {
     visitor_uncount(visitor);
+    if (visitor->context != NULL && !visitor->greeted)
+        HUB__STAT(&visitor->reception->worker->stats, tls_handshakes_failed_total);
+    SSL_CTX_free(visitor->context);
     --visitor->reception->present;
     hub__timer_disarm(visitor->reception->worker->wheel, &visitor->timer);
     free(visitor);
@@ -289,9 +299,25 @@ static void on_visitor_closed(void *data)
     visitor_destroy(data);
 }
 
-/* h2o owns the socket: it sees the end and closes it. */
-static void show_out(hub__visitor_t *visitor)
+/* Who hangs up before there was a handshake is not logged: each look whether the port is open would
+ * be a line. */
+static void judge(hub__visitor_t *visitor, const char *why)
 {
+    char text[80];
+    hub_str_t peer;
+
+    if (visitor->context == NULL || visitor->greeted || visitor->judged)
+        return;
+    visitor->judged = true;
+    peer = hub__peer_text(visitor->socket, text, sizeof(text));
+    hub_log_peer(HUB_LOG_WARN, "tls.handshake_failed", "why=\"%s\" peer=%.*s", why,
+                 HUB_STR_ARG(peer));
+}
+
+/* h2o owns the socket: it sees the end and closes it. */
+static void show_out(hub__visitor_t *visitor, const char *why)
+{
+    judge(visitor, why);
     visitor_uncount(visitor);
     (void)shutdown(h2o_socket_get_fd(visitor->socket), SHUT_RDWR);
 }
@@ -299,7 +325,7 @@ static void show_out(hub__visitor_t *visitor)
 static void on_visitor_due(hub__timer_t *timer, uint64_t now_ms)
 {
     (void)now_ms;
-    show_out(HUB__CONTAINER(timer, hub__visitor_t, timer));
+    show_out(HUB__CONTAINER(timer, hub__visitor_t, timer), "deadline");
 }
 
 /* Who was here longest makes room. */
@@ -309,7 +335,7 @@ static void visitor_count(hub__visitor_t *visitor)
 
     if (reception->count >= reception->limit) {
         HUB__STAT(&reception->worker->stats, pre_upgrade_shed_total);
-        show_out(reception->first);
+        show_out(reception->first, "too many visitors");
     }
     visitor->next = NULL;
     visitor->prev = reception->last;
@@ -320,7 +346,7 @@ static void visitor_count(hub__visitor_t *visitor)
     HUB__STAT(&reception->worker->stats, pre_upgrade);
 }
 
-static void welcome(hub__reception_t *reception, h2o_socket_t *socket)
+static void welcome(hub__reception_t *reception, h2o_socket_t *socket, hub__tls_t *tls)
 {
     hub__worker_t *worker = reception->worker;
     hub__visitor_t *visitor = calloc(1, sizeof(*visitor));
@@ -335,10 +361,66 @@ static void welcome(hub__reception_t *reception, h2o_socket_t *socket)
     ++reception->present;
     visitor->timer.on_due = on_visitor_due;
     hub__timer_arm(worker->wheel, &visitor->timer,
-                   worker->now_ms + reception->request_ms + GRACE_MS);
+                   worker->now_ms + reception->request_ms + (tls == NULL ? GRACE_MS : 0));
     socket->on_close.cb = on_visitor_closed;
     socket->on_close.data = visitor;
+    visitor->context = tls != NULL ? hub__tls_context(tls) : NULL;
+    reception->accept.ssl_ctx = visitor->context; /* h2o reads it now, and not again */
     h2o_accept(&reception->accept, socket);
+}
+
+static hub__visitor_t *visitor_of(h2o_socket_t *socket)
+{
+    return socket->on_close.cb == on_visitor_closed ? socket->on_close.data : NULL;
+}
+
+void hub__reception_answered(h2o_socket_t *socket)
+{
+    hub__visitor_t *visitor = visitor_of(socket);
+
+    if (visitor != NULL)
+        visitor->answered = true;
+}
+
+void hub__reception_greeted(h2o_socket_t *socket)
+{
+    hub__visitor_t *visitor = visitor_of(socket);
+
+    if (visitor == NULL || visitor->greeted)
+        return;
+    visitor->greeted = true;
+    HUB__STAT(&visitor->reception->worker->stats, tls_handshakes_total);
+    /* the request has the same deadline, and its answer some grace */
+    hub__timer_arm(visitor->reception->worker->wheel, &visitor->timer,
+                   visitor->timer.due_ms + GRACE_MS);
+}
+
+void hub__reception_alerted(h2o_socket_t *socket, unsigned char description)
+{
+    hub__visitor_t *visitor = visitor_of(socket);
+
+    if (visitor != NULL)
+        visitor->alert = description;
+}
+
+/* h2o forgets the alert that OpenSSL made. Without it a client can't say what was wrong. */
+static void tell_alert(const hub__visitor_t *visitor)
+{
+    const char record[] = {21, 3, 3, 0, 2, 2, (char)visitor->alert}; /* RFC 5246 6.2.1, 7.2 */
+
+    if (visitor->alert != 0 && !visitor->answered)
+        (void)send(h2o_socket_get_fd(visitor->socket), record, sizeof(record),
+                   MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+void hub__reception_rejected(h2o_socket_t *socket, const char *why)
+{
+    hub__visitor_t *visitor = visitor_of(socket);
+
+    if (visitor == NULL || visitor->greeted)
+        return;
+    judge(visitor, why);
+    tell_alert(visitor);
 }
 
 void hub__reception_busy(h2o_socket_t *socket)
@@ -418,9 +500,19 @@ static void on_rearm(hub__timer_t *timer, uint64_t now_ms)
         h2o_socket_read_start(reception->sockets[i], on_acceptable);
 }
 
+static hub__tls_t *tls_of(const hub__reception_t *reception, const h2o_socket_t *listener)
+{
+    unsigned i = 0;
+
+    while (reception->sockets[i] != listener)
+        ++i;
+    return reception->tls[i];
+}
+
 static void on_acceptable(h2o_socket_t *listener, const char *err)
 {
     hub__reception_t *reception = listener->data;
+    hub__tls_t *tls = tls_of(reception, listener);
 
     (void)err;
     hub__worker_enter(reception->worker);
@@ -433,7 +525,7 @@ static void on_acceptable(h2o_socket_t *listener, const char *err)
                 pause_accepting(reception);
             break;
         }
-        welcome(reception, socket);
+        welcome(reception, socket, tls);
     }
     hub__worker_leave(reception->worker);
 }
@@ -452,7 +544,7 @@ hub__reception_t *hub__reception_create(hub__worker_t *worker, h2o_globalconf_t 
     return reception;
 }
 
-void hub__reception_add(hub__reception_t *reception, int fd)
+void hub__reception_add(hub__reception_t *reception, int fd, hub__tls_t *tls)
 {
     h2o_socket_t *socket =
         h2o_evloop_socket_create(reception->worker->loop, fd, H2O_SOCKET_FLAG_DONT_READ);
@@ -460,6 +552,9 @@ void hub__reception_add(hub__reception_t *reception, int fd)
     socket->data = reception;
     reception->sockets = hub__realloc(reception->sockets,
                                       (reception->socket_count + 1) * sizeof(*reception->sockets));
+    reception->tls =
+        hub__realloc(reception->tls, (reception->socket_count + 1) * sizeof(*reception->tls));
+    reception->tls[reception->socket_count] = tls;
     reception->sockets[reception->socket_count++] = socket;
     h2o_socket_read_start(socket, on_acceptable);
 }
@@ -471,11 +566,12 @@ void hub__reception_close(hub__reception_t *reception)
         h2o_socket_close(reception->sockets[i]);
     reception->socket_count = 0;
     while (reception->first != NULL)
-        show_out(reception->first);
+        show_out(reception->first, "the server stops");
 }
 
 void hub__reception_destroy(hub__reception_t *reception)
 {
     free(reception->sockets);
+    free(reception->tls);
     free(reception);
 }

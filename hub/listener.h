@@ -12,6 +12,7 @@ typedef struct hub__listener {
     char *unix_path; /* removed at the end; NULL: none */
     int *fds;        /* one per worker; the same one where the kernel does not spread */
     unsigned count;
+    hub__tls_t *tls; /* NULL: plain. Destroyed with it */
 } hub__listener_t;
 
 /* Binds and listens. Errors name the address. */
@@ -27,6 +28,7 @@ typedef struct hub__reception {
     hub__worker_t *worker;
     h2o_accept_ctx_t accept;
     h2o_socket_t **sockets;
+    hub__tls_t **tls; /* of each; NULL: plain */
     unsigned socket_count;
     hub__timer_t rearm;            /* after a pause for want of descriptors */
     hub__visitor_t *first, **last; /* oldest first */
@@ -38,8 +40,8 @@ typedef struct hub__reception {
 hub__reception_t *hub__reception_create(hub__worker_t *worker, h2o_globalconf_t *config,
                                         unsigned limit, uint64_t request_ms);
 /* Accepts from a socket of a listener from now on. `fd` is taken: nobody else may keep the port
- * open. */
-void hub__reception_add(hub__reception_t *reception, int fd);
+ * open. `tls` (borrowed as long as the reception) may be NULL. */
+void hub__reception_add(hub__reception_t *reception, int fd, hub__tls_t *tls);
 /* No more accepting; those who are here are shown out. */
 void hub__reception_close(hub__reception_t *reception);
 /* Nobody may be left. */
@@ -51,5 +53,11 @@ void hub__reception_busy(h2o_socket_t *socket);
  * is not one of ours. */
 void hub__reception_park(h2o_socket_t *socket, uint64_t wait_ms);
 void hub__reception_unpark(h2o_socket_t *socket);
+/* Steps of a TLS handshake with a visitor. Nothing happens where the socket is not one of ours. */
+void hub__reception_answered(h2o_socket_t *socket); /* from here on alerts are encrypted */
+void hub__reception_greeted(h2o_socket_t *socket);  /* it is done */
+void hub__reception_alerted(h2o_socket_t *socket, unsigned char description);
+/* It has failed; h2o is about to close. `why` is OpenSSL's. */
+void hub__reception_rejected(h2o_socket_t *socket, const char *why);
 /* It is no visitor any more. */
 void hub__reception_release(h2o_socket_t *socket);

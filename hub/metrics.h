@@ -44,6 +44,9 @@ extern "C" {
     X(http_requests_total, counter, "plain HTTP requests")                                         \
     X(pre_upgrade, gauge, "connections without a handshake yet")                                   \
     X(pre_upgrade_shed_total, counter, "of those, closed to make room")                            \
+    X(tls_handshakes_total, counter, "TLS handshakes completed")                                   \
+    X(tls_handshakes_failed_total, counter,                                                        \
+      "connections to a TLS listener that ended without one, for any reason")                      \
     X(accept_pauses_total, counter, "accepting paused for want of descriptors")                    \
     X(outbox_bytes, gauge, "bytes waiting in outboxes")                                            \
     X(memory_refused_total, counter, "connections and joins refused for want of memory")           \

@@ -72,6 +72,8 @@ static const char *reason_of(int status)
         return "Request Header Fields Too Large";
     case 500:
         return "Internal Server Error";
+    case 501:
+        return "Not Implemented";
     case 503:
         return "Service Unavailable";
     default:
@@ -282,7 +284,9 @@ static hub_conn_t *make_conn(hub_request_t *request, h2o_socket_t *socket)
 
     if (request->polls)
         birth.longpoll = hub__longpoll_create(request->seat, request->peer);
-    if (!request->polls || birth.longpoll != NULL)
+    else if (socket->ssl != NULL)
+        birth.tls = hub__tls_take(request->seat->worker, socket);
+    if (request->polls ? birth.longpoll != NULL : socket->ssl == NULL || birth.tls != NULL)
         conn = hub__conn_create(&birth);
     if (conn == NULL && birth.longpoll != NULL)
         hub__longpoll_destroy(birth.longpoll);
@@ -355,6 +359,11 @@ static void upgrade(hub_request_t *request)
 
     if (request->handshake_status != 0) {
         refuse_handshake(request->seat, req, request->handshake_status, request->handshake_why);
+        request_destroy(request);
+        return;
+    }
+    if (!hub__tls_can_take(req->conn->callbacks->get_socket(req->conn))) {
+        refuse_handshake(request->seat, req, 501, "no websockets over this kind of TLS");
         request_destroy(request);
         return;
     }

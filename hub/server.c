@@ -25,6 +25,8 @@
 #define SHED_NOTHING_MS 500 /* where no queue is left, members and the like are what it is */
 #define STOPPING_WAIT_MS 10 /* h2o tells nobody that a connection of its own has ended */
 #define NOFILE_RESERVE 64
+#define SPARE_MS                                                                                   \
+    1000 /* between a deadline of ours and the one of h2o that goes by the wall clock */
 
 /* A worker of a server, with h2o's side of it. */
 typedef struct hub__station {
@@ -47,6 +49,7 @@ struct hub_server {
     hub__route_row_t *routes;
     hub__listener_t *listeners;
     hub__station_t *stations;
+    pthread_mutex_t reloading; /* one after the other */
     size_t conn_limit;
     atomic_size_t conns;
     hub__budget_t budget;
@@ -99,6 +102,7 @@ hub_status_t hub_server_create(const hub_server_options_t *options, hub_server_t
         free(server);
         return err;
     }
+    pthread_mutex_init(&server->reloading, NULL);
     *ret_server = server;
     return HUB_OK;
 }
@@ -160,20 +164,88 @@ hub_status_t hub_server_mount(hub_server_t *server, hub_t *hub,
     return HUB_OK;
 }
 
-hub_status_t hub_server_listen(hub_server_t *server, const char *address)
+/* `tls` is taken. */
+static hub_status_t listen_on(hub_server_t *server, const char *address, hub__tls_t *tls)
 {
     hub__listener_t *listener, **last = &server->listeners;
     hub_error_t error = {0};
     hub_status_t err;
 
-    if ((err = hub__server_check_open(server, "hub_server_listen")) != HUB_OK)
-        return err;
-    if ((err = hub__listener_open(address, server->options.threads, &listener, &error)) != HUB_OK)
+    if ((err = hub__listener_open(address, server->options.threads, &listener, &error)) != HUB_OK) {
+        hub__tls_destroy(tls);
         return fail(server, "server.listen", err, &error);
+    }
+    listener->tls = tls;
     while (*last != NULL)
         last = &(*last)->next;
     *last = listener;
     return HUB_OK;
+}
+
+hub_status_t hub_server_listen(hub_server_t *server, const char *address)
+{
+    hub_status_t err = hub__server_check_open(server, "hub_server_listen");
+
+    return err != HUB_OK ? err : listen_on(server, address, NULL);
+}
+
+hub_status_t hub_server_listen_tls(hub_server_t *server, const char *address,
+                                   const hub_tls_options_t *options)
+{
+    hub__tls_t *tls;
+    hub_error_t error = {0};
+    hub_status_t err;
+
+    if ((err = hub__server_check_open(server, "hub_server_listen_tls")) != HUB_OK)
+        return err;
+    if ((err = hub__tls_create(options, &tls, &error)) != HUB_OK)
+        return fail(server, "server.listen", err, &error);
+    return listen_on(server, address, tls);
+}
+
+static const hub__listener_t *next_tls(const hub__listener_t *listener)
+{
+    while (listener != NULL && listener->tls == NULL)
+        listener = listener->next;
+    return listener;
+}
+
+/* First everything is read, then everything is set. */
+static hub_status_t reload(const hub__listener_t *listener, hub_error_t *error)
+{
+    SSL_CTX *context;
+    hub_status_t err;
+
+    if ((listener = next_tls(listener)) == NULL)
+        return HUB_OK;
+    if ((err = hub__tls_load(listener->tls, &context, error)) != HUB_OK)
+        return err;
+    if ((err = reload(listener->next, error)) != HUB_OK) {
+        SSL_CTX_free(context);
+        return err;
+    }
+    hub__tls_set(listener->tls, context);
+    hub_log(HUB_LOG_INFO, "tls.reloaded", "address=%s certificate_file=\"%s\"", listener->address,
+            hub__tls_certificate_file(listener->tls));
+    return HUB_OK;
+}
+
+hub_status_t hub_server_tls_reload(hub_server_t *server, hub_error_t *error)
+{
+    hub_error_t failed = {0};
+    hub_status_t err;
+
+    pthread_mutex_lock(&server->reloading);
+    err = next_tls(server->listeners) == NULL
+              ? hub_error_set(&failed, HUB_EINVAL, 0, "tls: the server has no TLS listener")
+              : reload(server->listeners, &failed);
+    pthread_mutex_unlock(&server->reloading);
+    if (err == HUB_OK)
+        return HUB_OK;
+    hub__log_failure("tls.reload", err, &failed);
+    if (error != NULL)
+        *error = failed;
+    return err;
 }
 
 const char *hub_server_address(const hub_server_t *server, size_t index)
@@ -395,6 +467,7 @@ static void configure(hub_server_t *server)
     server->configured = true;
     server->config.http1.upgrade_to_http2 = 0;
     server->config.http1.req_timeout = server->options.limits.request_ms;
+    server->config.handshake_timeout = server->options.limits.request_ms + SPARE_MS;
     server->config.max_request_entity_size = server->options.limits.body_bytes;
     server->config.server_name = h2o_iovec_init(H2O_STRLIT("sockethub"));
     host = h2o_config_register_host(&server->config, h2o_iovec_init(H2O_STRLIT("default")), 65535);
@@ -452,7 +525,7 @@ static hub_status_t open_station(hub_server_t *server, hub__station_t *station, 
     }
     for (hub__listener_t *listener = server->listeners; listener != NULL;
          listener = listener->next) {
-        hub__reception_add(station->reception, listener->fds[index]);
+        hub__reception_add(station->reception, listener->fds[index], listener->tls);
         listener->fds[index] = -1;
     }
     return HUB_OK;
@@ -586,8 +659,9 @@ static hub_status_t start(hub_server_t *server, unsigned first)
     }
     for (const hub__listener_t *listener = server->listeners; listener != NULL;
          listener = listener->next)
-        hub_log(HUB_LOG_INFO, "server.listening", "address=%s threads=%u connections=%zu",
-                listener->address, threads, server->conn_limit);
+        hub_log(HUB_LOG_INFO, "server.listening", "address=%s%s threads=%u connections=%zu",
+                listener->address, listener->tls != NULL ? " tls=1" : "", threads,
+                server->conn_limit);
     return HUB_OK;
 }
 
@@ -741,6 +815,7 @@ void hub_server_destroy(hub_server_t *server)
     close(server->stop_fd);
     close(server->done_fd);
     free(server->stations);
+    pthread_mutex_destroy(&server->reloading);
     free(server);
 }
 
@@ -762,13 +837,17 @@ static void raise_nofile(void)
             (unsigned long long)limit.rlim_max);
 }
 
-/* The first signal stops, the second cuts. */
+/* The first signal stops, the second cuts; a SIGHUP does neither. */
 static void on_signal(hub_server_t *server, int fd)
 {
     struct signalfd_siginfo info;
 
     if (read(fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
         return;
+    if (info.ssi_signo == SIGHUP) {
+        (void)hub_server_tls_reload(server, NULL);
+        return;
+    }
     if (hub__server_is_stopping(server)) {
         hub_log(HUB_LOG_WARN, "server.cut", "signal=%u", info.ssi_signo);
         atomic_store(&server->cut, true); /* workers that stop look at it every few milliseconds */
@@ -839,6 +918,8 @@ hub_status_t hub_server_run(hub_server_t *server)
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    if (next_tls(server->listeners) != NULL)
+        sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, &before);
     if ((fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK)) == -1) {
         pthread_sigmask(SIG_SETMASK, &before, NULL);

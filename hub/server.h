@@ -9,6 +9,7 @@
 
 #include "hub/endpoint.h"
 #include "hub/route.h"
+#include "hub/tls.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -35,6 +36,16 @@ HUB_API HUB_MUST_USE hub_status_t hub_server_mount(hub_server_t *server, hub_t *
 /* Adds a listener, until the start; binds at once. HUB_ESYSTEM: the address is taken (also by
  * ourselves), unknown or forbidden; HUB_ESYNTAX. */
 HUB_API HUB_MUST_USE hub_status_t hub_server_listen(hub_server_t *server, const char *address);
+/* The same, with TLS: wss and https. Copied; the files are read at once, and again at each reload.
+ * HUB_ESYSTEM, HUB_ESYNTAX, HUB_EINVAL name the file or the option, and what is wrong with it: not
+ * to be read, no PEM, expired, a key of another certificate, the wrong passphrase. */
+HUB_API HUB_MUST_USE hub_status_t hub_server_listen_tls(hub_server_t *server, const char *address,
+                                                        const hub_tls_options_t *options);
+/* Reads the files of all TLS listeners again: new connections get what is in them now, those that
+ * stand go on as they are. All or nothing: where one can't be used, everything stays as it was;
+ * logged, and in `error` (may be NULL). hub_server_run() does so on SIGHUP. HUB_EINVAL: there is no
+ * TLS listener. Any thread. */
+HUB_API hub_status_t hub_server_tls_reload(hub_server_t *server, hub_error_t *error);
 /* "127.0.0.1:40312": of the listener with this index, in the form that listen takes; NULL past the
  * last. Valid as long as the server. Any thread. */
 HUB_API const char *hub_server_address(const hub_server_t *server, size_t index);
@@ -50,7 +61,8 @@ HUB_API void hub_server_stop(hub_server_t *server);
 /* Until everything has stopped. Not from a callback. */
 HUB_API void hub_server_wait(hub_server_t *server);
 /* start; until SIGTERM, SIGINT or hub_server_stop(); wait. The first worker runs in the calling
- * thread, which may get other signals of the program's. Blocks those two in it for its time and
+ * thread, which may get other signals of the program's. Blocks those two in it for its time, and
+ * SIGHUP where there is a TLS listener (hub_server_tls_reload()), and
  * ignores SIGPIPE; raises the soft limit of open files to the hard one and
  * logs both. A second signal cuts. */
 HUB_API hub_status_t hub_server_run(hub_server_t *server);

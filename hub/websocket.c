@@ -258,11 +258,13 @@ const hub__transport_t hub__websocket = {
 
 void hub__websocket_start(hub_conn_t *conn, hub_str_t early)
 {
-    conn->socket->data = conn;
-    h2o_socket_dont_read(conn->socket, 1);
-    h2o_socket_read_start(conn->socket, on_read);
+    h2o_socket_t *socket = conn->is_tls ? hub__tls_socket(conn->tls) : conn->socket;
+
+    socket->data = conn;
+    h2o_socket_dont_read(socket, 1);
+    (conn->is_tls ? &hub__websocket_tls : &hub__websocket)->pause(conn, false);
     hub__conn_set_ready(conn);
     if (early.len != 0 && hub__conn_is_open(conn))
         hub__websocket_feed(conn, (char *)(uintptr_t)early.base, early.len);
-    h2o_buffer_consume(&conn->socket->input, conn->socket->input->size);
+    h2o_buffer_consume(&socket->input, socket->input->size);
 }

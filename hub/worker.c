@@ -352,6 +352,8 @@ void hub__worker_close(hub__worker_t *worker)
     free(worker->read_buffer);
     worker->read_buffer = NULL;
     hub__compression_dispose(worker);
+    free(worker->tls_io);
+    worker->tls_io = NULL;
     hub__worker_settle_nowhere(worker);
 }
 

@@ -6,6 +6,7 @@
 #include "test/client.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -21,12 +22,14 @@
 
 #include <cmocka.h>
 #include <jansson.h>
+#include <openssl/err.h>
 
 #define FRAME_HEADER_MAX 14
 #define READ_CHUNK 65536
 
 struct client {
     int fd;
+    SSL *ssl;   /* NULL: plain */
     bool ended; /* by FIN or reset */
     bool reset;
     bool head_request; /* its answer has no body */
@@ -142,6 +145,7 @@ void client_destroy(client_t *client)
 {
     if (client == NULL)
         return;
+    SSL_free(client->ssl);
     close(client->fd);
     free(client->in);
     free(client->last);
@@ -156,14 +160,87 @@ void client_abort(client_t *client)
     client_destroy(client);
 }
 
+/* ---- TLS ---- */
+
+/* Fails with EAGAIN where OpenSSL wants more, and with EPROTO where it wants no more. */
+static ssize_t tls_result(client_t *client, int result)
+{
+    int error = SSL_get_error(client->ssl, result);
+
+    errno = error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE ? EAGAIN
+            : error == SSL_ERROR_SYSCALL && errno != 0                    ? errno
+                                                                          : EPROTO;
+    return result > 0 ? result : error == SSL_ERROR_ZERO_RETURN ? 0 : -1;
+}
+
+static const char *try_tls(client_t *client, SSL_CTX *context, SSL_SESSION *session)
+{
+    int64_t deadline_ms = now_ms() + CLIENT_DEADLINE_MS;
+    int result, error;
+
+    assert_int_equal(fcntl(client->fd, F_SETFL, O_NONBLOCK), 0);
+    client->ssl = SSL_new(context);
+    assert_non_null(client->ssl);
+    SSL_set_fd(client->ssl, client->fd);
+    if (session != NULL)
+        SSL_set_session(client->ssl, session);
+    ERR_clear_error();
+    while ((result = SSL_connect(client->ssl)) != 1) {
+        error = SSL_get_error(client->ssl, result);
+        if (error != SSL_ERROR_WANT_READ && error != SSL_ERROR_WANT_WRITE)
+            return ERR_reason_error_string(ERR_peek_error()) ?: "the end";
+        if (!wait_for(client, error == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT, deadline_ms))
+            return "nothing in time";
+    }
+    return NULL;
+}
+
+const char *client_try_tls(client_t *client, SSL_CTX *context)
+{
+    return try_tls(client, context, NULL);
+}
+
+client_t *client_tls_resuming(client_t *client, SSL_CTX *context, SSL_SESSION *session)
+{
+    const char *why = try_tls(client, context, session);
+
+    if (why != NULL)
+        fail_msg("no TLS handshake: %s", why);
+    return client;
+}
+
+client_t *client_tls(client_t *client, SSL_CTX *context)
+{
+    return client_tls_resuming(client, context, NULL);
+}
+
+SSL *client_ssl(client_t *client)
+{
+    return client->ssl;
+}
+
+int client_fd(const client_t *client)
+{
+    return client->fd;
+}
+
 /* ---- sending ---- */
+
+static ssize_t send_some(client_t *client, hub_str_t bytes)
+{
+    if (client->ssl == NULL)
+        return send(client->fd, bytes.base, bytes.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ERR_clear_error();
+    errno = 0;
+    return tls_result(client, SSL_write(client->ssl, bytes.base, (int)bytes.len));
+}
 
 void client_send(client_t *client, hub_str_t bytes)
 {
     int64_t deadline_ms = now_ms() + CLIENT_DEADLINE_MS;
 
     while (bytes.len > 0) {
-        ssize_t sent = send(client->fd, bytes.base, bytes.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t sent = send_some(client, bytes);
 
         if (sent >= 0) {
             bytes.base += sent;
@@ -248,19 +325,33 @@ void client_shutdown(client_t *client)
 
 /* ---- receiving ---- */
 
+static ssize_t receive_some(client_t *client, char *bytes, size_t size)
+{
+    if (client->ssl == NULL)
+        return recv(client->fd, bytes, size, 0);
+    ERR_clear_error();
+    errno = 0;
+    return tls_result(client, SSL_read(client->ssl, bytes, (int)size));
+}
+
 /* False at the end of the connection, or when nothing comes in time. */
 static bool read_more(client_t *client, int64_t deadline_ms)
 {
     ssize_t got;
 
-    if (client->ended || !wait_for(client, POLLIN, deadline_ms))
+    if (client->ended)
+        return false;
+    if ((client->ssl == NULL || SSL_pending(client->ssl) == 0) &&
+        !wait_for(client, POLLIN, deadline_ms))
         return false;
     if (client->capacity - client->len < READ_CHUNK) {
         client->capacity = 2 * client->capacity + READ_CHUNK;
         client->in = realloc(client->in, client->capacity);
         assert_non_null(client->in);
     }
-    got = recv(client->fd, client->in + client->len, READ_CHUNK, 0);
+    got = receive_some(client, client->in + client->len, READ_CHUNK);
+    if (client->ssl != NULL && got < 0 && errno == EAGAIN)
+        return true; /* a part of a record, or a ticket */
     client->reset = got < 0;
     client->ended = got <= 0;
     client->len += got > 0 ? (size_t)got : 0;

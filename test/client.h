@@ -5,6 +5,8 @@
  * for " and compared as a value. One thread at a time. */
 #pragma once
 
+#include <openssl/ssl.h>
+
 #include "bus/base.h"
 
 #define CLIENT_DEADLINE_MS 10000
@@ -30,6 +32,20 @@ client_t *client_open(const char *address, const char *target, const char *field
 void client_destroy(client_t *client);
 /* Closes it with a reset, as a crashed peer does. */
 void client_abort(client_t *client);
+
+/* ---- TLS ---- */
+
+/* Makes a handshake over a connection that stands; from then on everything goes through it. NULL,
+ * or what OpenSSL says was wrong. `context` is retained. */
+const char *client_try_tls(client_t *client, SSL_CTX *context);
+/* The same, but it must succeed. Returns the client. */
+client_t *client_tls(client_t *client, SSL_CTX *context);
+/* The same, with a session of before (NULL: none). */
+client_t *client_tls_resuming(client_t *client, SSL_CTX *context, SSL_SESSION *session);
+/* NULL: it is plain. */
+SSL *client_ssl(client_t *client);
+/* Its descriptor, for what goes past TLS. */
+int client_fd(const client_t *client);
 
 /* ---- sending ---- */
 

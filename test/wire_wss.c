@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: MIT */
+/* Conversations over TLS: what a websocket, a long-poll client and a plain request may rely on is
+ * the same, whatever carries the bytes. */
+#define _GNU_SOURCE 1
+#include "test/secure.h"
+
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include <cmocka.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* ---- conversations ---- */
+
+static void say_and_hear(client_t *from, client_t *to, const char *payload)
+{
+    client_say(from, "t1", "say", payload, NULL);
+    client_expect_event(to, "t1", "say", payload);
+}
+
+static void a_room_has_members_with_and_without_tls(void **state)
+{
+    secure_t *s = secure_chat(NULL, NULL);
+    client_t *a = secure_member(s), *b = secure_member(s);
+    client_t *plain = server_keep_client(
+        s->server, client_open(hub_server_address(s->server->server, 1), "/socket", ""));
+
+    (void)state;
+    client_join(plain, "t1", "'j'");
+    say_and_hear(a, a, "1");
+    client_expect_event(b, "t1", "say", "1");
+    client_expect_event(plain, "t1", "say", "1");
+    say_and_hear(plain, a, "2");
+    client_expect_event(b, "t1", "say", "2");
+    assert_int_equal(hub_publish(s->server->hub, HUB_STR("t1"), HUB_STR("x"), HUB_JSON("3")),
+                     HUB_OK);
+    client_expect_event(a, "t1", "x", "3");
+    client_expect_event(b, "t1", "x", "3");
+    client_say(a, "t1", "ask", "4", "'a'");
+    client_expect_ok(a, "t1", "'a'", "4");
+    client_say(a, "t1", "leave", "{}", "'l'");
+    client_expect_ok(a, "t1", "'l'", "{'topic':'t1'}");
+}
+
+static void frames_that_come_with_the_request_are_heard(void **state)
+{
+    secure_t *s = secure_chat(NULL, NULL);
+    client_t *c = secure_client(s);
+    char bytes[2000];
+    size_t len = (size_t)sprintf(bytes, "%s", client_upgrade_text("/socket", ""));
+
+    (void)state;
+    len += client_frame_write(
+        bytes + len, CLIENT_TEXT,
+        HUB_STR("{\"topic\":\"hub\",\"event\":\"heartbeat\",\"payload\":{},\"ref\":\"1\"}"));
+    client_send(c, hub_str_n(bytes, len));
+    client_expect_upgraded(c);
+    client_expect_ok(c, "hub", "'1'", "{}");
+    client_expect_quiet(c);
+}
+
+static void each_byte_may_be_a_record_of_its_own(void **state)
+{
+    static const char text[] = "{\"topic\":\"t1\",\"event\":\"say\",\"payload\":\"bytewise\"}";
+    secure_t *s = secure_chat(NULL, NULL);
+    client_t *c = secure_client(s);
+    char frame[200];
+
+    (void)state;
+    client_send_bytewise(c, hub_str(client_upgrade_text("/socket", "")));
+    client_expect_upgraded(c);
+    client_join(c, "t1", "'j'");
+    client_send_bytewise(c,
+                         hub_str_n(frame, client_frame_write(frame, CLIENT_TEXT, hub_str(text))));
+    client_expect_event(c, "t1", "say", "'bytewise'");
+}
+
+/* The records of one message, each of their bytes in a segment of its own. */
+static void records_may_come_byte_by_byte(void **state)
+{
+    secure_t *s = secure_chat(NULL, NULL);
+    client_t *c = secure_member(s);
+    SSL *ssl = client_ssl(c);
+    BIO *memory = BIO_new(BIO_s_mem()), *socket_bio = SSL_get_wbio(ssl);
+    char *bytes;
+    long len;
+
+    (void)state;
+    BIO_up_ref(socket_bio);
+    SSL_set0_wbio(ssl, memory);
+    client_say(c, "t1", "say", "'dripping'", NULL);
+    len = BIO_get_mem_data(memory, &bytes);
+    assert_true(len > 40);
+    for (long i = 0; i < len; i++)
+        assert_int_equal(send(client_fd(c), bytes + i, 1, MSG_NOSIGNAL), 1);
+    SSL_set0_wbio(ssl, socket_bio);
+    client_expect_event(c, "t1", "say", "'dripping'");
+}
+
+static char *string_of(size_t len)
+{
+    char *text = malloc(len + 3);
+
+    assert_non_null(text);
+    memset(text, 'y', len + 2);
+    text[0] = text[len + 1] = '\'';
+    text[len + 2] = '\0';
+    return text;
+}
+
+static void large_messages_go_both_ways(void **state)
+{
+    static const size_t sizes[] = {1, 1300, 16300, 16384, 16500, 32768, 65000, 200000, 900000};
+    secure_t *s = secure_chat(NULL, &(hub_limits_t){.message_bytes = 1048576});
+    client_t *c = secure_member(s), *other = secure_member(s);
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(sizes); i++) {
+        char *text = string_of(sizes[i]);
+
+        say_and_hear(c, c, text);
+        client_expect_event(other, "t1", "say", text);
+        free(text);
+    }
+}
+
+static void many_small_ones_share_records(void **state)
+{
+    secure_t *s = secure_chat(NULL, NULL);
+    client_t *c = secure_member(s);
+    uint64_t writes = SERVER_STAT(s->server, writes_total);
+
+    (void)state;
+    client_say(c, "t1", "burst", "[2000,20]", NULL);
+    for (unsigned i = 0; i < 2000; i++)
+        client_expect_push(c, "t1", "b", "'xxxxxxxxxxxxxxxxxxxx'", "'j'");
+    client_expect_quiet(c);
+    assert_true(SERVER_STAT(s->server, writes_total) - writes < 200);
+}
+
+static void keys_are_updated_on_request(void **state)
+{
+    secure_t *s = secure_chat(NULL, NULL);
+    client_t *c;
+
+    (void)state;
+    SSL_CTX_set_min_proto_version(s->context, TLS1_3_VERSION);
+    c = secure_member(s);
+    for (unsigned i = 0; i < 5; i++) {
+        assert_int_equal(SSL_key_update(client_ssl(c), i % 2 == 0 ? SSL_KEY_UPDATE_REQUESTED
+                                                                  : SSL_KEY_UPDATE_NOT_REQUESTED),
+                         1);
+        say_and_hear(c, c, "1");
+    }
+}
+
+static void renegotiation_is_refused_and_harms_nobody(void **state)
+{
+    secure_t *s = secure_chat(NULL, NULL);
+    client_t *c, *other;
+    struct pollfd readable;
+
+    (void)state;
+    SSL_CTX_set_max_proto_version(s->context, TLS1_2_VERSION);
+    c = secure_member(s);
+    other = secure_member(s);
+    assert_int_equal(SSL_renegotiate(client_ssl(c)), 1);
+    readable = (struct pollfd){.fd = client_fd(c), .events = POLLIN};
+    while (SSL_do_handshake(client_ssl(c)) != 1 && ERR_peek_error() == 0)
+        assert_int_equal(poll(&readable, 1, CLIENT_DEADLINE_MS), 1);
+    assert_int_equal(ERR_GET_REASON(ERR_peek_error()), SSL_R_NO_RENEGOTIATION);
+    say_and_hear(other, other, "1");
+}
+
+/* ---- control frames and ends ---- */
+
+static void pings_go_both_ways(void **state)
+{
+    secure_t *s = secure_chat(NULL, &(hub_limits_t){.ping_ms = 20, .pong_ms = 5000});
+    client_t *c = secure_websocket(s);
+
+    (void)state;
+    client_expect_message(c, CLIENT_PING, HUB_STR(""));
+    client_frame(c, CLIENT_PONG, HUB_STR(""));
+    client_expect_message(c, CLIENT_PING, HUB_STR(""));
+    client_frame(c, CLIENT_PING, HUB_STR("ahoy"));
+    client_expect_message(c, CLIENT_PONG, HUB_STR("ahoy"));
+}
+
+static void a_close_is_answered_and_followed_by_close_notify(void **state)
+{
+    secure_t *s = secure_chat(NULL, NULL);
+    client_t *c = secure_websocket(s);
+
+    (void)state;
+    client_close_frame(c, 1000, "");
+    client_expect_close(c, 1000);
+    secure_expect_end(c);
+    server_expect_note("closed client");
+    server_drop_client(s->server, c, client_destroy);
+    SERVER_EXPECT_STAT(s->server, conns, 0);
+}
+
+static void what_the_client_sends_on_after_the_close_costs_it_nothing(void **state)
+{
+    static const char rest[30000];
+    secure_t *s = secure_chat(NULL, NULL);
+    client_t *c = secure_websocket(s);
+
+    (void)state;
+    client_frame(c, CLIENT_FIN | 0x03, HUB_STR("")); /* reserved */
+    client_send(c, hub_str_n(rest, sizeof(rest)));
+    client_expect_close(c, 1002);
+    secure_expect_end(c); /* no reset, which would take the close frame with it */
+}
+
+static void close_notify_without_a_close_frame_ends_the_connection(void **state)
+{
+    secure_t *s = secure_chat(NULL, NULL);
+    client_t *c = secure_member(s);
+
+    (void)state;
+    assert_int_equal(SSL_shutdown(client_ssl(c)), 0);
+    server_expect_note("closed lost");
+    secure_expect_end(c);
+}
+
+static void what_came_before_close_notify_is_heard(void **state)
+{
+    secure_t *s = secure_chat(NULL, NULL);
+    client_t *c = secure_member(s), *other = secure_member(s);
+
+    (void)state;
+    client_say(c, "t1", "say", "'last words'", NULL);
+    SSL_shutdown(client_ssl(c));
+    client_expect_event(other, "t1", "say", "'last words'");
+    server_expect_note("closed lost");
+}
+
+static void a_fin_without_close_notify_ends_the_connection(void **state)
+{
+    secure_t *s = secure_chat(NULL, NULL);
+    client_t *c = secure_member(s);
+
+    (void)state;
+    client_shutdown(c);
+    server_expect_note("closed lost");
+    client_expect_gone(c);
+}
+
+static void a_reset_ends_the_connection(void **state)
+{
+    secure_t *s = secure_chat(NULL, NULL);
+
+    (void)state;
+    server_drop_client(s->server, secure_member(s), client_abort);
+    server_expect_note("closed lost");
+    SERVER_EXPECT_STAT(s->server, conns, 0);
+}
+
+static void a_forged_record_ends_the_connection(void **state)
+{
+    secure_t *s = secure_chat(NULL, NULL);
+    client_t *c = secure_member(s), *other = secure_member(s);
+    static const char forged[] = "\x17\x03\x03\x00\x20"
+                                 "0123456789abcdef0123456789abcdef";
+
+    (void)state;
+    assert_int_equal(send(client_fd(c), forged, sizeof(forged) - 1, MSG_NOSIGNAL),
+                     sizeof(forged) - 1);
+    server_expect_note("closed lost");
+    client_expect_gone(c);
+    say_and_hear(other, other, "1");
+}
+
+static void a_stop_says_1012_then_close_notify(void **state)
+{
+    secure_t *s = secure_chat(NULL, NULL);
+    client_t *c = secure_member(s), *idle = secure_client(s), *waiting = secure_connect(s);
+
+    (void)state;
+    SERVER_EXPECT_STAT(s->server, pre_upgrade, 2);
+    hub_server_stop(s->server->server);
+    client_expect_close(c, 1012);
+    secure_expect_end(c);
+    client_expect_gone(idle);
+    client_expect_gone(waiting);
+    server_drop_client(s->server, c, client_destroy);
+    hub_server_wait(s->server->server);
+}
+
+/* ---- slow readers ---- */
+
+/* One with a small window, to which so much is said that its outbox is full. */
+static client_t *slow_member(secure_t *s)
+{
+    client_t *c = server_keep_client(s->server, client_connect(s->server->address, 4096));
+
+    client_tls(c, s->context);
+    client_send_text(c, client_upgrade_text("/socket", ""));
+    client_expect_upgraded(c);
+    client_join(c, "t1", "'j'");
+    return c;
+}
+
+static void who_never_reads_is_closed_with_4008_and_the_rest_is_dropped(void **state)
+{
+    secure_t *s = secure_chat(NULL, &(hub_limits_t){.outbox_bytes = 262144, .close_ms = 5000});
+    client_t *c = slow_member(s), *other = secure_member(s);
+
+    (void)state;
+    client_say(c, "t1", "burst", "[40,60000]", NULL);
+    server_expect_note("closed slow");
+    SERVER_EXPECT_STAT(s->server, closed_slow_total, 1);
+    /* what waits is what OpenSSL has sealed, the rest of a frame and the news */
+    assert_true(SERVER_STAT(s->server, outbox_bytes) < 200000);
+    say_and_hear(other, other, "1");
+    assert_true(client_drain_to_close(c, 4008) < 40);
+    secure_expect_end(c);
+    SERVER_EXPECT_STAT(s->server, outbox_bytes, 0);
+}
+
+static void who_reads_late_gets_all_of_it(void **state)
+{
+    secure_t *s = secure_chat(NULL, &(hub_limits_t){.outbox_bytes = 8388608});
+    client_t *c = slow_member(s), *other = secure_member(s);
+
+    (void)state;
+    client_say(c, "t1", "burst", "[60,60000]", NULL);
+    SERVER_EXPECT_STAT_AT_LEAST(s->server, outbox_bytes, 1000000);
+    say_and_hear(other, other, "1");
+    for (unsigned i = 0; i < 60; i++)
+        assert_int_equal(client_next(c).payload.len, 60000 + 54);
+    client_expect_event(c, "t1", "say", "1");
+    client_expect_quiet(c);
+    SERVER_EXPECT_STAT(s->server, outbox_bytes, 0);
+}
+
+static void key_updates_that_nobody_reads_the_answers_of_are_bounded(void **state)
+{
+    secure_t *s = secure_chat(NULL, &(hub_limits_t){.outbox_bytes = 8388608});
+    client_t *c;
+    bool open = true;
+
+    (void)state;
+    SSL_CTX_set_min_proto_version(s->context, TLS1_3_VERSION);
+    c = slow_member(s);
+    client_say(c, "t1", "burst", "[60,60000]", NULL);
+    SERVER_EXPECT_STAT_AT_LEAST(s->server, outbox_bytes, 1000000);
+    for (unsigned i = 0; open && i < 20000; i++) {
+        SSL_key_update(client_ssl(c), SSL_KEY_UPDATE_REQUESTED);
+        client_send(c, HUB_STR("\x8a\x80mask")); /* a pong makes it leave */
+        open = SERVER_STAT(s->server, conns) != 0;
+    }
+    server_expect_note("closed lost");
+}
+
+/* ---- plain requests and long poll ---- */
+
+static void on_hello(hub_http_t *http, void *user)
+{
+    (void)user;
+    hub_http_respond(http, 200, "text/plain", HUB_STR("hello"));
+}
+
+static void routes_answer_over_tls(void **state)
+{
+    secure_t *s = secure_create(NULL, NULL);
+    client_t *c;
+
+    (void)state;
+    assert_int_equal(hub_server_route(s->server->server, "GET", "/hello", on_hello, NULL), HUB_OK);
+    secure_start(s, NULL);
+    c = secure_client(s);
+    for (unsigned i = 0; i < 3; i++) {
+        client_request(c, "GET", "/hello", NULL);
+        assert_string_equal(client_expect_response(c, 200).body.base, "hello");
+    }
+    client_request(c, "GET", "/nothing", NULL);
+    client_expect_response(c, 404);
+}
+
+static void origins_of_https_pages_pass(void **state)
+{
+    secure_t *s = secure_chat(NULL, NULL);
+    client_t *c = secure_client(s), *foreign = secure_client(s);
+
+    (void)state;
+    client_send_text(c, client_upgrade_text("/socket", "Origin: https://localhost\r\n"));
+    client_expect_upgraded(c);
+    client_send_text(foreign, client_upgrade_text("/socket", "Origin: https://evil.example\r\n"));
+    client_expect_response(foreign, 403);
+}
+
+static const char *poll_once(client_t *c, const char *token)
+{
+    char target[400];
+
+    snprintf(target, sizeof(target), "/socket/longpoll?vsn=2.0.0%s%s", token[0] ? "&token=" : "",
+             token);
+    client_request(c, "GET", target, NULL);
+    return client_expect_response(c, 200).body.base;
+}
+
+/* {"status":410,"token":"…",…} */
+static void copy_token(const char *answer, char token[300])
+{
+    const char *at = strstr(answer, "\"token\":\"");
+
+    assert_non_null(at);
+    snprintf(token, 300, "%.*s", (int)strcspn(at + 9, "\""), at + 9);
+}
+
+static void post(client_t *c, const char *token, const char *body)
+{
+    char text[800];
+
+    snprintf(text, sizeof(text),
+             "POST /socket/longpoll?vsn=2.0.0&token=%s HTTP/1.1\r\nHost: localhost\r\n"
+             "Content-Type: application/x-ndjson\r\nContent-Length: %zu\r\n\r\n%s",
+             token, strlen(body), body);
+    client_send_text(c, text);
+    client_expect_response(c, 200);
+}
+
+static void long_poll_works_over_tls(void **state)
+{
+    secure_t *s = secure_chat(NULL, &(hub_limits_t){.longpoll_window_ms = 5000});
+    client_t *c = secure_client(s), *other = secure_member(s);
+    char token[300];
+
+    (void)state;
+    copy_token(poll_once(c, ""), token);
+    post(c, token, "[\"1\",\"1\",\"t1\",\"phx_join\",{}]");
+    assert_non_null(strstr(poll_once(c, token), "phx_reply"));
+    client_say(other, "t1", "say", "'polled'", NULL);
+    assert_non_null(strstr(poll_once(c, token), "polled"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest cases[] = {
+        SECURE_CASE(a_room_has_members_with_and_without_tls),
+        SECURE_CASE(frames_that_come_with_the_request_are_heard),
+        SECURE_CASE(each_byte_may_be_a_record_of_its_own),
+        SECURE_CASE(records_may_come_byte_by_byte),
+        SECURE_CASE(large_messages_go_both_ways),
+        SECURE_CASE(many_small_ones_share_records),
+        SECURE_CASE(keys_are_updated_on_request),
+        SECURE_CASE(renegotiation_is_refused_and_harms_nobody),
+        SECURE_CASE(pings_go_both_ways),
+        SECURE_CASE(a_close_is_answered_and_followed_by_close_notify),
+        SECURE_CASE(what_the_client_sends_on_after_the_close_costs_it_nothing),
+        SECURE_CASE(close_notify_without_a_close_frame_ends_the_connection),
+        SECURE_CASE(what_came_before_close_notify_is_heard),
+        SECURE_CASE(a_fin_without_close_notify_ends_the_connection),
+        SECURE_CASE(a_reset_ends_the_connection),
+        SECURE_CASE(a_forged_record_ends_the_connection),
+        SECURE_CASE(a_stop_says_1012_then_close_notify),
+        SECURE_CASE(who_never_reads_is_closed_with_4008_and_the_rest_is_dropped),
+        SECURE_CASE(who_reads_late_gets_all_of_it),
+        SECURE_CASE(key_updates_that_nobody_reads_the_answers_of_are_bounded),
+        SECURE_CASE(routes_answer_over_tls),
+        SECURE_CASE(origins_of_https_pages_pass),
+        SECURE_CASE(long_poll_works_over_tls),
+    };
+
+    return cmocka_run_group_tests(cases, NULL, NULL);
+}
