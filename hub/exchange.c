@@ -3,7 +3,9 @@
  * connections stay where they are: so h2o's part of a request is parked on the worker that got it,
  * and what is asked travels as bytes to the worker that the token names, and back. Where both are
  * one it goes the same way, but for the mailbox. */
+#define _GNU_SOURCE 1 /* POLLRDHUP */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -11,7 +13,8 @@
 #include "hub/internal.h"
 #include "hub/listener.h"
 
-#define REQUEST_MS 10000 /* within the program's own h2o server, which has limits of its own */
+#define LOOK_AGAIN_MS 200 /* whether a client has gone behind what it sent too early */
+#define REQUEST_MS 10000  /* within the program's own h2o server, which has limits of its own */
 
 /* A request whose answer is still to come. */
 typedef struct hub__parked {
@@ -23,8 +26,10 @@ typedef struct hub__parked {
     h2o_socket_t *watched;      /* for its end; NULL: no more */
     void *watched_data;         /* h2o's */
     hub__timer_t timer;
+    uint64_t due_ms; /* its deadline, also while the timer looks for the client's end before */
     uint64_t local;
     bool polls;
+    bool stirred; /* bytes wait behind the request, and its end may come behind them */
     char token[HUB__TICKET_TEXT + 1];
 } hub__parked_t;
 
@@ -315,6 +320,23 @@ static void on_client_gone(hub__parked_t *parked)
     answer(parked, 204, (hub_str_t){0});
 }
 
+/* Bytes that wait hide the end behind them: those of a request that came too early, or, with TLS, a
+ * close_notify. */
+static bool has_ended(const hub__parked_t *parked)
+{
+    struct pollfd end = {.fd = h2o_socket_get_fd(parked->watched), .events = POLLRDHUP};
+
+    return poll(&end, 1, 0) == 1;
+}
+
+static void look_again(hub__parked_t *parked)
+{
+    hub__worker_t *worker = parked->seat->worker;
+    uint64_t at = worker->now_ms + LOOK_AGAIN_MS;
+
+    hub__timer_arm(worker->wheel, &parked->timer, at < parked->due_ms ? at : parked->due_ms);
+}
+
 /* Something can be read: the end, or a request that came too early and has to wait. The bytes stay
  * where they are: those of the request at hand lie in h2o's buffer, which must not move. */
 static void on_client_stirs(h2o_socket_t *socket, const char *err)
@@ -327,10 +349,13 @@ static void on_client_stirs(h2o_socket_t *socket, const char *err)
     (void)err;
     hub__worker_enter(worker);
     got = recv(h2o_socket_get_fd(socket), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    if (got > 0)
+    if (got > 0 && !has_ended(parked)) {
         h2o_socket_read_stop(socket);
-    else if (got == 0 || (errno != EAGAIN && errno != EINTR))
+        parked->stirred = true;
+        look_again(parked);
+    } else if (got >= 0 || (errno != EAGAIN && errno != EINTR)) {
         on_client_gone(parked);
+    }
     hub__worker_leave(worker);
 }
 
@@ -351,7 +376,14 @@ static void on_deadline(hub__timer_t *timer, uint64_t now_ms)
 {
     hub__parked_t *parked = HUB__CONTAINER(timer, hub__parked_t, timer);
 
-    (void)now_ms;
+    if (parked->stirred && has_ended(parked)) {
+        on_client_gone(parked);
+        return;
+    }
+    if (now_ms < parked->due_ms) {
+        look_again(parked);
+        return;
+    }
     if (parked->polls)
         cancel(parked);
     answer(parked, parked->polls ? 204 : 408, (hub_str_t){0});
@@ -395,7 +427,8 @@ static uint64_t park(hub__seat_t *seat, h2o_req_t *req, uint64_t local, bool pol
     parked->node.hash = hub__hash_mix(parked->serial, worker->index);
     hub__table_insert(&worker->parked, &parked->node);
     parked->timer.on_due = on_deadline;
-    hub__timer_arm(worker->wheel, &parked->timer, worker->now_ms + wait_ms);
+    parked->due_ms = worker->now_ms + wait_ms;
+    hub__timer_arm(worker->wheel, &parked->timer, parked->due_ms);
     if (polls)
         watch(parked, wait_ms);
     return parked->serial;

@@ -14,7 +14,7 @@
 #include <sys/time.h>
 #include <time.h>
 
-#include "test/server.h"
+#include "test/secure.h"
 
 #define HOUR_S 3600
 
@@ -102,6 +102,21 @@ static void someone_who_never_asks_is_shown_out_after_a_jump_back(void **state)
     client_expect_gone(c);
 }
 
+static void a_handshake_that_never_ends_is_cut_after_a_jump_back(void **state)
+{
+    secure_t *s = secure_create(&(hub_server_options_t){.limits = {.request_ms = 50}}, NULL);
+    client_t *c;
+
+    (void)state;
+    atomic_store(&shift_s, 0);
+    secure_start(s, NULL);
+    c = secure_connect(s);
+    SERVER_EXPECT_STAT(s->server, pre_upgrade, 1);
+    atomic_store(&shift_s, -HOUR_S);
+    client_expect_gone(c);
+    server_expect_log("tls.handshake_failed", "why=\"deadline\"");
+}
+
 int main(void)
 {
     const struct CMUnitTest cases[] = {
@@ -109,6 +124,7 @@ int main(void)
         SERVER_CASE(a_jump_forward_ends_no_connection),
         SERVER_CASE(pings_go_on_after_a_jump_back),
         SERVER_CASE(someone_who_never_asks_is_shown_out_after_a_jump_back),
+        SECURE_CASE(a_handshake_that_never_ends_is_cut_after_a_jump_back),
     };
 
     return cmocka_run_group_tests(cases, NULL, NULL);

@@ -22,6 +22,7 @@
 #include <cmocka.h>
 
 #include "hub/h2o.h"
+#include "test/certificate.h"
 
 /* ---- the hub of these cases ---- */
 
@@ -99,9 +100,8 @@ static hub_status_t on_emit(hub_member_t *me, const hub_message_t *msg)
 }
 
 static const hub_event_handler_t events[] = {
-    {"say", on_say},     {"stop", on_stop},       {"flood", on_flood},
-    {"block", on_block}, {"offload", on_offload}, {"emit", on_emit},
-    {NULL, NULL}};
+    {"say", on_say},         {"stop", on_stop}, {"flood", on_flood}, {"block", on_block},
+    {"offload", on_offload}, {"emit", on_emit}, {NULL, NULL}};
 
 static void fill_hub(hub_t *hub)
 {
@@ -742,6 +742,7 @@ struct own_server {
     h2o_context_t context;
     h2o_accept_ctx_t accept;
     h2o_socket_t *listener;
+    SSL_CTX *tls; /* NULL: plain */
     hub_t *hub;
     hub_h2o_mount_t *mount;
     char address[32];
@@ -822,7 +823,8 @@ static void *own_run(void *arg)
         on_own_request;
     (void)h2o_config_register_path(host, "/live", 0);
     h2o_context_init(&own->context, loop, &own->config);
-    own->accept = (h2o_accept_ctx_t){.ctx = &own->context, .hosts = own->config.hosts};
+    own->accept =
+        (h2o_accept_ctx_t){.ctx = &own->context, .hosts = own->config.hosts, .ssl_ctx = own->tls};
     err = hub_h2o_attach(own->hub, &own->context, &host->paths.entries[1],
                          &(hub_endpoint_options_t){.path = "/live", .longpoll = true}, &own->mount);
     own_listen(own);
@@ -874,6 +876,53 @@ static void a_hub_lives_within_an_h2o_server_of_the_program(void **state)
     pthread_join(own.thread, NULL);
 }
 
+/* The context of a program that knows nothing of ours. */
+static SSL_CTX *own_tls(void)
+{
+    certificate_t files = certificate_make("own", 30, NULL);
+    SSL_CTX *context = SSL_CTX_new(TLS_server_method());
+
+    assert_int_equal(
+        SSL_CTX_use_certificate_file(context, files.certificate_file, SSL_FILETYPE_PEM), 1);
+    assert_int_equal(SSL_CTX_use_PrivateKey_file(context, files.key_file, SSL_FILETYPE_PEM), 1);
+    certificate_forget();
+    return context;
+}
+
+static void it_may_speak_tls_there(void **state)
+{
+    static struct own_server own;
+    server_t *s = server_create();
+    SSL_CTX *context = certificate_client();
+    static char large[60000];
+    client_t *c;
+
+    (void)state;
+    own = (struct own_server){.hub = s->hub, .tls = own_tls()};
+    fill_hub(s->hub);
+    assert_int_equal(pthread_create(&own.thread, NULL, own_run, &own), 0);
+    server_expect_note("attach OK");
+    s->address = own.address;
+    c = client_tls(server_connect(s), context);
+    client_send_text(c, client_upgrade_text("/live", ""));
+    client_expect_upgraded(c);
+    client_join(c, "t1", "'j'");
+    memset(large, 'x', sizeof(large) - 1);
+    large[0] = large[sizeof(large) - 2] = '\'';
+    for (unsigned i = 0; i < 5; i++) {
+        client_say(c, "t1", "say", large, NULL);
+        client_expect_event(c, "t1", "say", large);
+    }
+    atomic_store(&own.detach, true);
+    expect_shutdown(c);
+    assert_true(SSL_get_shutdown(client_ssl(c)) & SSL_RECEIVED_SHUTDOWN);
+    server_skip_to_note("detached");
+    atomic_store(&own.stop, true);
+    pthread_join(own.thread, NULL);
+    SSL_CTX_free(own.tls);
+    SSL_CTX_free(context);
+}
+
 /* Asks a loop of the program's own and ends that connection; returns what comes back. */
 static const char *ask_own(server_t *s, struct own_server *own, const char *method,
                            const char *token, const char *body)
@@ -905,9 +954,9 @@ static void own_start(struct own_server *own, server_t *s)
 static void post_many(hub_t *hub)
 {
     for (int i = 0; i < 5000; i++)
-        assert_int_equal(hub_push_identity(hub, HUB_STR("nobody"), HUB_STR("t1"), HUB_STR("x"),
-                                           HUB_JSON("0")),
-                         HUB_OK);
+        assert_int_equal(
+            hub_push_identity(hub, HUB_STR("nobody"), HUB_STR("t1"), HUB_STR("x"), HUB_JSON("0")),
+            HUB_OK);
 }
 
 /* The program's own calls ask for a turn while the rest of a batch waits for its. */
@@ -1011,6 +1060,7 @@ int main(void)
         SERVER_CASE(hubs_on_one_server_do_not_meet_and_endpoints_of_one_hub_do),
         SERVER_CASE(hubs_that_share_a_bus_meet_only_under_one_name),
         SERVER_CASE(a_hub_lives_within_an_h2o_server_of_the_program),
+        SERVER_CASE(it_may_speak_tls_there),
         SERVER_CASE(a_loop_of_the_program_is_woken_after_a_mailbox_that_took_two_turns),
         SERVER_CASE(a_poll_waits_on_one_loop_of_the_program_for_a_connection_on_another),
     };

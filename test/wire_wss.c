@@ -319,9 +319,9 @@ static void who_never_reads_is_closed_with_4008_and_the_rest_is_dropped(void **s
     client_say(c, "t1", "burst", "[40,60000]", NULL);
     server_expect_note("closed slow");
     SERVER_EXPECT_STAT(s->server, closed_slow_total, 1);
+    say_and_hear(other, other, "1"); /* a turn later */
     /* what waits is what OpenSSL has sealed, the rest of a frame and the news */
     assert_true(SERVER_STAT(s->server, outbox_bytes) < 200000);
-    say_and_hear(other, other, "1");
     assert_true(client_drain_to_close(c, 4008) < 40);
     secure_expect_end(c);
     SERVER_EXPECT_STAT(s->server, outbox_bytes, 0);
@@ -444,6 +444,26 @@ static void long_poll_works_over_tls(void **state)
     assert_non_null(strstr(poll_once(c, token), "polled"));
 }
 
+static void a_long_poll_client_that_says_goodbye_is_noticed_while_it_waits(void **state)
+{
+    secure_t *s = secure_chat(NULL, &(hub_limits_t){.longpoll_window_ms = 20000});
+    client_t *c = secure_client(s), *other;
+    char token[300], target[400];
+
+    (void)state;
+    copy_token(poll_once(c, ""), token);
+    snprintf(target, sizeof(target), "/socket/longpoll?vsn=2.0.0&token=%s", token);
+    client_request(c, "GET", target, NULL);
+    SERVER_EXPECT_STAT(s->server, longpoll_polls_total, 1);
+    SSL_shutdown(client_ssl(c));
+    SERVER_EXPECT_STAT_AT_LEAST(s->server, turns_total, SERVER_STAT(s->server, turns_total) + 1);
+    client_shutdown(c); /* after close_notify was seen, perhaps */
+    client_expect_gone(c);
+    other = secure_client(s); /* nothing was lost: the next poll gets it */
+    post(other, token, "[\"1\",\"1\",\"t1\",\"phx_join\",{}]");
+    assert_non_null(strstr(poll_once(other, token), "phx_reply"));
+}
+
 int main(void)
 {
     const struct CMUnitTest cases[] = {
@@ -470,6 +490,7 @@ int main(void)
         SECURE_CASE(routes_answer_over_tls),
         SECURE_CASE(origins_of_https_pages_pass),
         SECURE_CASE(long_poll_works_over_tls),
+        SECURE_CASE(a_long_poll_client_that_says_goodbye_is_noticed_while_it_waits),
     };
 
     return cmocka_run_group_tests(cases, NULL, NULL);
