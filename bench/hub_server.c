@@ -20,6 +20,7 @@
 
 typedef struct settings {
     const char *host, *bus, *pin; /* pin NULL: any core */
+    hub_tls_options_t tls;        /* without a file: plain */
     unsigned long port, threads, channels, filter;
     unsigned long message_bytes, outbox_bytes, outbox_messages, topics,
         pre_upgrade; /* 0: not set */
@@ -40,6 +41,9 @@ static void read_command_line(int argc, char **argv, settings_t *settings)
         {"defaults", "keeps rate limits and connections as a hub has them",
          .given = &settings->defaults},
         {"pin", "the core for all threads", .text = &settings->pin},
+        {"tls-cert", "PEM: speaks TLS with this certificate",
+         .text = &settings->tls.certificate_file},
+        {"tls-key", "PEM: its private key", .text = &settings->tls.key_file},
         {"filter", "events that pass on_update: none, others (than msg) or all",
          .number = &settings->filter, .max = CHANNEL_FILTERS_ALL, .words = filters},
         {"message-bytes", "limit of a message; 0: the default", .number = &settings->message_bytes,
@@ -170,7 +174,11 @@ static hub_status_t listen_at(const settings_t *settings, hub_server_t *server)
     int len = snprintf(address, sizeof(address), "%s%s%s:%lu", is_ipv6 ? "[" : "", settings->host,
                        is_ipv6 ? "]" : "", settings->port);
 
-    return len < (int)sizeof(address) ? hub_server_listen(server, address) : HUB_EINVAL;
+    if (len >= (int)sizeof(address))
+        return HUB_EINVAL;
+    return settings->tls.certificate_file != NULL
+               ? hub_server_listen_tls(server, address, &settings->tls)
+               : hub_server_listen(server, address);
 }
 
 static hub_status_t serve(const settings_t *settings, hub_t *hub, hub_error_t *error)
@@ -182,7 +190,8 @@ static hub_status_t serve(const settings_t *settings, hub_t *hub, hub_error_t *e
         err = listen_at(settings, server);
     if (err == HUB_OK) {
         /* connections succeed from here on, and wait in the kernel for the workers to start */
-        printf("listening on http://%s\n", hub_server_address(server, 0));
+        printf("listening on %s://%s\n", settings->tls.certificate_file != NULL ? "https" : "http",
+               hub_server_address(server, 0));
         fflush(stdout);
         err = hub_server_run(server);
     }

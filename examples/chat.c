@@ -4,7 +4,7 @@
  *
  * Shows: a channel with a table of events, a join that is refused with a reason, broadcast and
  * reply, presence (who is in a room is told on a topic of its own), files from memory and HTTP
- * routes beside the hub, several workers, and at /phoenix the same rooms for phoenix.js, which
+ * routes beside the hub, several workers, TLS, and at /phoenix the same rooms for phoenix.js, which
  * speaks the other wire format and may come by long poll. Try it by hand at
  * ws://127.0.0.1:4000/socket:
  *
@@ -104,6 +104,7 @@ static hub_status_t add_routes(hub_server_t *server, const char *program, const 
 int main(int argc, char **argv)
 {
     const char *host = "127.0.0.1", *phoenix = NULL;
+    hub_tls_options_t tls = {0};
     unsigned long port = 4000, threads = 1;
     bool deflate = false;
     const struct choice choices[] = {
@@ -112,6 +113,9 @@ int main(int argc, char **argv)
         {"threads", "workers, each a thread", .number = &threads, .min = 1, .max = 256},
         {"phoenix", "phoenix.mjs of npm's phoenix, for /phoenix", .text = &phoenix},
         {"deflate", "compresses messages of 256 bytes or more", .given = &deflate},
+        {"tls-cert", "PEM, a certificate and its chain: serves https and wss",
+         .text = &tls.certificate_file},
+        {"tls-key", "PEM, its private key; read again, as it is, on SIGHUP", .text = &tls.key_file},
         {.name = NULL}};
     hub_error_t error = {HUB_OK, 0, ""};
     hub_server_t *server = NULL;
@@ -132,7 +136,8 @@ int main(int argc, char **argv)
     if (err == HUB_OK)
         err = add_routes(server, argv[0], phoenix);
     if (err == HUB_OK)
-        err = serve(server, argv[0], host, port, &error);
+        err =
+            serve(server, argv[0], host, port, tls.certificate_file != NULL ? &tls : NULL, &error);
     hub_server_destroy(server);
     hub_destroy(hub);
     return err == HUB_OK ? EXIT_SUCCESS : EXIT_FAILURE;

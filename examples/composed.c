@@ -57,7 +57,7 @@ int main(int argc, char **argv)
     if (err == HUB_OK)
         err = hub_server_mount(server, parent, &(hub_endpoint_options_t){.keep_query = true});
     if (err == HUB_OK)
-        err = serve(server, argv[0], host, port, &error);
+        err = serve(server, argv[0], host, port, NULL, &error);
     hub_server_destroy(server);
     hub_destroy(parent); /* before the hubs it includes */
     hub_destroy(admin);

@@ -64,7 +64,7 @@ int main(int argc, char **argv)
                     .limits = limits_for(max_message),
                     .deflate = {.enabled = deflate, .min_bytes = 1, .client_context = true}}});
     if (err == HUB_OK)
-        err = serve(server, argv[0], host, port, &error);
+        err = serve(server, argv[0], host, port, NULL, &error);
     hub_server_destroy(server);
     return err == HUB_OK ? EXIT_SUCCESS : EXIT_FAILURE;
 }

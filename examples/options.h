@@ -96,27 +96,39 @@ static inline void hold_signals(void)
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
 }
 
-/* Listens, prints the address, and runs until SIGTERM or SIGINT. `error` is the one that the server
- * was created with: it says what was wrong. */
-static inline hub_status_t serve(hub_server_t *server, const char *program, const char *host,
-                                 unsigned long port, const hub_error_t *error)
+static inline hub_status_t listen_at(hub_server_t *server, const char *host, unsigned long port,
+                                     const hub_tls_options_t *tls)
 {
     bool is_ipv6 = strchr(host, ':') != NULL;
     char address[300];
-    hub_status_t err = HUB_EINVAL;
     int len = snprintf(address, sizeof(address), "%s%s%s:%lu", is_ipv6 ? "[" : "", host,
                        is_ipv6 ? "]" : "", port);
 
-    if (len < (int)sizeof(address))
-        err = hub_server_listen(server, address);
+    if (len >= (int)sizeof(address))
+        return HUB_EINVAL;
+    return tls != NULL ? hub_server_listen_tls(server, address, tls)
+                       : hub_server_listen(server, address);
+}
+
+/* Listens, prints the address, and runs until SIGTERM or SIGINT. `tls` NULL: plain. `error` is the
+ * one that the server was created with: it says what was wrong. */
+static inline hub_status_t serve(hub_server_t *server, const char *program, const char *host,
+                                 unsigned long port, const hub_tls_options_t *tls,
+                                 const hub_error_t *error)
+{
+    hub_status_t err = listen_at(server, host, port, tls);
+
     if (err != HUB_OK) {
-        fprintf(stderr, "%s: --host '%s' --port '%lu': %s\n", program, host, port,
-                error->status == err ? error->text : hub_status_text(err));
+        fprintf(stderr, "%s: --host '%s' --port '%lu'", program, host, port);
+        if (tls != NULL)
+            fprintf(stderr, " --tls-cert '%s' --tls-key '%s'", tls->certificate_file,
+                    tls->key_file != NULL ? tls->key_file : "");
+        fprintf(stderr, ": %s\n", error->status == err ? error->text : hub_status_text(err));
         return err;
     }
     hold_signals();
     /* connections succeed from here on, and wait in the kernel for the workers to start */
-    printf("listening on http://%s\n", hub_server_address(server, 0));
+    printf("listening on %s://%s\n", tls != NULL ? "https" : "http", hub_server_address(server, 0));
     fflush(stdout);
     return hub_server_run(server);
 }

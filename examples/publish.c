@@ -153,7 +153,7 @@ int main(int argc, char **argv)
     if (err == HUB_OK && pthread_create(&thread, NULL, tick, &ticker) != 0)
         err = HUB_ESYSTEM;
     if (err == HUB_OK) {
-        err = serve(server, argv[0], host, port, &error);
+        err = serve(server, argv[0], host, port, NULL, &error);
         atomic_store(&ticker.stopping, true);
         pthread_join(thread, NULL);
     }

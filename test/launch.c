@@ -60,7 +60,7 @@ void launch(launched_t *launched, const char *name, const char *const *args, rli
     close(quiet);
     launched->out = fdopen(out, "r");
     assert_non_null(fgets(line, sizeof(line), launched->out));
-    assert_int_equal(sscanf(line, "listening on http://%63s", launched->address), 1);
+    assert_int_equal(sscanf(line, "listening on %*[htps]://%63s", launched->address), 1);
 }
 
 int launched_stop(launched_t *launched, int sig)

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "test/certificate.h"
 #include "test/client.h"
 #include "test/launch.h"
 
@@ -94,6 +95,58 @@ static void the_chat_serves_its_page_metrics_and_health(void **state)
     assert_non_null(strstr(client_expect_response(client, 200).body.base, "sockethub_conns 0\n"));
     client_request(client, "GET", "/health", "");
     assert_string_equal(client_expect_response(client, 200).body.base, "{\"status\":\"ok\"}");
+}
+
+static const char *hello_over_tls(SSL_CTX *context)
+{
+    static char name[64];
+    client_t *c = keep(client_tls(client_connect(program.server.address, 0), context));
+
+    client_send_text(c, client_upgrade_text("/socket", ""));
+    client_expect_upgraded(c);
+    client_join(c, "room:1", "'1'");
+    client_say(c, "room:1", "shout", "'wss'", NULL);
+    client_expect_event(c, "room:1", "shout", "'wss'");
+    client_expect_ok(c, "room:1", NULL, "{}");
+    snprintf(name, sizeof(name), "%s", certificate_name(client_ssl(c)));
+    return name;
+}
+
+static void the_chat_speaks_tls_and_reads_its_files_again(void **state)
+{
+    certificate_t files = certificate_make("first", 30, NULL);
+    certificate_t second = certificate_make("second", 30, NULL);
+    SSL_CTX *context = certificate_client();
+
+    (void)state;
+    START("examples/chat", "--tls-cert", files.certificate_file, "--tls-key", files.key_file, NULL);
+    assert_string_equal(hello_over_tls(context), "first");
+    certificate_replace(&files, &second);
+    kill(program.server.pid, SIGHUP);
+    for (int i = 0; i < 60 && strcmp(hello_over_tls(context), "second") != 0; i++)
+        ; /* each a turn of its loop, at the least */
+    assert_string_equal(hello_over_tls(context), "second");
+    while (program.client_count != 0)
+        client_destroy(program.clients[--program.client_count]);
+    assert_int_equal(launched_stop(&program.server, SIGTERM), 0);
+    SSL_CTX_free(context);
+    certificate_forget();
+}
+
+static void tls_files_that_cannot_be_used_are_named(void **state)
+{
+    certificate_t files = certificate_make("first", 30, NULL);
+    certificate_t other = certificate_make("other", 30, NULL);
+    char text[4096];
+
+    (void)state;
+    assert_int_equal(RUN(text, "examples/chat", "--port", "0", "--tls-cert", files.certificate_file,
+                         "--tls-key", other.key_file),
+                     1);
+    assert_non_null(strstr(text, "--tls-key"));
+    assert_non_null(strstr(text, other.key_file));
+    assert_non_null(strstr(text, "key values mismatch"));
+    certificate_forget();
 }
 
 static void the_chat_ends_in_order(void **state)
@@ -291,6 +344,8 @@ int main(void)
     const struct CMUnitTest cases[] = {
         cmocka_unit_test_teardown(the_chat_answers_on_the_wire, clean_up),
         cmocka_unit_test_teardown(the_chat_serves_its_page_metrics_and_health, clean_up),
+        cmocka_unit_test_teardown(the_chat_speaks_tls_and_reads_its_files_again, clean_up),
+        cmocka_unit_test_teardown(tls_files_that_cannot_be_used_are_named, clean_up),
         cmocka_unit_test_teardown(the_chat_ends_in_order, clean_up),
         cmocka_unit_test_teardown(help_is_no_error, clean_up),
         cmocka_unit_test_teardown(a_bad_option_is_named_with_its_value, clean_up),
