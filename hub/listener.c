@@ -18,6 +18,7 @@
 #define ACCEPTS_PER_TURN 64
 #define REARM_MS 100
 #define SEND_BUFFER (128 * 1024)
+#define TLS_RECEIVE_BUFFER (128 * 1024) /* the kernel doubles it, for what it needs itself */
 #define NOTSENT_LOWAT (64 * 1024)
 #define ANSWER_MS 30000 /* from a request to the end of its answer */
 #define GRACE_MS 1000   /* h2o's own timeout goes first, with an answer; not in a TLS handshake */
@@ -250,6 +251,18 @@ hub_status_t hub__listener_open(const char *address, unsigned workers,
     }
     *ret_listener = listener;
     return HUB_OK;
+}
+
+/* h2o reads until a read comes back short, and over TLS it keeps all of that twice: what the kernel
+ * takes is the bound. */
+void hub__listener_secure(hub__listener_t *listener, hub__tls_t *tls)
+{
+    int receive_buffer = TLS_RECEIVE_BUFFER;
+
+    listener->tls = tls;
+    for (unsigned i = 0; i != listener->count; ++i)
+        (void)setsockopt(listener->fds[i], SOL_SOCKET, SO_RCVBUF, &receive_buffer,
+                         sizeof(receive_buffer));
 }
 
 void hub__listener_destroy(hub__listener_t *listener)

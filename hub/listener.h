@@ -18,6 +18,8 @@ typedef struct hub__listener {
 /* Binds and listens. Errors name the address. */
 hub_status_t hub__listener_open(const char *address, unsigned workers,
                                 hub__listener_t **ret_listener, hub_error_t *error);
+/* From now on those it accepts speak TLS with this, which is taken. */
+void hub__listener_secure(hub__listener_t *listener, hub__tls_t *tls);
 void hub__listener_destroy(hub__listener_t *listener);
 
 /* A connection before its handshake, or between requests. */

@@ -175,7 +175,8 @@ static hub_status_t listen_on(hub_server_t *server, const char *address, hub__tl
         hub__tls_destroy(tls);
         return fail(server, "server.listen", err, &error);
     }
-    listener->tls = tls;
+    if (tls != NULL)
+        hub__listener_secure(listener, tls);
     while (*last != NULL)
         last = &(*last)->next;
     *last = listener;
