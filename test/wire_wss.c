@@ -387,6 +387,23 @@ static void routes_answer_over_tls(void **state)
     client_expect_response(c, 404);
 }
 
+/* Of each piece all is accepted as long as it is read: the bound is the head's. */
+static void a_head_without_an_end_is_refused(void **state)
+{
+    static char endless[16384];
+    secure_t *s = secure_chat(NULL, NULL);
+    client_t *c = secure_client(s), *other = secure_member(s);
+
+    (void)state;
+    memset(endless, 'a', sizeof(endless));
+    client_send_text(c, "GET /hello HTTP/1.1\r\nX: ");
+    for (unsigned i = 0; i < 256; i++)
+        client_send(c, hub_str_n(endless, sizeof(endless)));
+    client_expect_gone(c);
+    say_and_hear(other, other, "1");
+    SERVER_EXPECT_STAT(s->server, pre_upgrade, 0);
+}
+
 static void origins_of_https_pages_pass(void **state)
 {
     secure_t *s = secure_chat(NULL, NULL);
@@ -488,6 +505,7 @@ int main(void)
         SECURE_CASE(who_reads_late_gets_all_of_it),
         SECURE_CASE(key_updates_that_nobody_reads_the_answers_of_are_bounded),
         SECURE_CASE(routes_answer_over_tls),
+        SECURE_CASE(a_head_without_an_end_is_refused),
         SECURE_CASE(origins_of_https_pages_pass),
         SECURE_CASE(long_poll_works_over_tls),
         SECURE_CASE(a_long_poll_client_that_says_goodbye_is_noticed_while_it_waits),

@@ -19,12 +19,13 @@ export async function startServer(program, { port = 0, options = [] } = {}) {
     once(createInterface({ input: child.stdout }), "line"),
     ended.then((why) => Promise.reject(new Error(`${program} ended: ${why}`))),
   ]), `the address of ${program}`);
-  const match = /^listening on (http:\/\/[^ ]+:(\d+))$/.exec(line);
+  const match = /^listening on (https?:\/\/[^ ]+:(\d+))$/.exec(line);
   assert.ok(match, `unexpected first line: ${line}`);
   return {
     url: match[1],
     port: Number(match[2]),
     ended,
+    signal: (name) => child.kill(name),
     async stop() {
       child.kill("SIGTERM");
       assert.deepEqual(await within(ended, `the end of ${program}`), [0, null], `${program} must end with status 0 on SIGTERM`);

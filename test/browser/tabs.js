@@ -26,7 +26,7 @@ export async function openTab(browser, name, options = {}) {
   page.on("pageerror", (error) => troubles.push(`${name}: ${error}`));
   page.on("dialog", (dialog) => troubles.push(`${name}: dialog ${dialog.message()}`));
   page.on("request", (request) => {
-    if (!/^(data:|http:\/\/(127\.0\.0\.1|localhost):)/.test(request.url())) troubles.push(`${name}: asked for ${request.url()}`);
+    if (!/^(data:|https?:\/\/(127\.0\.0\.1|localhost):)/.test(request.url())) troubles.push(`${name}: asked for ${request.url()}`);
   });
   return page;
 }
