@@ -70,6 +70,8 @@ typedef struct hub_limits {
     X(path_bytes, 2048, 16384, false, "414")                                                       \
     X(body_bytes, 1048576, 16777216, false, "413")                                                 \
     X(request_ms, 10000, 60000, false, "closed")                                                   \
+    X(write_stall_ms, 30000, 600000, false,                                                        \
+      "HTTP answer: closed; so is who takes less than 16 KiB in it, on average")                   \
     X(mailbox_messages, 65536, 16777216, false, "a gap for that worker's members")                 \
     X(memory_budget_bytes, 0, SIZE_MAX / 4, true,                                                  \
       "what peers make all workers hold: nobody new from 80 % on (503, error busy), the largest "  \
@@ -83,7 +85,6 @@ typedef struct hub_limits {
 #define HUB_SERVER_LIMIT_LATER_MAP(X)                                                              \
     X(conns_per_ip, SIZE_MAX, 1048576, true, "429")                                                \
     X(connects_per_ip_per_s, SIZE_MAX, 1048576, true, "429")                                       \
-    X(write_stall_ms, 30000, 600000, false, "closed")                                              \
     X(drain_batch, 1000, 1048576, true, "conns closed per 200 ms at the stop")
 
 typedef struct hub_server_limits {

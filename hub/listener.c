@@ -20,8 +20,9 @@
 #define SEND_BUFFER (128 * 1024)
 #define TLS_RECEIVE_BUFFER (128 * 1024) /* the kernel doubles it, for what it needs itself */
 #define NOTSENT_LOWAT (64 * 1024)
-#define ANSWER_MS 30000 /* from a request to the end of its answer */
-#define GRACE_MS 1000   /* h2o's own timeout goes first, with an answer; not in a TLS handshake */
+#define GRACE_MS 1000  /* h2o's own timeout goes first, with an answer; not in a TLS handshake */
+#define STALL_LOOKS 30 /* at a peer that gets an answer, within write_stall_ms */
+#define LOOK_MS_MIN 5
 
 struct hub__visitor {
     hub__visitor_t *next, **prev;
@@ -33,7 +34,11 @@ struct hub__visitor {
     bool greeted;  /* the handshake is done */
     bool answered; /* the server's hello is out */
     bool judged;   /* why it failed is known, and was logged */
-    unsigned char alert; /* a fatal one that OpenSSL made; 0: none, as far as we can say it */
+    unsigned char alert;    /* a fatal one that OpenSSL made; 0: none, as far as we can say it */
+    hub__stall_t stall;     /* while `writing` */
+    uint64_t idle_until_ms; /* while `asked`: by then it gets an answer, or asks again */
+    bool asked;             /* it has sent a request; what comes of that is looked at often */
+    bool writing;           /* at the last look */
     bool
         counted; /* not while its poll waits, nor once it was shown out and h2o has yet to notice */
 };
@@ -335,10 +340,51 @@ static void show_out(hub__visitor_t *visitor, const char *why)
     (void)shutdown(h2o_socket_get_fd(visitor->socket), SHUT_RDWR);
 }
 
+/* With a reset: else the kernel would go on offering the peer what it does not take. */
+static void cut_short(hub__visitor_t *visitor)
+{
+    hub__worker_t *worker = visitor->reception->worker;
+    struct linger none = {.l_onoff = 1, .l_linger = 0};
+    int fd = h2o_socket_get_fd(visitor->socket);
+    char peer[80];
+    hub_str_t text = hub__peer_text(visitor->socket, peer, sizeof(peer));
+
+    HUB__STAT(&worker->stats, write_stalls_total);
+    hub_log_peer(HUB_LOG_WARN, "server.write_stalled", "peer=%.*s limit=write_stall_ms",
+                 HUB_STR_ARG(text));
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+    show_out(visitor, "write stall");
+}
+
+/* Whether it has had its time, be it for taking an answer or for asking again. */
+static bool is_overdue(hub__visitor_t *visitor, uint64_t now_ms)
+{
+    const hub__reception_t *reception = visitor->reception;
+    bool was_writing = visitor->writing;
+    uint64_t taken;
+
+    visitor->writing = h2o_socket_is_writing(visitor->socket);
+    if (!visitor->writing)
+        return now_ms >= visitor->idle_until_ms;
+    visitor->idle_until_ms = now_ms + reception->request_ms + GRACE_MS;
+    taken = hub__stall_taken(h2o_socket_get_fd(visitor->socket));
+    if (was_writing)
+        return hub__stall_is_over(&visitor->stall, taken, now_ms, reception->stall_ms);
+    hub__stall_begin(&visitor->stall, taken, now_ms, reception->stall_ms);
+    return false;
+}
+
 static void on_visitor_due(hub__timer_t *timer, uint64_t now_ms)
 {
-    (void)now_ms;
-    show_out(HUB__CONTAINER(timer, hub__visitor_t, timer), "deadline");
+    hub__visitor_t *visitor = HUB__CONTAINER(timer, hub__visitor_t, timer);
+    hub__reception_t *reception = visitor->reception;
+
+    if (visitor->asked && !is_overdue(visitor, now_ms))
+        hub__timer_arm(reception->worker->wheel, timer, now_ms + reception->look_ms);
+    else if (visitor->asked && visitor->writing)
+        cut_short(visitor);
+    else
+        show_out(visitor, "deadline");
 }
 
 /* Who was here longest makes room. */
@@ -436,18 +482,23 @@ void hub__reception_rejected(h2o_socket_t *socket, const char *why)
     tell_alert(visitor);
 }
 
+/* One that pipelines is looked at as before, whatever it asks for meanwhile. */
 void hub__reception_busy(h2o_socket_t *socket)
 {
     hub__visitor_t *visitor = socket->on_close.data;
     hub__reception_t *reception;
-    uint64_t wait_ms = ANSWER_MS;
+    uint64_t now_ms;
 
     if (socket->on_close.cb != on_visitor_closed)
         return;
     reception = visitor->reception;
-    if (reception->request_ms + GRACE_MS > wait_ms)
-        wait_ms = reception->request_ms + GRACE_MS;
-    hub__timer_arm(reception->worker->wheel, &visitor->timer, reception->worker->now_ms + wait_ms);
+    now_ms = reception->worker->now_ms;
+    visitor->idle_until_ms = now_ms + reception->request_ms + GRACE_MS;
+    if (visitor->asked)
+        return;
+    visitor->asked = true;
+    visitor->writing = false;
+    hub__timer_arm(reception->worker->wheel, &visitor->timer, now_ms + reception->look_ms);
 }
 
 void hub__reception_park(h2o_socket_t *socket, uint64_t wait_ms)
@@ -459,6 +510,7 @@ void hub__reception_park(h2o_socket_t *socket, uint64_t wait_ms)
         return;
     worker = visitor->reception->worker;
     visitor_uncount(visitor);
+    visitor->asked = false;
     hub__timer_arm(worker->wheel, &visitor->timer, worker->now_ms + wait_ms + GRACE_MS);
 }
 
@@ -544,15 +596,19 @@ static void on_acceptable(h2o_socket_t *listener, const char *err)
 }
 
 hub__reception_t *hub__reception_create(hub__worker_t *worker, h2o_globalconf_t *config,
-                                        unsigned limit, uint64_t request_ms)
+                                        const hub_server_limits_t *limits, unsigned visitors)
 {
     hub__reception_t *reception = hub__alloc_zeroed(sizeof(*reception));
 
     reception->worker = worker;
     reception->accept = (h2o_accept_ctx_t){.ctx = worker->context, .hosts = config->hosts};
     reception->last = &reception->first;
-    reception->limit = limit;
-    reception->request_ms = request_ms;
+    reception->limit = visitors;
+    reception->request_ms = limits->request_ms;
+    reception->stall_ms = limits->write_stall_ms;
+    reception->look_ms = limits->write_stall_ms / STALL_LOOKS;
+    if (reception->look_ms < LOOK_MS_MIN)
+        reception->look_ms = LOOK_MS_MIN;
     reception->rearm.on_due = on_rearm;
     return reception;
 }

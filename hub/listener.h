@@ -3,6 +3,7 @@
 #pragma once
 
 #include "hub/internal.h"
+#include "hub/stall.h"
 
 /* One address of a server. With several workers on TCP each has a socket of its own under
  * SO_REUSEPORT. */
@@ -37,10 +38,13 @@ typedef struct hub__reception {
     unsigned count, limit;
     unsigned present; /* and those who were shown out, until h2o has noticed */
     uint64_t request_ms;
+    size_t stall_ms;
+    uint64_t look_ms; /* between two looks at one that gets an answer */
 } hub__reception_t;
 
+/* `visitors`: how many at once. */
 hub__reception_t *hub__reception_create(hub__worker_t *worker, h2o_globalconf_t *config,
-                                        unsigned limit, uint64_t request_ms);
+                                        const hub_server_limits_t *limits, unsigned visitors);
 /* Accepts from a socket of a listener from now on. `fd` is taken: nobody else may keep the port
  * open. `tls` (borrowed as long as the reception) may be NULL. */
 void hub__reception_add(hub__reception_t *reception, int fd, hub__tls_t *tls);
@@ -48,7 +52,8 @@ void hub__reception_add(hub__reception_t *reception, int fd, hub__tls_t *tls);
 void hub__reception_close(hub__reception_t *reception);
 /* Nobody may be left. */
 void hub__reception_destroy(hub__reception_t *reception);
-/* A request of this socket is being handled: it has a while to take its answer. */
+/* A request of this socket is being handled: it gets an answer within request_ms, which it takes
+ * without stalling for write_stall_ms, or asks again. */
 void hub__reception_busy(h2o_socket_t *socket);
 /* A poll of this socket waits, for so long at most: meanwhile it is no visitor who could be asked
  * to make room, and a stop does not show it out before it has its answer. Nothing happens where it

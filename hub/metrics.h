@@ -47,6 +47,7 @@ extern "C" {
     X(tls_handshakes_total, counter, "TLS handshakes completed")                                   \
     X(tls_handshakes_failed_total, counter,                                                        \
       "connections to a TLS listener that ended without one, for any reason")                      \
+    X(write_stalls_total, counter, "HTTP answers cut because their reader was too slow")           \
     X(accept_pauses_total, counter, "accepting paused for want of descriptors")                    \
     X(outbox_bytes, gauge, "bytes waiting in outboxes")                                            \
     X(memory_refused_total, counter, "connections and joins refused for want of memory")           \

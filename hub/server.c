@@ -510,8 +510,8 @@ static hub_status_t open_station(hub_server_t *server, hub__station_t *station, 
         return hub_error_set(error, HUB_ESYSTEM, 0, "worker %u: %s", index, strerror(errno));
     station->stop_socket = h2o_evloop_socket_create(loop, stop_fd, H2O_SOCKET_FLAG_DONT_READ);
     h2o_socket_read_start(station->stop_socket, on_stop);
-    station->reception = hub__reception_create(station->worker, &server->config,
-                                               visitors != 0 ? visitors : 1, limits->request_ms);
+    station->reception = hub__reception_create(station->worker, &server->config, limits,
+                                               visitors != 0 ? visitors : 1);
     for (hub__endpoint_t *endpoint = server->endpoints; endpoint != NULL;
          endpoint = endpoint->next) {
         hub__seat_t *seat;

@@ -702,6 +702,21 @@ bool client_is_readable(client_t *client)
     return available(client) > 0 || client->ended || wait_for(client, POLLIN, 0);
 }
 
+bool client_waits(client_t *client, int ms)
+{
+    return available(client) > 0 || client->ended || wait_for(client, POLLIN, now_ms() + ms);
+}
+
+bool client_sip(client_t *client, size_t bytes, int ms)
+{
+    char sip[256];
+    ssize_t got;
+
+    poll(NULL, 0, ms);
+    got = recv(client->fd, sip, bytes < sizeof(sip) ? bytes : sizeof(sip), MSG_DONTWAIT);
+    return got > 0 || (got == -1 && (errno == EAGAIN || errno == EINTR));
+}
+
 /* ---- HTTP ---- */
 
 void client_request(client_t *client, const char *method, const char *target, const char *fields)

@@ -112,6 +112,11 @@ void client_expect_gone(client_t *client);
 void client_expect_reset(client_t *client);
 /* Whether bytes wait or the connection has ended, now. */
 bool client_is_readable(client_t *client);
+/* The same within so many milliseconds. */
+bool client_waits(client_t *client, int ms);
+/* Reads slowly: after so many milliseconds, at most so many bytes, which are forgotten. False: the
+ * connection has ended. */
+bool client_sip(client_t *client, size_t bytes, int ms);
 
 /* ---- HTTP ---- */
 
