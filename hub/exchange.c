@@ -54,7 +54,7 @@ static void respond(hub__worker_t *worker, h2o_req_t *req, int http_status, hub_
         req->http1_is_persistent = 0;
     add_header(req, "access-control-allow-origin", HUB_STR("*"));
     if (http_status == 503)
-        add_header(req, "retry-after", HUB_STR("1"));
+        add_header(req, "retry-after", hub_str(hub__retry_after()));
     if (body.len != 0) {
         add_header(req, "content-type", HUB_STR("application/json"));
         add_header(req, "cache-control", HUB_STR("no-store"));

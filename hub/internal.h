@@ -760,6 +760,8 @@ bool hub__endpoint_choose_protocol(const hub__endpoint_t *endpoint, const hub__r
 /* The wire format; NULL: none. */
 const hub__dialect_t *hub__endpoint_choose_dialect(const hub__endpoint_t *endpoint,
                                                    hub_str_t query);
+/* Seconds for a Retry-After, by chance: who was refused at one time is not to come back at one. */
+const char *hub__retry_after(void);
 /* Answers a plain refusal. */
 void hub__http_refuse(h2o_req_t *req, int status, const char *content_type, hub_str_t body);
 /* Deferred authorizations that are still open on a worker end. */

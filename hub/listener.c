@@ -2,6 +2,7 @@
 /* The door: addresses and their sockets, accepting with a pause where descriptors run out, and a
  * watch on the monotonic clock over everyone who came in and has not become a websocket: h2o's own
  * timeouts follow the wall clock, and it sets no bound to their number. */
+#define _GNU_SOURCE 1 /* accept4 */
 #include "hub/listener.h"
 
 #include <errno.h>
@@ -17,6 +18,7 @@
 #define BACKLOG 4096
 #define ACCEPTS_PER_TURN 64
 #define REARM_MS 100
+#define REFUSALS_PER_PAUSE 64
 #define SEND_BUFFER (128 * 1024)
 #define TLS_RECEIVE_BUFFER (128 * 1024) /* the kernel doubles it, for what it needs itself */
 #define NOTSENT_LOWAT (64 * 1024)
@@ -544,13 +546,60 @@ void hub__reception_release(h2o_socket_t *socket)
 
 static void on_acceptable(h2o_socket_t *listener, const char *err);
 
-static void pause_accepting(hub__reception_t *reception)
+/* An answer for somebody who gets nothing else, neither memory nor a place among the visitors, nor
+ * a TLS handshake: to a client of that it is no answer, only an end. */
+static void turn_away(const hub__reception_t *reception, int fd, const char *status)
+{
+    char text[160], request[4096];
+    int len = snprintf(text, sizeof(text),
+                       "HTTP/1.1 %s\r\nRetry-After: %s\r\nContent-Length: 0\r\n"
+                       "Connection: close\r\n\r\n",
+                       status, hub__retry_after());
+
+    if (reception->accept.ssl_ctx == NULL) {
+        (void)send(fd, text, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        (void)shutdown(fd, SHUT_WR);
+        /* unread, it would make a reset of the end, which may overtake the answer */
+        (void)recv(fd, request, sizeof(request), MSG_DONTWAIT);
+    }
+    close(fd);
+}
+
+static int open_spare(void)
+{
+    return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+/* With the one descriptor that was kept for this. Else they would wait without a word, for as long
+ * as nobody goes. Another thread may take it meanwhile: then nobody is told, until the next time.
+ */
+static void refuse_waiting(hub__reception_t *reception, int listener)
+{
+    hub_stats_t *stats = &reception->worker->stats;
+    int fd;
+
+    if (reception->spare_fd == -1)
+        return;
+    close(reception->spare_fd);
+    for (unsigned i = 0; i != REFUSALS_PER_PAUSE; ++i) {
+        if ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) == -1)
+            break;
+        HUB__STAT(stats, accept_refused_total);
+        turn_away(reception, fd, "503 Service Unavailable");
+    }
+    reception->spare_fd = open_spare();
+}
+
+static void pause_accepting(hub__reception_t *reception, int listener)
 {
     hub__worker_t *worker = reception->worker;
+    int why = errno;
 
     HUB__STAT(&worker->stats, accept_pauses_total);
     hub_log_peer(HUB_LOG_WARN, "server.accept_paused", "worker=%u error=\"%s\"", worker->index,
-                 strerror(errno));
+                 strerror(why));
+    if (why == EMFILE || why == ENFILE)
+        refuse_waiting(reception, listener);
     for (unsigned i = 0; i != reception->socket_count; ++i)
         h2o_socket_read_stop(reception->sockets[i]);
     hub__timer_arm(worker->wheel, &reception->rearm, worker->now_ms + REARM_MS);
@@ -561,6 +610,8 @@ static void on_rearm(hub__timer_t *timer, uint64_t now_ms)
     hub__reception_t *reception = HUB__CONTAINER(timer, hub__reception_t, rearm);
 
     (void)now_ms;
+    if (reception->spare_fd == -1)
+        reception->spare_fd = open_spare();
     for (unsigned i = 0; i != reception->socket_count; ++i)
         h2o_socket_read_start(reception->sockets[i], on_acceptable);
 }
@@ -587,7 +638,7 @@ static void on_acceptable(h2o_socket_t *listener, const char *err)
         errno = 0;
         if ((socket = h2o_evloop_socket_accept(listener)) == NULL) {
             if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-                pause_accepting(reception);
+                pause_accepting(reception, h2o_socket_get_fd(listener));
             break;
         }
         welcome(reception, socket, tls);
@@ -610,6 +661,7 @@ hub__reception_t *hub__reception_create(hub__worker_t *worker, h2o_globalconf_t 
     if (reception->look_ms < LOOK_MS_MIN)
         reception->look_ms = LOOK_MS_MIN;
     reception->rearm.on_due = on_rearm;
+    reception->spare_fd = open_spare();
     return reception;
 }
 
@@ -640,6 +692,8 @@ void hub__reception_close(hub__reception_t *reception)
 
 void hub__reception_destroy(hub__reception_t *reception)
 {
+    if (reception->spare_fd != -1)
+        close(reception->spare_fd);
     free(reception->sockets);
     free(reception->tls);
     free(reception);

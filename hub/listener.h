@@ -33,7 +33,8 @@ typedef struct hub__reception {
     h2o_socket_t **sockets;
     hub__tls_t **tls; /* of each; NULL: plain */
     unsigned socket_count;
-    hub__timer_t rearm;            /* after a pause for want of descriptors */
+    hub__timer_t rearm; /* after a pause for want of descriptors */
+    int spare_fd;       /* given up to tell those who wait that there is none; -1: it is gone */
     hub__visitor_t *first, **last; /* oldest first */
     unsigned count, limit;
     unsigned present; /* and those who were shown out, until h2o has noticed */

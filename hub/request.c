@@ -3,6 +3,7 @@
  * format are settled, the program authorizes, now or later, and only then comes the 101. */
 #include "hub/endpoint.h"
 
+#include <sodium.h>
 #include <stdlib.h>
 
 #include "hub/handshake.h"
@@ -87,6 +88,13 @@ static void add_header(h2o_req_t *req, const char *name, const char *value)
                           strlen(value));
 }
 
+const char *hub__retry_after(void)
+{
+    static const char *const seconds[] = {"1", "2", "3", "4", "5"};
+
+    return seconds[randombytes_uniform(sizeof(seconds) / sizeof(*seconds))];
+}
+
 void hub__http_refuse(h2o_req_t *req, int status, const char *content_type, hub_str_t body)
 {
     h2o_iovec_t copy = h2o_strdup(&req->pool, body.base != NULL ? body.base : "", body.len);
@@ -105,8 +113,8 @@ void hub__http_refuse(h2o_req_t *req, int status, const char *content_type, hub_
     }
     if (status == 405)
         add_header(req, "allow", "GET");
-    if (status == 503)
-        add_header(req, "retry-after", "1");
+    if (status == 429 || status == 503)
+        add_header(req, "retry-after", hub__retry_after());
     h2o_send_inline(req, copy.base, copy.len);
 }
 

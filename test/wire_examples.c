@@ -11,7 +11,9 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "test/certificate.h"
 #include "test/client.h"
@@ -215,10 +217,30 @@ static void exhaust(size_t count)
         keep(client_connect(program.server.address, 0));
 }
 
+static int64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static unsigned long metric(const client_response_t *metrics, const char *name)
+{
+    char line[128];
+    const char *found;
+
+    snprintf(line, sizeof(line), "\nsockethub_%s ", name);
+    found = strstr(metrics->body.base, line);
+    assert_non_null(found);
+    return strtoul(found + strlen(line), NULL, 10);
+}
+
 static void the_chat_outlives_a_lack_of_descriptors(void **state)
 {
     client_t *early, *late, *watcher;
-    client_response_t metrics;
+    client_response_t metrics, refused;
+    int64_t began_ms = now_ms();
 
     (void)state;
     start("examples/chat", (const char *const[]){"--port", "0", NULL}, 80);
@@ -228,6 +250,8 @@ static void the_chat_outlives_a_lack_of_descriptors(void **state)
     client_say(early, "room:1", "shout", "1", "'2'");
     client_expect_event(early, "room:1", "shout", "1");
     client_expect_ok(early, "room:1", "'2'", "{}");
+    refused = client_expect_response(program.clients[program.client_count - 1], 503);
+    assert_in_range(client_header(&refused, "Retry-After").base[0], '1', '5');
     while (program.client_count != 1)
         client_destroy(program.clients[--program.client_count]);
     late = client_at("/socket");
@@ -237,8 +261,9 @@ static void the_chat_outlives_a_lack_of_descriptors(void **state)
     watcher = keep(client_connect(program.server.address, 0));
     client_request(watcher, "GET", "/metrics", "");
     metrics = client_expect_response(watcher, 200);
-    assert_non_null(strstr(metrics.body.base, "sockethub_accept_pauses_total "));
-    assert_null(strstr(metrics.body.base, "sockethub_accept_pauses_total 0\n"));
+    assert_in_range(metric(&metrics, "accept_refused_total"), 20, 100);
+    /* at most one in 100 ms, however many wait */
+    assert_in_range(metric(&metrics, "accept_pauses_total"), 1, 2 + (now_ms() - began_ms) / 100);
 }
 
 /* The kernel stops threads while it makes the table larger. */

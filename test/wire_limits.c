@@ -623,7 +623,7 @@ static void one_connection_too_many_is_503(void **state)
     third = server_connect(s);
     client_send_text(third, client_upgrade_text("/socket", ""));
     response = client_expect_response(third, 503);
-    assert_non_null(client_header(&response, "Retry-After").base);
+    assert_in_range(client_header(&response, "Retry-After").base[0], '1', '5');
     server_drop_client(s, third, client_destroy);
     server_drop_client(s, first, client_abort);
     SERVER_EXPECT_STAT(s, conns, 1);

@@ -984,7 +984,7 @@ static void a_connection_past_their_number_is_503(void **state)
     client_request(c, "GET", "/socket/longpoll", NULL);
     response = client_expect_response(c, 503);
     assert_int_equal(response.body.len, 0);
-    assert_true(hub_str_equals(client_header(&response, "retry-after"), HUB_STR("1")));
+    assert_in_range(client_header(&response, "retry-after").base[0], '1', '5');
 }
 
 static void waiting_polls_are_no_visitors(void **state)
