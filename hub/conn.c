@@ -3,6 +3,7 @@
  * connection that is to end finishes the callback at hand first, then its session, then what is
  * queued, then the transport. */
 #include "hub/internal.h"
+#include "hub/drain.h"
 #include "hub/handshake.h"
 
 #include <arpa/inet.h>
@@ -646,7 +647,10 @@ static void begin_close(hub_conn_t *conn)
 {
     hub__worker_t *worker = hub__conn_worker(conn);
     hub_str_t reason = hub_str(conn->extra != NULL ? conn->extra->close_reason : NULL);
+    char restart[HUB__RESTART_REASON];
 
+    if (conn->close_why == HUB_DISCONNECT_SHUTDOWN)
+        reason = hub__restart_reason(hub__worker_retry_ms(worker), restart);
     end_session(conn, conn->close_why);
     conn->state = HUB__CONN_CLOSING;
     if (conn->close_why == HUB_DISCONNECT_SLOW)

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE 1 /* POLLRDHUP */
 #include <errno.h>
 #include <poll.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -43,8 +44,19 @@ static void add_header(h2o_req_t *req, const char *name, hub_str_t value)
                           copy.len);
 }
 
+/* In full seconds, for those who have no close frame to say more. */
+static hub_str_t restart_after(size_t within_ms, char seconds[8])
+{
+    unsigned ms = randombytes_uniform((uint32_t)within_ms);
+    int len = snprintf(seconds, 8, "%u", (ms + 999) / 1000);
+
+    return hub_str_n(seconds, (size_t)len);
+}
+
 static void respond(hub__worker_t *worker, h2o_req_t *req, int http_status, hub_str_t body)
 {
+    char seconds[8];
+
     req->res.status = http_status;
     req->res.reason = http_status == 200   ? "OK"
                       : http_status == 503 ? "Service Unavailable"
@@ -55,6 +67,8 @@ static void respond(hub__worker_t *worker, h2o_req_t *req, int http_status, hub_
     add_header(req, "access-control-allow-origin", HUB_STR("*"));
     if (http_status == 503)
         add_header(req, "retry-after", hub_str(hub__retry_after()));
+    else if (worker->stopping && hub__worker_retry_ms(worker) != HUB_OFF)
+        add_header(req, "retry-after", restart_after(hub__worker_retry_ms(worker), seconds));
     if (body.len != 0) {
         add_header(req, "content-type", HUB_STR("application/json"));
         add_header(req, "cache-control", HUB_STR("no-store"));

@@ -797,6 +797,8 @@ hub_status_t hub__server_add_endpoint(hub_server_t *server, hub__endpoint_t *end
 const hub_server_limits_t *hub__server_limits(const hub_server_t *server);
 hub_status_t hub__server_check_open(hub_server_t *server,
                                     const char *what); /* HUB_EBUSY once started */
+/* Within what time those who are closed at a stop are asked to come back; HUB_OFF: they are not. */
+size_t hub__worker_retry_ms(const hub__worker_t *worker);
 unsigned hub__server_threads(const hub_server_t *server);
 /* For threads of ours, which inherit it; the program's own get its signals. */
 void hub__block_signals(sigset_t *ret_before);

@@ -79,13 +79,15 @@ typedef struct hub_limits {
     X(queued_bytes, 0, SIZE_MAX / 4, true,                                                         \
       "frames that wait, shared ones once: the largest queues are closed, 4008; 0: a quarter of "  \
       "memory_budget_bytes")                                                                       \
-    X(drain_ms, 5000, 600000, false, "what is left is cut")
+    X(drain_ms, 30000, 600000, false, "what is left is cut")                                       \
+    X(drain_batch, 1000, 1048576, true, "at a stop, so many are closed per drain_batch_ms")        \
+    X(drain_batch_ms, 200, 60000, false, "the next batch is closed")                               \
+    X(drain_retry_ms, 10000, 600000, true, "clients are asked to come back within that time")
 
 /* X(name, default, ceiling, may be off, at the limit) - per server, as HUB_LIMIT_LATER_MAP */
 #define HUB_SERVER_LIMIT_LATER_MAP(X)                                                              \
     X(conns_per_ip, SIZE_MAX, 1048576, true, "429")                                                \
-    X(connects_per_ip_per_s, SIZE_MAX, 1048576, true, "429")                                       \
-    X(drain_batch, 1000, 1048576, true, "conns closed per 200 ms at the stop")
+    X(connects_per_ip_per_s, SIZE_MAX, 1048576, true, "429")
 
 typedef struct hub_server_limits {
 #define HUB_LIMIT_FIELD(name, value, ceiling, off, at_limit) size_t name;

@@ -50,6 +50,7 @@ extern "C" {
     X(write_stalls_total, counter, "HTTP answers cut because their reader was too slow")           \
     X(accept_pauses_total, counter, "accepting paused for want of descriptors")                    \
     X(accept_refused_total, counter, "connections turned away with 503 for want of descriptors")   \
+    X(drain_told_total, counter, "connections that were told of a stop before it was over")        \
     X(outbox_bytes, gauge, "bytes waiting in outboxes")                                            \
     X(memory_refused_total, counter, "connections and joins refused for want of memory")           \
     X(memory_shed_total, counter, "connections closed for want of memory")                         \

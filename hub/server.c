@@ -14,6 +14,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "hub/drain.h"
 #include "hub/handshake.h"
 #include "hub/internal.h"
 #include "hub/listener.h"
@@ -27,6 +28,7 @@
 #define NOFILE_RESERVE 64
 #define SPARE_MS                                                                                   \
     1000 /* between a deadline of ours and the one of h2o that goes by the wall clock */
+#define RETRY_MS 10000 /* after a program's own h2o server */
 
 /* A worker of a server, with h2o's side of it. */
 typedef struct hub__station {
@@ -34,7 +36,11 @@ typedef struct hub__station {
     h2o_context_t context;
     hub__reception_t *reception;
     hub__seat_t *seats;
-    hub__timer_t drain;
+    hub__timer_t drain; /* its end */
+    hub__timer_t batch;
+    bool batch_due;
+    bool presence_stopped;
+    uint32_t told; /* slots below have been told of the stop */
     h2o_socket_t *stop_socket;
     pthread_t thread;
     bool joinable;
@@ -54,6 +60,7 @@ struct hub_server {
     atomic_size_t conns;
     hub__budget_t budget;
     _Atomic bool stopping, cut;
+    hub__drain_t drain;
     bool started, configured;
     int stop_fd; /* readable once the server stops: wakes every worker */
     int done_fd; /* counts workers that have ended */
@@ -103,6 +110,8 @@ hub_status_t hub_server_create(const hub_server_options_t *options, hub_server_t
         return err;
     }
     pthread_mutex_init(&server->reloading, NULL);
+    hub__drain_init(&server->drain, server->options.limits.drain_batch,
+                    server->options.limits.drain_batch_ms);
     *ret_server = server;
     return HUB_OK;
 }
@@ -266,6 +275,11 @@ hub__route_row_t **hub__server_routes(hub_server_t *server)
 const hub_server_limits_t *hub__server_limits(const hub_server_t *server)
 {
     return &server->options.limits;
+}
+
+size_t hub__worker_retry_ms(const hub__worker_t *worker)
+{
+    return worker->server != NULL ? worker->server->options.limits.drain_retry_ms : RETRY_MS;
 }
 
 unsigned hub__server_threads(const hub_server_t *server)
@@ -559,6 +573,7 @@ static void close_station(hub_server_t *server, hub__station_t *station)
     }
     hub__timer_disarm(worker->wheel, &station->drain);
     hub__timer_disarm(worker->wheel, &worker->shedding);
+    hub__timer_disarm(worker->wheel, &station->batch);
     if (station->stop_socket != NULL)
         h2o_socket_close(station->stop_socket);
     hub__worker_close(worker);
@@ -673,16 +688,74 @@ hub_status_t hub_server_start(hub_server_t *server)
 
 /* ---- a worker's thread ---- */
 
-static void close_conns(hub__worker_t *worker)
+static bool is_untold(const hub__worker_t *worker, uint32_t slot)
 {
-    for (uint32_t i = 0; i != worker->slot_count; ++i)
-        if (worker->slots[i].conn != NULL)
-            hub__conn_want_close(worker->slots[i].conn, HUB_DISCONNECT_SHUTDOWN, 1012,
+    return worker->slots[slot].conn != NULL && hub__conn_is_open(worker->slots[slot].conn);
+}
+
+static size_t count_untold(const hub__station_t *station)
+{
+    const hub__worker_t *worker = station->worker;
+    size_t count = 0;
+
+    for (uint32_t i = station->told; i != worker->slot_count; ++i)
+        count += is_untold(worker, i);
+    return count;
+}
+
+/* Where many go at once nobody is told of each; other nodes hear a goodbye in its place. */
+static void stop_presence(hub__station_t *station)
+{
+    if (!station->presence_stopped)
+        hub__presence_stop(station->worker);
+    station->presence_stopped = true;
+}
+
+static void log_draining(const hub_server_t *server)
+{
+    hub_log(HUB_LOG_INFO, "server.draining", "connections_left=%zu",
+            atomic_load_explicit(&server->conns, memory_order_relaxed));
+}
+
+/* Whose turn it is not yet is served as before. */
+static void tell_batch(hub__station_t *station)
+{
+    hub__worker_t *worker = station->worker;
+    hub__drain_t *drain = &worker->server->drain;
+    size_t untold, batch;
+
+    station->batch_due = false;
+    /* what was published before goes out before the close frames */
+    hub__worker_run_all_mail(worker);
+    hub__worker_flush_emits(worker);
+    hub__fanout_settle(worker);
+    untold = count_untold(station);
+    batch = hub__drain_take(drain, untold, worker->now_ms);
+    if (batch == untold)
+        stop_presence(station);
+    else
+        hub__timer_arm(worker->wheel, &station->batch, hub__drain_next(drain, worker->now_ms));
+    for (; batch != 0; ++station->told)
+        if (is_untold(worker, station->told)) {
+            hub__conn_want_close(worker->slots[station->told].conn, HUB_DISCONNECT_SHUTDOWN, 1012,
                                  (hub_str_t){0});
+            HUB__STAT(&worker->stats, drain_told_total);
+            --batch;
+        }
+    if (hub__drain_may_log(drain, worker->now_ms))
+        log_draining(worker->server);
+}
+
+/* The end of the turn does the rest. */
+static void on_batch_due(hub__timer_t *timer, uint64_t now_ms)
+{
+    (void)now_ms;
+    HUB__CONTAINER(timer, hub__station_t, batch)->batch_due = true;
 }
 
 static void cut_conns(hub__worker_t *worker)
 {
+    stop_presence(station_of(worker));
     for (uint32_t i = 0; i != worker->slot_count; ++i)
         if (worker->slots[i].conn != NULL)
             hub__conn_lost(worker->slots[i].conn, HUB_DISCONNECT_SHUTDOWN);
@@ -705,17 +778,15 @@ static void begin_stop(hub__worker_t *worker)
     hub__station_t *station = station_of(worker);
 
     worker->stopping = true;
+    if (hub__drain_begin(&worker->server->drain, worker->now_ms))
+        log_draining(worker->server);
     hub__endpoint_forget_requests(worker);
     hub__reception_close(station->reception);
-    /* what was published before the stop goes out before the close frames */
-    hub__worker_run_all_mail(worker);
-    hub__worker_flush_emits(worker);
-    hub__fanout_settle(worker);
-    hub__presence_stop(worker);
-    close_conns(worker);
+    station->batch.on_due = on_batch_due;
     station->drain.on_due = on_drain_deadline;
     hub__timer_arm(worker->wheel, &station->drain,
                    worker->now_ms + worker->server->options.limits.drain_ms);
+    tell_batch(station);
 }
 
 /* At the end of each turn. */
@@ -727,6 +798,8 @@ void hub__worker_check_stopped(hub__worker_t *worker)
         return;
     if (!worker->stopping)
         begin_stop(worker);
+    else if (station_of(worker)->batch_due)
+        tell_batch(station_of(worker));
     if (atomic_load_explicit(&server->cut, memory_order_relaxed)) {
         cut_conns(worker);
         hub__exchange_forget(worker);

@@ -53,10 +53,16 @@ HUB_API const char *hub_server_address(const hub_server_t *server, size_t index)
 /* Starts the workers and returns; connections are accepted from then on. The hubs' channels are
  * compiled: errors as hub_channel_add(). */
 HUB_API HUB_MUST_USE hub_status_t hub_server_start(hub_server_t *server);
-/* No new connections; everyone's on_exit and on_disconnect, close frames (1012), outboxes drained
- * within drain_ms, then cut. Only connections are cut: a callback or an offloaded job that blocks
- * is waited for. Returns at once; a second call does nothing. Any thread, signal handlers included.
- */
+/* No connection is accepted any more, and those that are no websockets yet are closed. The others
+ * go in batches, drain_batch of them over all workers per drain_batch_ms, in no order to rely on:
+ * each has its on_exit and on_disconnect, gets what is queued, and is closed with 1012 and the
+ * reason "restart retry_ms=N", N a number below drain_retry_ms by chance, different for each: how
+ * long the client should wait before it connects again. A client that long polls gets Retry-After,
+ * in seconds, with the answer. Until its turn comes a connection is served as before, joins
+ * included. What is left after drain_ms is cut. Only connections are cut: a callback or an
+ * offloaded job that blocks is waited for. The log says "server.draining" with what is left, at the
+ * beginning and each second. Returns at once; a second call does nothing. Any thread, signal
+ * handlers included. */
 HUB_API void hub_server_stop(hub_server_t *server);
 /* Until everything has stopped. Not from a callback. */
 HUB_API void hub_server_wait(hub_server_t *server);

@@ -740,6 +740,26 @@ static void a_server_that_stops_tells_nobody_of_leaves(void **state)
     }
 }
 
+static void while_a_server_stops_those_who_stay_are_told_who_left(void **state)
+{
+    static const hub_presence_options_t defaults;
+    server_t *s = server_create_with(
+        &(hub_server_options_t){.limits = {.drain_batch = 1, .drain_batch_ms = 60000}}, NULL);
+    watcher_t first, later;
+
+    (void)state;
+    add_channels(s->hub, &defaults);
+    server_mount(s, NULL);
+    server_start(s);
+    first = watch(s, "first");
+    later = watch(s, "later");
+    expect_view(&later, "{'first':1,'later':1}");
+    hub_server_stop(s->server);
+    expect_view(&later, "{'later':1}");
+    unwatch(s, &first);
+    unwatch(s, &later);
+}
+
 /* ---- two hubs on one bus are two nodes ---- */
 
 static struct {
@@ -1059,6 +1079,7 @@ int main(void)
         SERVER_CASE(the_first_state_is_complete_on_every_worker),
         SERVER_CASE(the_longest_topics_have_presence_as_well),
         SERVER_CASE(a_server_that_stops_tells_nobody_of_leaves),
+        SERVER_CASE(while_a_server_stops_those_who_stay_are_told_who_left),
         cmocka_unit_test_teardown(nodes_see_each_other_and_one_that_stops_is_cleared, end_nodes),
         cmocka_unit_test_teardown(a_node_that_falls_silent_is_cleared_and_comes_back, end_nodes),
         cmocka_unit_test_teardown(topics_of_presence_are_out_of_reach_for_clients, end_nodes),
