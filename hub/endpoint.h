@@ -24,6 +24,10 @@ HUB_API hub_str_t hub_request_header(const hub_request_t *request,
                                      const char *name); /* the first of this name. Loop thread. */
 HUB_API hub_str_t
 hub_request_peer(const hub_request_t *request); /* "127.0.0.1:40312". Loop thread. */
+/* Who the limits per address take it for: the peer without its port, or, where that is one of the
+ * server's trusted_proxies, the client that it names in X-Forwarded-For; "unix" where neither has
+ * an address. Borrowed until on_authorize returns. Loop thread. */
+HUB_API hub_str_t hub_request_client(hub_request_t *request);
 /* What the client gave as its token where the endpoint's auth_token is on: whatever bytes it likes,
  * at most HUB_AUTH_TOKEN_MAX; absent: none. Keep it out of logs. Borrowed until on_authorize
  * returns. Loop thread. */

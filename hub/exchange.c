@@ -59,13 +59,14 @@ static void respond(hub__worker_t *worker, h2o_req_t *req, int http_status, hub_
 
     req->res.status = http_status;
     req->res.reason = http_status == 200   ? "OK"
+                      : http_status == 429 ? "Too Many Requests"
                       : http_status == 503 ? "Service Unavailable"
                                            : "Bad Request";
     req->res.content_length = body.len;
     if (http_status != 200 || worker->stopping)
         req->http1_is_persistent = 0;
     add_header(req, "access-control-allow-origin", HUB_STR("*"));
-    if (http_status == 503)
+    if (http_status == 429 || http_status == 503)
         add_header(req, "retry-after", hub_str(hub__retry_after()));
     else if (worker->stopping && hub__worker_retry_ms(worker) != HUB_OFF)
         add_header(req, "retry-after", restart_after(hub__worker_retry_ms(worker), seconds));
@@ -105,7 +106,7 @@ void hub__exchange_welcome(h2o_req_t *req, const hub_conn_t *conn)
     respond_poll(hub__conn_worker(conn), req, 410, (hub_str_t){0}, token);
 }
 
-static void refuse_plainly(hub__seat_t *seat, h2o_req_t *req, int http_status)
+void hub__exchange_refuse_plainly(hub__seat_t *seat, h2o_req_t *req, int http_status)
 {
     HUB__STAT(&seat->worker->stats, longpoll_refused_total);
     respond(seat->worker, req, http_status, (hub_str_t){0});
@@ -122,7 +123,7 @@ static void refuse_status(hub__seat_t *seat, h2o_req_t *req, unsigned status)
 void hub__exchange_refuse(hub__seat_t *seat, h2o_req_t *req, int status)
 {
     if (status == 503)
-        refuse_plainly(seat, req, status);
+        hub__exchange_refuse_plainly(seat, req, status);
     else
         refuse_status(seat, req, status < 500 ? 403 : 500);
 }
@@ -518,7 +519,7 @@ static void exchange(hub__seat_t *seat, h2o_req_t *req, hub__exchange_kind_t kin
 
     if (made == NULL || (serial = park(seat, req, local, kind == HUB__EXCHANGE_POLL, token)) == 0) {
         free(made);
-        refuse_plainly(seat, req, 503);
+        hub__exchange_refuse_plainly(seat, req, 503);
         return;
     }
     *made = (hub__exchange_t){.from = seat->worker,
@@ -550,7 +551,7 @@ static void on_get(hub__seat_t *seat, h2o_req_t *req, const hub__request_head_t 
     hub_str_t token;
 
     if (req->entity.base != NULL)
-        refuse_plainly(seat, req, 400);
+        hub__exchange_refuse_plainly(seat, req, 400);
     else if (open_token(seat->endpoint, head, buffer, &id, &token))
         exchange(seat, req, HUB__EXCHANGE_POLL, false, id.local, token);
     else
@@ -580,9 +581,9 @@ static void dispatch(hub__seat_t *seat, h2o_req_t *req, const hub__request_head_
     bool asks = hub_str_equals(head->method, HUB_STR("OPTIONS"));
 
     if (seat->worker->stopping)
-        refuse_plainly(seat, req, 503);
+        hub__exchange_refuse_plainly(seat, req, 503);
     else if (!gets && !posts && !asks)
-        refuse_plainly(seat, req, 400);
+        hub__exchange_refuse_plainly(seat, req, 400);
     else if (!hub__endpoint_origin_passes(seat->endpoint, head))
         refuse_status(seat, req, 403);
     else if (asks)
@@ -603,7 +604,7 @@ void hub__exchange_request(hub__seat_t *seat, h2o_req_t *req)
         size = HUB__HANDSHAKE_HEAD_MAX;
     if (req->version >= 0x200 || hub__request_head_parse(hub_str_n(socket->input->bytes, size),
                                                          &head, &head_len, NULL) != HUB_OK) {
-        refuse_plainly(seat, req, 400);
+        hub__exchange_refuse_plainly(seat, req, 400);
         return;
     }
     settle_persistence(seat->worker, req, &head, head_len);

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 #include "hub/backlog.h"
+#include "hub/census.h"
 #include "hub/deflate.h"
 #include "hub/extension.h"
 #include "hub/frame.h"
@@ -679,14 +680,18 @@ void hub__exchange_destroy(hub__exchange_t *exchange);
 /* Answers a request that asked to connect: the token of its connection, or a refusal. */
 void hub__exchange_welcome(h2o_req_t *req, const hub_conn_t *conn);
 void hub__exchange_refuse(hub__seat_t *seat, h2o_req_t *req, int status);
+/* With this HTTP status and no body: for now there is no place for it. */
+void hub__exchange_refuse_plainly(hub__seat_t *seat, h2o_req_t *req, int http_status);
 /* Answers everything that is parked, at once. */
 void hub__exchange_forget(hub__worker_t *worker);
 
 /* ---- longpoll.c ---- */
 
 extern const hub__transport_t hub__longpoll;
-/* NULL: no memory. Freed with its connection, or by hub__longpoll_destroy() where none was made. */
-hub__longpoll_t *hub__longpoll_create(hub__seat_t *seat, const char *peer);
+/* NULL: no memory. Freed with its connection, or by hub__longpoll_destroy() where none was made.
+ * `resident` is taken, else; it may be NULL. */
+hub__longpoll_t *hub__longpoll_create(hub__seat_t *seat, const char *peer,
+                                      hub__resident_t *resident);
 void hub__longpoll_destroy(hub__longpoll_t *self);
 /* Its connection is there: it has so long for its first poll. */
 void hub__longpoll_start(hub_conn_t *conn);
@@ -797,6 +802,7 @@ hub_status_t hub__server_add_endpoint(hub_server_t *server, hub__endpoint_t *end
 const hub_server_limits_t *hub__server_limits(const hub_server_t *server);
 hub_status_t hub__server_check_open(hub_server_t *server,
                                     const char *what); /* HUB_EBUSY once started */
+const hub__proxies_t *hub__server_proxies(const hub_server_t *server);
 /* Within what time those who are closed at a stop are asked to come back; HUB_OFF: they are not. */
 size_t hub__worker_retry_ms(const hub__worker_t *worker);
 unsigned hub__server_threads(const hub_server_t *server);

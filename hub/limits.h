@@ -65,6 +65,9 @@ typedef struct hub_limits {
 #define HUB_SERVER_LIMIT_MAP(X)                                                                    \
     X(connections, 10000, 1048576, true, "503 with Retry-After; at most nofile - 64")              \
     X(pre_upgrade, 1024, 65536, false, "the oldest unfinished one is closed")                      \
+    X(conns_per_ip, SIZE_MAX, 1048576, true, "429 with Retry-After; IPv6: per /64")                \
+    X(connects_per_ip_per_s, SIZE_MAX, 1048576, true, "429 with Retry-After; IPv6: per /64")       \
+    X(connects_per_ip_burst, 50, 1048576, false, "so many at once, where the one above is on")     \
     X(head_bytes, 16384, 417792, false, "431")                                                     \
     X(head_fields, 64, 64, false, "431")                                                           \
     X(path_bytes, 2048, 16384, false, "414")                                                       \
@@ -85,9 +88,7 @@ typedef struct hub_limits {
     X(drain_retry_ms, 10000, 600000, true, "clients are asked to come back within that time")
 
 /* X(name, default, ceiling, may be off, at the limit) - per server, as HUB_LIMIT_LATER_MAP */
-#define HUB_SERVER_LIMIT_LATER_MAP(X)                                                              \
-    X(conns_per_ip, SIZE_MAX, 1048576, true, "429")                                                \
-    X(connects_per_ip_per_s, SIZE_MAX, 1048576, true, "429")
+#define HUB_SERVER_LIMIT_LATER_MAP(X)
 
 typedef struct hub_server_limits {
 #define HUB_LIMIT_FIELD(name, value, ceiling, off, at_limit) size_t name;

@@ -36,11 +36,12 @@ struct hub__visitor {
     bool greeted;  /* the handshake is done */
     bool answered; /* the server's hello is out */
     bool judged;   /* why it failed is known, and was logged */
-    unsigned char alert;    /* a fatal one that OpenSSL made; 0: none, as far as we can say it */
-    hub__stall_t stall;     /* while `writing` */
-    uint64_t idle_until_ms; /* while `asked`: by then it gets an answer, or asks again */
-    bool asked;             /* it has sent a request; what comes of that is looked at often */
-    bool writing;           /* at the last look */
+    unsigned char alert;       /* a fatal one that OpenSSL made; 0: none, as far as we can say it */
+    hub__resident_t *resident; /* NULL: its address is not counted, or not known yet */
+    hub__stall_t stall;        /* while `writing` */
+    uint64_t idle_until_ms;    /* while `asked`: by then it gets an answer, or asks again */
+    bool asked;                /* it has sent a request; what comes of that is looked at often */
+    bool writing;              /* at the last look */
     bool
         counted; /* not while its poll waits, nor once it was shown out and h2o has yet to notice */
 };
@@ -309,6 +310,7 @@ static void visitor_destroy(hub__visitor_t *visitor)
     if (visitor->context != NULL && !visitor->greeted)
         HUB__STAT(&visitor->reception->worker->stats, tls_handshakes_failed_total);
     SSL_CTX_free(visitor->context);
+    hub__census_leave(visitor->resident);
     --visitor->reception->present;
     hub__timer_disarm(visitor->reception->worker->wheel, &visitor->timer);
     free(visitor);
@@ -407,15 +409,126 @@ static void visitor_count(hub__visitor_t *visitor)
     HUB__STAT(&reception->worker->stats, pre_upgrade);
 }
 
-static void welcome(hub__reception_t *reception, h2o_socket_t *socket, hub__tls_t *tls)
+/* An answer for somebody who gets nothing else, neither memory nor a place among the visitors, nor
+ * a TLS handshake: to a client of that it is no answer, only an end. */
+static void say_no(int fd, bool is_tls, const char *status)
+{
+    char text[160], request[4096];
+    int len = snprintf(text, sizeof(text),
+                       "HTTP/1.1 %s\r\nRetry-After: %s\r\nContent-Length: 0\r\n"
+                       "Connection: close\r\n\r\n",
+                       status, hub__retry_after());
+
+    if (is_tls)
+        return;
+    (void)send(fd, text, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    (void)shutdown(fd, SHUT_WR);
+    /* unread, it would make a reset of the end, which may overtake the answer */
+    (void)recv(fd, request, sizeof(request), MSG_DONTWAIT);
+}
+
+/* ---- limits per address ---- */
+
+static void note_refused(hub__worker_t *worker, hub__admission_t admission,
+                         const hub__address_t *address)
+{
+    char text[HUB__ADDRESS_TEXT];
+    const char *limit = "conns_per_ip";
+
+    if (admission == HUB__TOO_MANY) {
+        HUB__STAT(&worker->stats, conns_per_ip_refused_total);
+    } else {
+        HUB__STAT(&worker->stats, connects_per_ip_refused_total);
+        limit = "connects_per_ip_per_s";
+    }
+    hub_log_peer(HUB_LOG_WARN, "server.refused", "limit=%s peer=%s", limit,
+                 hub__address_format(address, text));
+}
+
+/* Whoever comes by a proxy of ours, or by a unix socket, is known when their request is. */
+static bool may_enter(hub__reception_t *reception, int fd, bool is_tls, const struct sockaddr *peer,
+                      hub__resident_t **ret_resident)
 {
     hub__worker_t *worker = reception->worker;
-    hub__visitor_t *visitor = calloc(1, sizeof(*visitor));
+    hub__admission_t admission;
+    hub__address_t address;
 
-    if (visitor == NULL) {
-        h2o_socket_close(socket);
+    if (reception->census == NULL || !hub__address_of(peer, &address) ||
+        hub__proxies_trust(reception->proxies, &address))
+        return true;
+    admission = hub__census_enter(reception->census, &address, true, worker->now_ms, ret_resident);
+    if (admission == HUB__ADMITTED)
+        return true;
+    note_refused(worker, admission, &address);
+    say_no(fd, is_tls, "429 Too Many Requests");
+    return false;
+}
+
+bool hub__reception_client(h2o_socket_t *socket, const hub__proxies_t *proxies,
+                           const hub__request_head_t *head, hub__address_t *ret_client)
+{
+    hub__address_t peer;
+    bool has_address = hub__address_of_peer(h2o_socket_get_fd(socket), &peer);
+
+    return hub__proxies_client(proxies, has_address ? &peer : NULL, head, ret_client);
+}
+
+/* Counts the client of this request, once. */
+static bool admit_client(const hub__visitor_t *visitor, const hub__request_head_t *head,
+                         hub__resident_t **ret_resident)
+{
+    hub__reception_t *reception = visitor->reception;
+    uint64_t now_ms = reception->worker->now_ms;
+    hub__admission_t admission;
+    hub__address_t client;
+
+    if (!hub__reception_client(visitor->socket, reception->proxies, head, &client))
+        return true;
+    admission = hub__census_enter(reception->census, &client, visitor->resident == NULL, now_ms,
+                                  ret_resident);
+    if (admission != HUB__ADMITTED)
+        note_refused(reception->worker, admission, &client);
+    return admission == HUB__ADMITTED;
+}
+
+bool hub__reception_admit(h2o_socket_t *socket, const hub__request_head_t *head)
+{
+    hub__visitor_t *visitor = socket->on_close.data;
+
+    if (socket->on_close.cb != on_visitor_closed || visitor->reception->census == NULL ||
+        visitor->resident != NULL)
+        return true;
+    return admit_client(visitor, head, &visitor->resident);
+}
+
+bool hub__reception_admit_poll(h2o_socket_t *socket, const hub__request_head_t *head,
+                               hub__resident_t **ret_resident)
+{
+    const hub__visitor_t *visitor = socket->on_close.data;
+
+    if (socket->on_close.cb != on_visitor_closed || visitor->reception->census == NULL)
+        return true;
+    return admit_client(visitor, head, ret_resident);
+}
+
+/* ---- coming and going ---- */
+
+static void welcome(hub__reception_t *reception, int fd, const struct sockaddr *peer,
+                    hub__tls_t *tls)
+{
+    hub__worker_t *worker = reception->worker;
+    hub__resident_t *resident = NULL;
+    hub__visitor_t *visitor;
+    h2o_socket_t *socket;
+
+    if (!may_enter(reception, fd, tls != NULL, peer, &resident) ||
+        (visitor = calloc(1, sizeof(*visitor))) == NULL) {
+        hub__census_leave(resident);
+        close(fd);
         return;
     }
+    socket = h2o_evloop_socket_create(worker->loop, fd, H2O_SOCKET_FLAG_IS_ACCEPTED_CONNECTION);
+    visitor->resident = resident;
     visitor->reception = reception;
     visitor->socket = socket;
     visitor_count(visitor);
@@ -533,64 +646,66 @@ void hub__reception_unpark(h2o_socket_t *socket)
     hub__reception_busy(socket);
 }
 
+static void on_resident_leaves(void *resident)
+{
+    hub__census_leave(resident);
+}
+
+/* Its address stays counted until the socket is closed, which costs a connection no memory. */
 void hub__reception_release(h2o_socket_t *socket)
 {
+    hub__visitor_t *visitor = socket->on_close.data;
+    hub__resident_t *resident;
+
     if (socket->on_close.cb != on_visitor_closed)
         return;
-    visitor_destroy(socket->on_close.data);
-    socket->on_close.cb = NULL;
-    socket->on_close.data = NULL;
+    resident = visitor->resident;
+    visitor->resident = NULL;
+    visitor_destroy(visitor);
+    socket->on_close.cb = resident != NULL ? on_resident_leaves : NULL;
+    socket->on_close.data = resident;
 }
 
 /* ---- accepting ---- */
 
 static void on_acceptable(h2o_socket_t *listener, const char *err);
 
-/* An answer for somebody who gets nothing else, neither memory nor a place among the visitors, nor
- * a TLS handshake: to a client of that it is no answer, only an end. */
-static void turn_away(const hub__reception_t *reception, int fd, const char *status)
-{
-    char text[160], request[4096];
-    int len = snprintf(text, sizeof(text),
-                       "HTTP/1.1 %s\r\nRetry-After: %s\r\nContent-Length: 0\r\n"
-                       "Connection: close\r\n\r\n",
-                       status, hub__retry_after());
-
-    if (reception->accept.ssl_ctx == NULL) {
-        (void)send(fd, text, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT);
-        (void)shutdown(fd, SHUT_WR);
-        /* unread, it would make a reset of the end, which may overtake the answer */
-        (void)recv(fd, request, sizeof(request), MSG_DONTWAIT);
-    }
-    close(fd);
-}
-
 static int open_spare(void)
 {
     return open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
+static hub__tls_t *tls_of(const hub__reception_t *reception, const h2o_socket_t *listener)
+{
+    unsigned i = 0;
+
+    while (reception->sockets[i] != listener)
+        ++i;
+    return reception->tls[i];
+}
+
 /* With the one descriptor that was kept for this. Else they would wait without a word, for as long
  * as nobody goes. Another thread may take it meanwhile: then nobody is told, until the next time.
  */
-static void refuse_waiting(hub__reception_t *reception, int listener)
+static void refuse_waiting(hub__reception_t *reception, const h2o_socket_t *listener)
 {
     hub_stats_t *stats = &reception->worker->stats;
-    int fd;
+    int listening = h2o_socket_get_fd((h2o_socket_t *)(uintptr_t)listener), fd;
 
     if (reception->spare_fd == -1)
         return;
     close(reception->spare_fd);
     for (unsigned i = 0; i != REFUSALS_PER_PAUSE; ++i) {
-        if ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) == -1)
+        if ((fd = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) == -1)
             break;
         HUB__STAT(stats, accept_refused_total);
-        turn_away(reception, fd, "503 Service Unavailable");
+        say_no(fd, tls_of(reception, listener) != NULL, "503 Service Unavailable");
+        close(fd);
     }
     reception->spare_fd = open_spare();
 }
 
-static void pause_accepting(hub__reception_t *reception, int listener)
+static void pause_accepting(hub__reception_t *reception, const h2o_socket_t *listener)
 {
     hub__worker_t *worker = reception->worker;
     int why = errno;
@@ -616,13 +731,21 @@ static void on_rearm(hub__timer_t *timer, uint64_t now_ms)
         h2o_socket_read_start(reception->sockets[i], on_acceptable);
 }
 
-static hub__tls_t *tls_of(const hub__reception_t *reception, const h2o_socket_t *listener)
+/* h2o's own accept does not tell who it is, and a socket that was reset meanwhile can't be asked.
+ */
+static int accept_one(h2o_socket_t *listener, struct sockaddr_storage *ret_peer)
 {
-    unsigned i = 0;
+    socklen_t len = sizeof(*ret_peer);
+    int on = 1, fd;
 
-    while (reception->sockets[i] != listener)
-        ++i;
-    return reception->tls[i];
+    ret_peer->ss_family = AF_UNSPEC;
+    do
+        fd = accept4(h2o_socket_get_fd(listener), (struct sockaddr *)ret_peer, &len,
+                     SOCK_NONBLOCK | SOCK_CLOEXEC);
+    while (fd == -1 && (errno == EINTR || errno == ECONNABORTED));
+    if (fd != -1) /* an inherited listener may not pass it on */
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    return fd;
 }
 
 static void on_acceptable(h2o_socket_t *listener, const char *err)
@@ -633,21 +756,22 @@ static void on_acceptable(h2o_socket_t *listener, const char *err)
     (void)err;
     hub__worker_enter(reception->worker);
     for (unsigned i = 0; i != ACCEPTS_PER_TURN; ++i) {
-        h2o_socket_t *socket;
+        struct sockaddr_storage peer;
+        int fd = accept_one(listener, &peer);
 
-        errno = 0;
-        if ((socket = h2o_evloop_socket_accept(listener)) == NULL) {
+        if (fd == -1) {
             if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-                pause_accepting(reception, h2o_socket_get_fd(listener));
+                pause_accepting(reception, listener);
             break;
         }
-        welcome(reception, socket, tls);
+        welcome(reception, fd, (struct sockaddr *)&peer, tls);
     }
     hub__worker_leave(reception->worker);
 }
 
 hub__reception_t *hub__reception_create(hub__worker_t *worker, h2o_globalconf_t *config,
-                                        const hub_server_limits_t *limits, unsigned visitors)
+                                        const hub_server_limits_t *limits, unsigned visitors,
+                                        hub__census_t *census, const hub__proxies_t *proxies)
 {
     hub__reception_t *reception = hub__alloc_zeroed(sizeof(*reception));
 
@@ -655,6 +779,8 @@ hub__reception_t *hub__reception_create(hub__worker_t *worker, h2o_globalconf_t 
     reception->accept = (h2o_accept_ctx_t){.ctx = worker->context, .hosts = config->hosts};
     reception->last = &reception->first;
     reception->limit = visitors;
+    reception->census = census;
+    reception->proxies = proxies;
     reception->request_ms = limits->request_ms;
     reception->stall_ms = limits->write_stall_ms;
     reception->look_ms = limits->write_stall_ms / STALL_LOOKS;

@@ -2,6 +2,7 @@
  * websockets yet. */
 #pragma once
 
+#include "hub/census.h"
 #include "hub/internal.h"
 #include "hub/stall.h"
 
@@ -37,7 +38,9 @@ typedef struct hub__reception {
     int spare_fd;       /* given up to tell those who wait that there is none; -1: it is gone */
     hub__visitor_t *first, **last; /* oldest first */
     unsigned count, limit;
-    unsigned present; /* and those who were shown out, until h2o has noticed */
+    unsigned present;      /* and those who were shown out, until h2o has noticed */
+    hub__census_t *census; /* of the server; NULL: nothing is limited per address */
+    const hub__proxies_t *proxies;
     uint64_t request_ms;
     size_t stall_ms;
     uint64_t look_ms; /* between two looks at one that gets an answer */
@@ -45,7 +48,8 @@ typedef struct hub__reception {
 
 /* `visitors`: how many at once. */
 hub__reception_t *hub__reception_create(hub__worker_t *worker, h2o_globalconf_t *config,
-                                        const hub_server_limits_t *limits, unsigned visitors);
+                                        const hub_server_limits_t *limits, unsigned visitors,
+                                        hub__census_t *census, const hub__proxies_t *proxies);
 /* Accepts from a socket of a listener from now on. `fd` is taken: nobody else may keep the port
  * open. `tls` (borrowed as long as the reception) may be NULL. */
 void hub__reception_add(hub__reception_t *reception, int fd, hub__tls_t *tls);
@@ -67,5 +71,16 @@ void hub__reception_greeted(h2o_socket_t *socket);  /* it is done */
 void hub__reception_alerted(h2o_socket_t *socket, unsigned char description);
 /* It has failed; h2o is about to close. `why` is OpenSSL's. */
 void hub__reception_rejected(h2o_socket_t *socket, const char *why);
+/* Who sends this request: X-Forwarded-For counts where a trusted proxy is the peer. False: it has
+ * no address. */
+bool hub__reception_client(h2o_socket_t *socket, const hub__proxies_t *proxies,
+                           const hub__request_head_t *head, hub__address_t *ret_client);
+/* Whether its client may have one connection more: this socket, which was counted when it was
+ * accepted, unless it comes from a proxy. Refusals are counted and logged. */
+bool hub__reception_admit(h2o_socket_t *socket, const hub__request_head_t *head);
+/* The same for one that outlives the socket; left by its owner. `*ret_resident` stays as it is
+ * where nothing is counted. */
+bool hub__reception_admit_poll(h2o_socket_t *socket, const hub__request_head_t *head,
+                               hub__resident_t **ret_resident);
 /* It is no visitor any more. */
 void hub__reception_release(h2o_socket_t *socket);

@@ -17,6 +17,7 @@ struct hub__longpoll {
     hub__exchange_t *poll;         /* that waits; NULL: none */
     hub__longpoll_t *next, **prev; /* in the seat's list of those without; prev NULL: not in it */
     uint64_t since_ms;             /* when the poll came, or the last one was answered */
+    hub__resident_t *resident;     /* its address; NULL: it is not counted */
     char peer[];
 };
 
@@ -251,7 +252,8 @@ const hub__transport_t hub__longpoll = {
     .on_due = on_due,
 };
 
-hub__longpoll_t *hub__longpoll_create(hub__seat_t *seat, const char *peer_text)
+hub__longpoll_t *hub__longpoll_create(hub__seat_t *seat, const char *peer_text,
+                                      hub__resident_t *resident)
 {
     hub__longpoll_t *self = hub__peer_alloc_zeroed(sizeof(*self) + strlen(peer_text) + 1);
 
@@ -259,6 +261,7 @@ hub__longpoll_t *hub__longpoll_create(hub__seat_t *seat, const char *peer_text)
         return NULL;
     self->seat = seat;
     self->since_ms = seat->worker->now_ms;
+    self->resident = resident;
     strcpy(self->peer, peer_text);
     HUB__STAT(&seat->worker->stats, longpoll_conns);
     return self;
@@ -268,6 +271,7 @@ void hub__longpoll_destroy(hub__longpoll_t *self)
 {
     leave_idle(self);
     HUB__STAT_SUB(&self->seat->worker->stats, longpoll_conns, 1);
+    hub__census_leave(self->resident);
     hub__peer_free(self);
 }
 

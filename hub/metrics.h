@@ -50,6 +50,8 @@ extern "C" {
     X(write_stalls_total, counter, "HTTP answers cut because their reader was too slow")           \
     X(accept_pauses_total, counter, "accepting paused for want of descriptors")                    \
     X(accept_refused_total, counter, "connections turned away with 503 for want of descriptors")   \
+    X(conns_per_ip_refused_total, counter, "connections refused: conns_per_ip")                    \
+    X(connects_per_ip_refused_total, counter, "connections refused: connects_per_ip_per_s")        \
     X(drain_told_total, counter, "connections that were told of a stop before it was over")        \
     X(outbox_bytes, gauge, "bytes waiting in outboxes")                                            \
     X(memory_refused_total, counter, "connections and joins refused for want of memory")           \

@@ -8,6 +8,7 @@
 
 #include "hub/handshake.h"
 #include "hub/internal.h"
+#include "hub/listener.h"
 
 #define REFUSED_CODE 4403
 #define AUTH_TOKEN_HEADER "x-phoenix-authtoken" /* of a long-poll client, which may set headers */
@@ -42,6 +43,8 @@ struct hub_request {
     char *refusal_type;
     hub__buffer_t refusal_body;
     char peer[80];
+    char client[HUB__ADDRESS_TEXT];
+    hub__resident_t *resident; /* of a long-poll client to be; NULL: it is not counted */
     size_t size;
     char bytes[];
 };
@@ -155,6 +158,7 @@ static void request_destroy(hub_request_t *request)
         hub__timer_disarm(request->seat->worker->wheel, &request->timer);
     }
     drop_grant(request);
+    hub__census_leave(request->resident);
     free(request->refusal_type);
     hub__buffer_dispose(&request->refusal_body);
     free(request);
@@ -211,6 +215,11 @@ hub_status_t hub_request_refuse(hub_request_t *request, int http_status, unsigne
     return HUB_EREJECTED;
 }
 
+static h2o_socket_t *socket_of(const hub_request_t *request)
+{
+    return request->req->conn->callbacks->get_socket(request->req->conn);
+}
+
 hub_str_t hub_request_path(const hub_request_t *request)
 {
     return request->head.path;
@@ -246,6 +255,19 @@ hub_str_t hub_request_header(const hub_request_t *request, const char *name)
 hub_str_t hub_request_peer(const hub_request_t *request)
 {
     return hub_str(request->peer);
+}
+
+hub_str_t hub_request_client(hub_request_t *request)
+{
+    static const hub__proxies_t nobody;
+    const hub_server_t *server = request->seat->worker->server;
+    hub__address_t client;
+
+    if (!hub__reception_client(socket_of(request),
+                               server != NULL ? hub__server_proxies(server) : &nobody,
+                               &request->head, &client))
+        return HUB_STR("unix");
+    return hub_str(hub__address_format(&client, request->client));
 }
 
 hub_str_t hub_request_auth_token(const hub_request_t *request)
@@ -291,9 +313,11 @@ static hub_conn_t *make_conn(hub_request_t *request, h2o_socket_t *socket)
     hub_conn_t *conn = NULL;
 
     if (request->polls)
-        birth.longpoll = hub__longpoll_create(request->seat, request->peer);
+        birth.longpoll = hub__longpoll_create(request->seat, request->peer, request->resident);
     else if (socket->ssl != NULL)
         birth.tls = hub__tls_take(request->seat->worker, socket);
+    if (birth.longpoll != NULL)
+        request->resident = NULL;
     if (request->polls ? birth.longpoll != NULL : socket->ssl == NULL || birth.tls != NULL)
         conn = hub__conn_create(&birth);
     if (conn == NULL && birth.longpoll != NULL)
@@ -375,6 +399,11 @@ static void upgrade(hub_request_t *request)
         request_destroy(request);
         return;
     }
+    if (!hub__reception_admit(socket_of(request), &request->head)) {
+        refuse_handshake(request->seat, req, 429, "too many connections from this address");
+        request_destroy(request);
+        return;
+    }
     if (hub__server_is_tight(request->seat->worker)) {
         HUB__STAT(&request->seat->worker->stats, memory_refused_total);
         refuse_handshake(request->seat, req, 503, "short of memory");
@@ -421,6 +450,11 @@ static void open_poll(hub_request_t *request)
     hub__worker_t *worker = request->seat->worker;
     hub_conn_t *conn;
 
+    if (!hub__reception_admit_poll(socket_of(request), &request->head, &request->resident)) {
+        hub__exchange_refuse_plainly(request->seat, request->req, 429);
+        request_destroy(request);
+        return;
+    }
     if (hub__server_is_tight(worker)) {
         HUB__STAT(&worker->stats, memory_refused_total);
         refuse_poll(request, 503);

@@ -61,6 +61,8 @@ struct hub_server {
     hub__budget_t budget;
     _Atomic bool stopping, cut;
     hub__drain_t drain;
+    hub__census_t *census; /* NULL: nothing is limited per address */
+    hub__proxies_t proxies;
     bool started, configured;
     int stop_fd; /* readable once the server stops: wakes every worker */
     int done_fd; /* counts workers that have ended */
@@ -82,6 +84,15 @@ static hub_status_t fail(const hub_server_t *server, const char *what, hub_statu
 
 /* ---- declaring ---- */
 
+static void create_census(hub_server_t *server)
+{
+    const hub_server_limits_t *limits = &server->options.limits;
+
+    if (limits->conns_per_ip != HUB_OFF || limits->connects_per_ip_per_s != HUB_OFF)
+        server->census = hub__census_create(limits->conns_per_ip, limits->connects_per_ip_per_s,
+                                            limits->connects_per_ip_burst);
+}
+
 hub_status_t hub_server_create(const hub_server_options_t *options, hub_server_t **ret_server)
 {
     hub_server_t *server = hub__alloc_zeroed(sizeof(*server));
@@ -98,6 +109,8 @@ hub_status_t hub_server_create(const hub_server_options_t *options, hub_server_t
     if (err == HUB_OK && server->options.threads > HUB__WORKERS_MAX)
         err = hub_error_set(&error, HUB_EINVAL, 0, "threads = %u: at most %u are allowed",
                             server->options.threads, HUB__WORKERS_MAX);
+    if (err == HUB_OK)
+        err = hub__proxies_parse(server->options.trusted_proxies, &server->proxies, &error);
     server->stop_fd = server->done_fd = -1;
     if (err == HUB_OK && ((server->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) == -1 ||
                           (server->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) == -1))
@@ -106,10 +119,12 @@ hub_status_t hub_server_create(const hub_server_options_t *options, hub_server_t
         fail(server, "server.create", err, &error);
         if (server->stop_fd != -1)
             close(server->stop_fd);
+        hub__proxies_dispose(&server->proxies);
         free(server);
         return err;
     }
     pthread_mutex_init(&server->reloading, NULL);
+    create_census(server);
     hub__drain_init(&server->drain, server->options.limits.drain_batch,
                     server->options.limits.drain_batch_ms);
     *ret_server = server;
@@ -275,6 +290,11 @@ hub__route_row_t **hub__server_routes(hub_server_t *server)
 const hub_server_limits_t *hub__server_limits(const hub_server_t *server)
 {
     return &server->options.limits;
+}
+
+const hub__proxies_t *hub__server_proxies(const hub_server_t *server)
+{
+    return &server->proxies;
 }
 
 size_t hub__worker_retry_ms(const hub__worker_t *worker)
@@ -524,8 +544,9 @@ static hub_status_t open_station(hub_server_t *server, hub__station_t *station, 
         return hub_error_set(error, HUB_ESYSTEM, 0, "worker %u: %s", index, strerror(errno));
     station->stop_socket = h2o_evloop_socket_create(loop, stop_fd, H2O_SOCKET_FLAG_DONT_READ);
     h2o_socket_read_start(station->stop_socket, on_stop);
-    station->reception = hub__reception_create(station->worker, &server->config, limits,
-                                               visitors != 0 ? visitors : 1);
+    station->reception =
+        hub__reception_create(station->worker, &server->config, limits,
+                              visitors != 0 ? visitors : 1, server->census, &server->proxies);
     for (hub__endpoint_t *endpoint = server->endpoints; endpoint != NULL;
          endpoint = endpoint->next) {
         hub__seat_t *seat;
@@ -886,6 +907,8 @@ void hub_server_destroy(hub_server_t *server)
     hub__routes_destroy(server->routes);
     for (unsigned i = 0; server->stations != NULL && i != server->options.threads; ++i)
         hub__worker_release(server->stations[i].worker);
+    hub__census_destroy(server->census);
+    hub__proxies_dispose(&server->proxies);
     close(server->stop_fd);
     close(server->done_fd);
     free(server->stations);

@@ -22,6 +22,11 @@ typedef struct hub_server_options {
     hub_server_limits_t limits;
     size_t turn_us; /* time per turn for writing before reading goes on, and as much for telling of
                        presence; 0 means 1,000 */
+    /* Proxies whose X-Forwarded-For is believed: "10.0.0.0/8", "::1", "unix" for whoever comes by a
+     * unix socket. Ends with NULL; copied. The client is then the rightmost address there that is
+     * none of these; it counts for conns_per_ip and connects_per_ip_per_s, which else go by the
+     * socket's. NULL: nobody is believed. What the proxy must do: append to the header. */
+    const char *const *trusted_proxies;
     hub_error_t
         *ret_error; /* filled by create, mount, listen and start where they fail; may be NULL */
 } hub_server_options_t;

@@ -5,6 +5,7 @@
 #define _GNU_SOURCE 1
 #include "test/client.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -79,8 +80,10 @@ static int socket_unix(const char *path)
     return -1;
 }
 
-static int socket_tcp(const char *address, int receive_bytes)
+/* `source` NULL: whatever the kernel picks. */
+static int socket_tcp(const char *address, int receive_bytes, const char *source)
 {
+    struct sockaddr_in from = {.sin_family = AF_INET};
     char host[128];
     const char *port = strrchr(address, ':');
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
@@ -97,6 +100,10 @@ static int socket_tcp(const char *address, int receive_bytes)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     if (receive_bytes > 0) /* before connecting, so that the window never grows past it */
         setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof(receive_bytes));
+    if (source != NULL) {
+        assert_int_equal(inet_pton(AF_INET, source, &from.sin_addr), 1);
+        assert_int_equal(bind(fd, (struct sockaddr *)&from, sizeof(from)), 0);
+    }
     if (connect(fd, found->ai_addr, found->ai_addrlen) != 0) {
         close(fd);
         fd = -1;
@@ -105,10 +112,10 @@ static int socket_tcp(const char *address, int receive_bytes)
     return fd;
 }
 
-static client_t *connect_to(const char *address, int receive_bytes)
+static client_t *connect_to(const char *address, int receive_bytes, const char *source)
 {
     bool is_unix = strncmp(address, "unix:", 5) == 0;
-    int fd = is_unix ? socket_unix(address + 5) : socket_tcp(address, receive_bytes);
+    int fd = is_unix ? socket_unix(address + 5) : socket_tcp(address, receive_bytes, source);
     client_t *client;
 
     if (fd < 0)
@@ -121,15 +128,24 @@ static client_t *connect_to(const char *address, int receive_bytes)
 
 client_t *client_try_connect(const char *address)
 {
-    return connect_to(address, 0);
+    return connect_to(address, 0, NULL);
 }
 
 client_t *client_connect(const char *address, int receive_bytes)
 {
-    client_t *client = connect_to(address, receive_bytes);
+    client_t *client = connect_to(address, receive_bytes, NULL);
 
     if (client == NULL)
         fail_msg("cannot connect to %s: %s", address, strerror(errno));
+    return client;
+}
+
+client_t *client_connect_from(const char *address, const char *source)
+{
+    client_t *client = connect_to(address, 0, source);
+
+    if (client == NULL)
+        fail_msg("cannot connect to %s from %s: %s", address, source, strerror(errno));
     return client;
 }
 

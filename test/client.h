@@ -26,6 +26,8 @@ typedef struct client client_t;
 client_t *client_try_connect(const char *address);
 /* The same, but it must stand; with a receive buffer of about this size unless that is 0. */
 client_t *client_connect(const char *address, int receive_bytes);
+/* The same from this IPv4 address, which must be the machine's: any of 127.0.0.0/8 is. */
+client_t *client_connect_from(const char *address, const char *source);
 /* With the handshake done; `fields` are further header lines, each with its CRLF. */
 client_t *client_open(const char *address, const char *target, const char *fields);
 /* Closes the socket without a word. NULL is allowed. */
