@@ -597,23 +597,27 @@ void hub__reception_rejected(h2o_socket_t *socket, const char *why)
     tell_alert(visitor);
 }
 
-/* One that pipelines is looked at as before, whatever it asks for meanwhile. */
-void hub__reception_busy(h2o_socket_t *socket)
+/* One that pipelines is looked at as before, whatever it asks for meanwhile. Where its end has come
+ * h2o goes on with what it has read of it already. */
+bool hub__reception_busy(h2o_socket_t *socket)
 {
     hub__visitor_t *visitor = socket->on_close.data;
     hub__reception_t *reception;
     uint64_t now_ms;
 
     if (socket->on_close.cb != on_visitor_closed)
-        return;
+        return true;
+    if (!visitor->counted)
+        return false;
     reception = visitor->reception;
     now_ms = reception->worker->now_ms;
     visitor->idle_until_ms = now_ms + reception->request_ms + GRACE_MS;
     if (visitor->asked)
-        return;
+        return true;
     visitor->asked = true;
     visitor->writing = false;
     hub__timer_arm(reception->worker->wheel, &visitor->timer, now_ms + reception->look_ms);
+    return true;
 }
 
 void hub__reception_park(h2o_socket_t *socket, uint64_t wait_ms)
@@ -643,7 +647,7 @@ void hub__reception_unpark(h2o_socket_t *socket)
         return;
     }
     visitor_count(visitor);
-    hub__reception_busy(socket);
+    (void)hub__reception_busy(socket);
 }
 
 static void on_resident_leaves(void *resident)

@@ -466,8 +466,10 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
     h2o_socket_t *socket = req->conn->callbacks->get_socket(req->conn);
 
     hub__worker_enter(station->worker);
-    hub__reception_busy(socket);
-    hub__route_request(server, station->worker, req);
+    if (hub__reception_busy(socket))
+        hub__route_request(server, station->worker, req);
+    else
+        hub__http_refuse(req, 408, NULL, (hub_str_t){0});
     hub__worker_leave(station->worker);
     return 0;
 }
