@@ -23,7 +23,7 @@
 #define TLS_RECEIVE_BUFFER (128 * 1024) /* the kernel doubles it, for what it needs itself */
 #define NOTSENT_LOWAT (64 * 1024)
 #define GRACE_MS 1000  /* h2o's own timeout goes first, with an answer; not in a TLS handshake */
-#define STALL_LOOKS 30 /* at a peer that gets an answer, within write_stall_ms */
+#define STALL_LOOKS 60 /* at a peer that gets an answer, within write_stall_ms */
 #define LOOK_MS_MIN 5
 
 struct hub__visitor {
@@ -40,6 +40,7 @@ struct hub__visitor {
     hub__resident_t *resident; /* NULL: its address is not counted, or not known yet */
     hub__stall_t stall;        /* while `writing` */
     uint64_t idle_until_ms;    /* while `asked`: by then it gets an answer, or asks again */
+    uint64_t looked_ms;        /* when it was last known not to be `writing` */
     bool asked;                /* it has sent a request; what comes of that is looked at often */
     bool writing;              /* at the last look */
     bool
@@ -368,13 +369,15 @@ static bool is_overdue(hub__visitor_t *visitor, uint64_t now_ms)
     uint64_t taken;
 
     visitor->writing = h2o_socket_is_writing(visitor->socket);
-    if (!visitor->writing)
+    if (!visitor->writing) {
+        visitor->looked_ms = now_ms;
         return now_ms >= visitor->idle_until_ms;
+    }
     visitor->idle_until_ms = now_ms + reception->request_ms + GRACE_MS;
     taken = hub__stall_taken(h2o_socket_get_fd(visitor->socket));
     if (was_writing)
         return hub__stall_is_over(&visitor->stall, taken, now_ms, reception->stall_ms);
-    hub__stall_begin(&visitor->stall, taken, now_ms, reception->stall_ms);
+    hub__stall_begin(&visitor->stall, taken, visitor->looked_ms, reception->stall_ms);
     return false;
 }
 
@@ -616,6 +619,7 @@ bool hub__reception_busy(h2o_socket_t *socket)
         return true;
     visitor->asked = true;
     visitor->writing = false;
+    visitor->looked_ms = now_ms;
     hub__timer_arm(reception->worker->wheel, &visitor->timer, now_ms + reception->look_ms);
     return true;
 }
