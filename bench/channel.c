@@ -118,5 +118,8 @@ hub_limits_t channel_limits(void)
                           .bytes_burst = HUB_OFF,
                           .joins_per_s = HUB_OFF,
                           .joins_burst = HUB_OFF,
+                          .controls_per_s = HUB_OFF,
+                          .controls_burst = HUB_OFF,
+                          .conns_per_identity = HUB_OFF,
                           .longpoll_idle_clients = HUB_OFF};
 }

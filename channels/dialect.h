@@ -84,6 +84,10 @@ typedef struct hub__dialect {
     void (*error_response)(hub__buffer_t *out, hub__code_t code, const hub_payload_t *detail,
                            bool of_join);
 
+    /* Appends the response of a refusal for its rate, which is code and when to try again: native
+     * {"code","message","detail":{"retry_ms"}}, else {"reason","retry_ms"}. */
+    void (*rate_response)(hub__buffer_t *out, uint32_t retry_ms);
+
     /* Appends the response of an accepted join. Native:
      * {"topic":…,"already_joined":…,"replay_supported":false} and, where the program gave one,
      * "response":…; with a vsn the program's payload or {}. `response` may be NULL; a binary one

@@ -58,6 +58,12 @@ static void error_response(hub__buffer_t *out, hub__code_t code, const hub_paylo
     HUB__APPEND_LITERAL(out, "}");
 }
 
+static void rate_response(hub__buffer_t *out, uint32_t retry_ms)
+{
+    hub__buffer_printf(out, "{\"code\":\"%s\",\"message\":\"%s\",\"detail\":{\"retry_ms\":%u}}",
+                       hub__code_name(HUB__CODE_RATE), hub__code_message(HUB__CODE_RATE), retry_ms);
+}
+
 static void join_response(hub__buffer_t *out, hub_str_t topic, bool already_joined,
                           const hub_payload_t *response)
 {
@@ -111,6 +117,7 @@ const hub__dialect_t hub__dialect_native = {
     .encode_bound = hub__encoding_bound,
     .encode = encode,
     .error_response = error_response,
+    .rate_response = rate_response,
     .join_response = join_response,
     .leave_response = leave_response,
 };

@@ -32,6 +32,12 @@ static void error_response(hub__buffer_t *out, hub__code_t code, const hub_paylo
         hub__buffer_printf(out, "{\"reason\":\"%s\"}", reason(code, of_join));
 }
 
+static void rate_response(hub__buffer_t *out, uint32_t retry_ms)
+{
+    hub__buffer_printf(out, "{\"reason\":\"%s\",\"retry_ms\":%u}", hub__code_name(HUB__CODE_RATE),
+                       retry_ms);
+}
+
 static void join_response(hub__buffer_t *out, hub_str_t topic, bool already_joined,
                           const hub_payload_t *response)
 {
@@ -167,7 +173,8 @@ static size_t encode2(const hub__outgoing_t *out, char *bytes, bool *ret_binary)
     .join_ref_from_ref = false, .ref_stands_in = true, .refusal_echoes_join_ref = false,           \
     .reserved_events_refused = false, .bad_frame_ends_conn = true,                                 \
     .encode_bound = hub__encoding_bound, .error_response = error_response,                         \
-    .join_response = join_response, .leave_response = leave_response
+    .rate_response = rate_response, .join_response = join_response,                                \
+    .leave_response = leave_response
 
 const hub__dialect_t hub__dialect_phoenix1 = {
     .index = HUB__DIALECT_PHOENIX1,

@@ -35,20 +35,10 @@ static const hub__transport_t *transport_of(const hub_conn_t *conn)
                              : &hub__websocket;
 }
 
-/* Made where there is none yet. */
 hub__conn_extra_t *hub__conn_extra(hub_conn_t *conn)
 {
     if (conn->extra == NULL && (conn->extra = hub__peer_alloc_zeroed(sizeof(*conn->extra))) != NULL)
         conn->extra->conn = conn;
-    return conn->extra;
-}
-
-static hub__conn_extra_t *extra_of(hub_conn_t *conn)
-{
-    if (hub__conn_extra(conn) == NULL) {
-        conn->extra = hub__alloc_zeroed(sizeof(*conn->extra)); /* which tells size and place */
-        conn->extra->conn = conn;
-    }
     return conn->extra;
 }
 
@@ -338,12 +328,15 @@ static uint64_t ping_due_at(const hub_conn_t *conn)
     uint32_t now = (uint32_t)worker->now_ms;
     uint64_t due = UINT64_MAX;
 
-    if (conn->pinged)
+    if (conn->paused)
+        due = hub__conn_readable_at(conn);
+    else if (conn->pinged)
         earliest(&due, worker->now_ms, now, conn->ping_at, limits->pong_ms);
     else
         earliest(&due, worker->now_ms, now, conn->last_seen, limits->ping_ms);
-    earliest(&due, worker->now_ms, now, conn->last_seen, limits->idle_ms);
-    if (conn->unfinished)
+    if (!conn->paused)
+        earliest(&due, worker->now_ms, now, conn->last_seen, limits->idle_ms);
+    if (!conn->paused && conn->unfinished)
         earliest(&due, worker->now_ms, now, hub__frame_reader_stamped(&conn->reader),
                  limits->unfinished_ms);
     if (conn->blocked && !hub__outbox_is_empty(&conn->outbox))
@@ -363,6 +356,8 @@ void hub__conn_rearm(hub_conn_t *conn)
     due = transport_of(conn)->due_at != NULL ? transport_of(conn)->due_at(conn) : ping_due_at(conn);
     if (conn->extra != NULL && conn->extra->expires_at_ms != 0 && conn->extra->expires_at_ms < due)
         due = conn->extra->expires_at_ms;
+    if (conn->extra != NULL && conn->extra->join_by_ms != 0 && conn->extra->join_by_ms < due)
+        due = conn->extra->join_by_ms;
     if (due == UINT64_MAX)
         hub__timer_disarm(worker->wheel, &conn->timer);
     else
@@ -372,6 +367,17 @@ void hub__conn_rearm(hub_conn_t *conn)
 static void on_closing_deadline(hub_conn_t *conn)
 {
     hub__conn_destroy(conn);
+}
+
+/* Its time to join something is over. */
+static void on_join_by(hub_conn_t *conn, uint64_t now_ms)
+{
+    if (conn->session.has_joined)
+        conn->extra->join_by_ms = 0;
+    else if (conn->session.members.count != 0) /* its answer is still to come */
+        conn->extra->join_by_ms = now_ms + hub__conn_limits(conn)->unjoined_ms;
+    else
+        hub__conn_want_close(conn, HUB_DISCONNECT_STALE, 4001, HUB_STR("stale"));
 }
 
 static void on_deadline(hub__timer_t *timer, uint64_t now_ms)
@@ -387,8 +393,18 @@ static void on_deadline(hub__timer_t *timer, uint64_t now_ms)
     if (conn->extra != NULL && conn->extra->expires_at_ms != 0 &&
         now_ms >= conn->extra->expires_at_ms)
         hub__conn_want_close(conn, HUB_DISCONNECT_EXPIRED, 4003, HUB_STR("expired"));
+    else if (conn->extra != NULL && conn->extra->join_by_ms != 0 &&
+             now_ms >= conn->extra->join_by_ms)
+        on_join_by(conn, now_ms);
     else if (transport_of(conn)->on_due != NULL)
         transport_of(conn)->on_due(conn, now_ms);
+    else if (conn->paused && now_ms >= hub__conn_readable_at(conn))
+        hub__conn_resume(conn);
+    else if (conn->blocked && !hub__outbox_is_empty(&conn->outbox) &&
+             reached(now, hub__outbox_since(&conn->outbox), limits->outbox_age_ms))
+        hub__conn_want_close(conn, HUB_DISCONNECT_SLOW, 4008, HUB_STR("slow"));
+    else if (conn->paused) /* it has no chance to answer */
+        ;
     else if (conn->pinged && reached(now, conn->ping_at, limits->pong_ms))
         hub__conn_want_close(conn, HUB_DISCONNECT_PING_TIMEOUT, 0, (hub_str_t){0});
     else if (reached(now, conn->last_seen, limits->idle_ms))
@@ -396,9 +412,6 @@ static void on_deadline(hub__timer_t *timer, uint64_t now_ms)
     else if (conn->unfinished &&
              reached(now, hub__frame_reader_stamped(&conn->reader), limits->unfinished_ms))
         hub__conn_want_close(conn, HUB_DISCONNECT_LIMIT, 1008, HUB_STR("unfinished message"));
-    else if (conn->blocked && !hub__outbox_is_empty(&conn->outbox) &&
-             reached(now, hub__outbox_since(&conn->outbox), limits->outbox_age_ms))
-        hub__conn_want_close(conn, HUB_DISCONNECT_SLOW, 4008, HUB_STR("slow"));
     else if (!conn->pinged && reached(now, conn->last_seen, limits->ping_ms)) {
         conn->pinged = true;
         conn->ping_at = now;
@@ -409,7 +422,12 @@ static void on_deadline(hub__timer_t *timer, uint64_t now_ms)
 
 void hub__conn_seen(hub_conn_t *conn)
 {
-    conn->last_seen = (uint32_t)hub__conn_worker(conn)->now_ms;
+    const hub__seat_t *seat = hub__conn_seat(conn);
+    uint32_t now = (uint32_t)seat->worker->now_ms, elapsed = now - conn->last_seen;
+
+    if (elapsed != 0)
+        hub__debts_pay(&conn->session.debts, &seat->host.rates, elapsed);
+    conn->last_seen = now;
     if (conn->pinged) {
         conn->pinged = false;
         hub__conn_rearm(conn);
@@ -504,6 +522,7 @@ static void free_extra(hub_conn_t *conn)
 
     if (extra == NULL)
         return;
+    hub__kin_leave(&hub__conn_seat(conn)->endpoint->kin, &extra->kin);
     if (extra->has_identity)
         hub__table_remove(&hub__conn_worker(conn)->identities, &extra->identity_node);
     if (extra->on_free != NULL)
@@ -512,6 +531,25 @@ static void free_extra(hub_conn_t *conn)
     hub__inflater_destroy(extra->inflater);
     hub__peer_free(extra);
     conn->extra = NULL;
+}
+
+/* The limits of what it is rather than of what it does. False: no memory. */
+static bool limit_extra(hub_conn_t *conn)
+{
+    hub__endpoint_t *endpoint = hub__conn_seat(conn)->endpoint;
+    hub__worker_t *worker = hub__conn_worker(conn);
+    size_t unjoined_ms = endpoint->options.limits.unjoined_ms;
+
+    if (endpoint->hub != NULL && unjoined_ms != HUB_OFF) {
+        if (hub__conn_extra(conn) == NULL)
+            return false;
+        conn->extra->join_by_ms = worker->now_ms + unjoined_ms;
+    }
+    if (conn->extra == NULL || !conn->extra->has_identity)
+        return true;
+    conn->extra->kin.worker = worker;
+    conn->extra->kin.local = hub__worker_local(worker, conn->slot);
+    return hub__kin_enter(&endpoint->kin, &conn->extra->kin, conn->extra->identity) == HUB_OK;
 }
 
 hub_conn_t *hub__conn_create(const hub__conn_birth_t *birth)
@@ -542,6 +580,13 @@ hub_conn_t *hub__conn_create(const hub__conn_birth_t *birth)
         hub__account.bytes -= H2O_SOCKET;
         hub__peer_free(conn);
         goto Failed;
+    }
+    if (!limit_extra(conn)) {
+        free_extra(conn);
+        hub__worker_slot_free(worker, conn->slot);
+        hub__account.bytes -= H2O_SOCKET;
+        hub__peer_free(conn);
+        return NULL;
     }
     conn->last_seen = (uint32_t)worker->now_ms;
     HUB__STAT(&worker->stats, conns);
@@ -589,6 +634,11 @@ void hub__conn_message(hub_conn_t *conn, hub_str_t bytes, bool binary)
         hub__session_receive(&conn->session, bytes, binary, &worker->scratch);
         return;
     }
+    if (!hub__rate_take(&conn->session.debts.messages,
+                        &hub__conn_seat(conn)->host.rates.messages)) {
+        hub__conn_over_rate(conn, false);
+        return;
+    }
     if (endpoint->raw.on_message(conn, bytes, binary, endpoint->raw.user) != HUB_OK) {
         HUB__STAT(&worker->stats, handler_errors_total);
         hub__conn_want_close(conn, HUB_DISCONNECT_ERROR, 1011, HUB_STR("Internal Server Error"));
@@ -616,9 +666,11 @@ static void count_end(hub_stats_t *stats, hub_disconnect_reason_t why)
 /* on_exit of all members, on_disconnect: exactly once. */
 static void end_session(hub_conn_t *conn, hub_disconnect_reason_t why)
 {
-    const hub__endpoint_t *endpoint = hub__conn_seat(conn)->endpoint;
+    hub__endpoint_t *endpoint = hub__conn_seat(conn)->endpoint;
     hub__worker_t *worker = hub__conn_worker(conn);
 
+    if (conn->extra != NULL)
+        hub__kin_leave(&endpoint->kin, &conn->extra->kin);
     log_conn(conn, "conn.close", hub_disconnect_reason_name(why));
     count_end(&worker->stats, why);
     HUB__STAT_SUB(&worker->stats, conns, 1);
@@ -790,8 +842,10 @@ hub_member_t *hub_conn_member(const hub_conn_t *conn, hub_str_t topic)
 
 void hub_conn_set_user(hub_conn_t *conn, void *user, void (*on_free)(void *user))
 {
-    hub__conn_extra_t *extra = extra_of(conn);
+    hub__conn_extra_t *extra = hub__conn_extra(conn);
 
+    if (extra == NULL)
+        abort();
     if (extra->on_free != NULL && extra->user != user)
         extra->on_free(extra->user);
     extra->user = user;

@@ -253,6 +253,11 @@ static void io_presence_end(hub__session_t *session, hub_member_t *member, bool 
     hub__presence_leave(member, may_return);
 }
 
+static void io_over_rate(hub__session_t *session, bool of_join)
+{
+    hub__conn_over_rate(conn_of(session), of_join);
+}
+
 static hub_conn_t *io_conn(hub__session_t *session)
 {
     return conn_of(session);
@@ -272,6 +277,7 @@ const hub__session_io_t hub__conn_session_io = {
     .offload = io_offload,
     .hook = io_hook,
     .presence_end = io_presence_end,
+    .over_rate = io_over_rate,
     .conn = io_conn,
     .conn_id = io_conn_id,
 };

@@ -108,6 +108,7 @@ hub_status_t hub__endpoint_create(hub_t *hub, const hub_endpoint_options_t *opti
     };
     endpoint->deflate_limits = endpoint->frame_limits;
     endpoint->deflate_limits.allow_rsv1 = true;
+    hub__kin_table_init(&endpoint->kin, hub, resolved.limits.conns_per_identity);
     *ret_endpoint = endpoint;
     return HUB_OK;
 }
@@ -116,6 +117,7 @@ void hub__endpoint_destroy(hub__endpoint_t *endpoint)
 {
     if (endpoint == NULL)
         return;
+    hub__kin_table_dispose(&endpoint->kin);
     hub__strings_free(endpoint->options.origins);
     hub__strings_free(endpoint->options.protocols);
     free(endpoint->path);
@@ -248,6 +250,16 @@ static size_t share_of(size_t limit, const hub__worker_t *worker)
     return limit / threads != 0 ? limit / threads : 1;
 }
 
+static hub__rates_t rates_of(const hub_limits_t *limits)
+{
+    return (hub__rates_t){
+        .messages = hub__rate_of(limits->messages_per_s, limits->messages_burst),
+        .bytes = hub__rate_of(limits->bytes_per_s, limits->bytes_burst),
+        .joins = hub__rate_of(limits->joins_per_s, limits->joins_burst),
+        .controls = hub__rate_of(limits->controls_per_s, limits->controls_burst),
+    };
+}
+
 hub__seat_t *hub__seat_create(hub__worker_t *worker, hub__endpoint_t *endpoint)
 {
     hub__seat_t *seat = hub__alloc_zeroed(sizeof(*seat));
@@ -261,6 +273,7 @@ hub__seat_t *hub__seat_create(hub__worker_t *worker, hub__endpoint_t *endpoint)
         .router = endpoint->hub != NULL ? endpoint->hub->router : NULL,
         .match_scratch = worker->match_scratch,
         .limits = &endpoint->options.limits,
+        .rates = rates_of(&endpoint->options.limits),
         .stats = &worker->stats,
         .now_ms = &worker->now_ms,
         .next_serial = &worker->next_serial,

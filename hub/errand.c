@@ -8,6 +8,7 @@
 
 typedef enum hub__errand_kind {
     HUB__ERRAND_CLOSE,
+    HUB__ERRAND_DISPLACE,
     HUB__ERRAND_PUSH,
     HUB__ERRAND_REPLY,
     HUB__ERRAND_JOIN,
@@ -53,6 +54,9 @@ static void do_errand(hub_conn_t *conn, const hub__errand_t *errand)
     switch (errand->kind) {
     case HUB__ERRAND_CLOSE:
         hub__conn_want_close(conn, HUB_DISCONNECT_SERVER, errand->close_code, errand->reason);
+        break;
+    case HUB__ERRAND_DISPLACE:
+        hub__conn_want_close(conn, HUB_DISCONNECT_DUPLICATE, 4029, HUB_STR("too many connections"));
         break;
     case HUB__ERRAND_PUSH:
         push_to(conn, errand);
@@ -131,11 +135,18 @@ static hub_status_t send_errand(hub__worker_t *worker, const hub__errand_t *give
     if (errand == NULL)
         return HUB_ENOMEM;
     errand->worker = worker;
-    err =
-        worker->executor.post(&worker->executor, &errand->task, errand->kind == HUB__ERRAND_CLOSE);
+    err = worker->executor.post(&worker->executor, &errand->task,
+                                errand->kind == HUB__ERRAND_CLOSE ||
+                                    errand->kind == HUB__ERRAND_DISPLACE);
     if (err != HUB_OK)
         free(errand);
     return err;
+}
+
+hub_status_t hub__errand_displace(hub_t *root, hub__worker_t *worker, uint64_t local)
+{
+    return send_errand(
+        worker, &(hub__errand_t){.kind = HUB__ERRAND_DISPLACE, .root = root, .local = local});
 }
 
 hub__worker_t *hub__worker_of(hub_t *root, hub_conn_id_t id)

@@ -18,6 +18,7 @@
 #include "hub/extension.h"
 #include "hub/frame.h"
 #include "hub/handshake.h"
+#include "hub/kin.h"
 #include "hub/memory.h"
 #include "hub/session.h"
 #include "hub/ticket.h"
@@ -452,6 +453,9 @@ typedef struct hub__conn_extra {
     void (*on_free)(void *user);
     uint64_t expires_at_ms; /* 0: never */
     char *close_reason;     /* allocated; NULL: none */
+    uint64_t join_by_ms;    /* while it has not joined; 0: no matter */
+    hub__over_t over[2];    /* refused for their rate: messages, joins */
+    hub__kin_t kin;         /* of its identity */
     bool has_identity;
     hub__slow_t *slow_first, **slow_last; /* members with a backlog; slow_last NULL: never */
     /* what its client may refer back to; NULL: nothing yet */
@@ -462,7 +466,7 @@ typedef struct hub__conn_extra {
 /* There may be a great many, nearly all of them idle: so what few need is in `extra`, and the order
  * is that of the fan-out, which touches the first half alone. */
 struct hub_conn {
-    hub__session_t session; /* first; on raw routes only its host is used */
+    hub__session_t session; /* first; on raw routes only its host and debts are used */
     union {
         h2o_socket_t *socket;      /* of a websocket */
         hub__tls_conn_t *tls;      /* of one over TLS */
@@ -485,10 +489,10 @@ struct hub_conn {
     bool unfinished : 1;
     bool destroyed : 1; /* freed when the lists let go of it */
     bool opened : 1;
+    bool paused : 1;          /* not read: it has sent too much */
     uint8_t window : 2;       /* hub__window_t of what is sent; none: nothing is compressed */
     uint8_t context_bits : 4; /* of the client's window, where it may refer back; else 0 */
-
-    uint32_t last_seen; /* low bits of milliseconds */
+    uint32_t last_seen;       /* low bits of milliseconds */
     uint32_t ping_at;
     hub_conn_t *flush_next, *due_next;
     hub__frame_reader_t reader;
@@ -513,6 +517,8 @@ typedef struct hub__conn_birth {
 hub_conn_t *hub__conn_create(const hub__conn_birth_t *birth);
 /* on_open, hooks. */
 void hub__conn_open(hub_conn_t *conn);
+/* Made where there is none yet. NULL: no memory. */
+hub__conn_extra_t *hub__conn_extra(hub_conn_t *conn);
 /* A complete message. */
 void hub__conn_message(hub_conn_t *conn, hub_str_t bytes, bool binary);
 /* Queues a range; enforces the outbox's bounds. */
@@ -564,7 +570,7 @@ void hub__conn_lost(hub_conn_t *conn, hub_disconnect_reason_t why);
 void hub__conn_proceed(hub_conn_t *conn);
 /* The last byte has left and the peer is done, or its time is up: frees it. */
 void hub__conn_destroy(hub_conn_t *conn);
-/* A sign of life. */
+/* A sign of life. Pays its debts. */
 void hub__conn_seen(hub_conn_t *conn);
 void hub__conn_rearm(hub_conn_t *conn);
 void hub__conn_on_sent(const hub_message_t *note, void *conn);
@@ -600,6 +606,7 @@ hub_status_t hub__slow_place(hub_member_t *member, hub__run_t *run, uint32_t sta
 bool hub__slow_refill(hub_conn_t *conn);
 /* The member ends, or no longer hears its topic. */
 void hub__slow_end(hub_member_t *member);
+
 /* ---- compression.c ---- */
 
 /* Makes the newest frame of a run, which begins at `start`, a compressed one where that is agreed
@@ -608,6 +615,23 @@ void hub__conn_deflate(const hub_conn_t *conn, hub__run_t *run, uint32_t start);
 /* A complete message, compressed. */
 void hub__conn_inflate(hub_conn_t *conn, hub_str_t payload, bool binary);
 void hub__compression_dispose(hub__worker_t *worker);
+
+/* ---- pace.c: how much a client may say ---- */
+
+/* One of its messages or joins is refused for its rate. */
+void hub__conn_over_rate(hub_conn_t *conn, bool of_join);
+/* A control frame of its own; false: one too many, and it is about to end. */
+bool hub__conn_take_control(hub_conn_t *conn);
+/* One of ours that it has to answer. */
+void hub__conn_expect_control(hub_conn_t *conn);
+/* When it may send again after what it sent; 0: now. */
+uint64_t hub__conn_readable_at(const hub_conn_t *conn);
+/* It sent so many bytes. True: it may send more after a while only. */
+bool hub__conn_charge(hub_conn_t *conn, size_t bytes);
+/* So many bytes of its websocket have been handled: stops reading where that was too much. */
+void hub__conn_pace(hub_conn_t *conn, size_t bytes);
+/* Reads on where it was paused. */
+void hub__conn_resume(hub_conn_t *conn);
 
 /* ---- websocket.c ---- */
 
@@ -712,6 +736,7 @@ struct hub__endpoint {
     hub_raw_options_t raw;
     hub__frame_limits_t frame_limits,
         deflate_limits; /* the latter where compression is agreed on */
+    hub__kin_table_t kin; /* connections by identity, on all workers */
 };
 
 /* An endpoint on a worker. */
@@ -774,6 +799,11 @@ void hub__endpoint_forget_requests(hub__worker_t *worker);
 hub_str_t hub__peer_text(h2o_socket_t *socket, char *buffer, size_t size);
 
 extern const hub__session_io_t hub__conn_session_io; /* in conn_session.c */
+
+/* ---- errand.c ---- */
+
+/* A newer connection of its identity takes the place of this one. Any thread. */
+hub_status_t hub__errand_displace(hub_t *root, hub__worker_t *worker, uint64_t local);
 
 /* ---- offload.c ---- */
 

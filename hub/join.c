@@ -94,6 +94,7 @@ static void join_accepted(hub_member_t *member, hub_str_t ref, hub_str_t join_re
         return;
     }
     member->state = HUB__MEMBER_JOINED;
+    session->has_joined = true;
     HUB__STAT(host->stats, joins_total);
     HUB__STAT(host->stats, members);
     if (member->suspended)
@@ -273,9 +274,17 @@ void hub__member_joined_already(hub_member_t *member, const hub__envelope_t *env
 
 void hub__session_join(hub__session_t *session, hub_member_t *old, const hub__envelope_t *envelope)
 {
+    hub__session_host_t *host = session->host;
     char old_join_ref[UINT8_MAX];
     hub_str_t join_ref;
 
+    if (!hub__rate_take(&session->debts.joins, &host->rates.joins)) {
+        HUB__STAT(host->stats, joins_refused_total);
+        hub__session_refuse_rate(session, envelope,
+                                 hub__rate_wait_ms(session->debts.joins, &host->rates.joins, 1),
+                                 true);
+        return;
+    }
     if (old == NULL) {
         join_new(session, envelope);
         return;

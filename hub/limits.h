@@ -37,22 +37,21 @@ extern "C" {
     X(longpoll_body_bytes, 524288, 16777216, false,                                                \
       "status 413; body_bytes of the server holds, too")                                           \
     X(longpoll_answer_bytes, 262144, 67108864, false, "the rest goes into the next answer")        \
-    X(longpoll_idle_clients, 1000, 1048576, true, "the one longest without a poll is ended")
-
-/* X(name, default, ceiling, may be off, at the limit) - per endpoint, accepted from the version
- * that keeps them; until then any value but 0 and HUB_OFF is refused, so that nobody relies on what
- * is not there */
-#define HUB_LIMIT_LATER_MAP(X)                                                                     \
-    X(messages_per_s, 100, 1000000, true, "error rate, close 1008")                                \
-    X(messages_burst, 200, 1000000, true, "error rate, close 1008")                                \
+    X(longpoll_idle_clients, 1000, 1048576, true, "the one longest without a poll is ended")       \
+    X(messages_per_s, 100, 1000000, true, "error rate; after 5 s of it close 1008")                \
+    X(messages_burst, 200, 1000000, true, "as messages_per_s")                                     \
     X(bytes_per_s, 262144, 1073741824, true, "reading pauses")                                     \
-    X(bytes_burst, 1048576, 1073741824, true, "reading pauses")                                    \
+    X(bytes_burst, 1048576, 1073741824, true, "as bytes_per_s")                                    \
     X(joins_per_s, 20, 1000000, true, "error rate")                                                \
-    X(joins_burst, 128, 1000000, true, "error rate")                                               \
+    X(joins_burst, 128, 1000000, true, "as joins_per_s")                                           \
     X(controls_per_s, 10, 1000000, true, "close 1008")                                             \
-    X(controls_burst, 20, 1000000, true, "close 1008")                                             \
+    X(controls_burst, 20, 1000000, true, "as controls_per_s")                                      \
     X(conns_per_identity, 32, 1000000, true, "the oldest is closed, 4029")                         \
-    X(unjoined_ms, SIZE_MAX, 600000, true, "close 4001")
+    X(unjoined_ms, HUB_OFF, 600000, true, "close 4001")
+
+/* As HUB_LIMIT_MAP, accepted from the version that keeps them; until then any value but 0 and
+ * HUB_OFF is refused, so that nobody relies on what is not there. */
+#define HUB_LIMIT_LATER_MAP(X)
 
 typedef struct hub_limits {
 #define HUB_LIMIT_FIELD(name, value, ceiling, off, at_limit) size_t name;

@@ -15,6 +15,7 @@ struct hub__longpoll {
     hub_conn_t *conn;
     hub__seat_t *seat;
     hub__exchange_t *poll;         /* that waits; NULL: none */
+    hub__exchange_t *held;         /* a post, taken, whose client is to wait; NULL: none */
     hub__longpoll_t *next, **prev; /* in the seat's list of those without; prev NULL: not in it */
     uint64_t since_ms;             /* when the poll came, or the last one was answered */
     hub__resident_t *resident;     /* its address; NULL: it is not counted */
@@ -159,6 +160,15 @@ static void answer_poll(hub_conn_t *conn)
     join_idle(conn->longpoll);
 }
 
+static void answer_held(hub__longpoll_t *self)
+{
+    hub__exchange_t *held = self->held;
+
+    self->held = NULL;
+    if (held != NULL)
+        hub__exchange_return(held);
+}
+
 /* ---- the transport ---- */
 
 static void flush(hub_conn_t *conn)
@@ -183,7 +193,7 @@ static void relieve(hub_conn_t *conn)
 
 static void pause_reading(hub_conn_t *conn, bool paused)
 {
-    (void)conn, (void)paused; /* a client says nothing before its last post was answered */
+    (void)conn, (void)paused; /* there is nothing to read: the answer of a post is held back */
 }
 
 /* What is queued goes out with the poll that waits, or with those that come within close_ms. Then
@@ -196,6 +206,7 @@ static void close_session(hub_conn_t *conn, unsigned code, hub_str_t reason)
 
     (void)code, (void)reason;
     leave_idle(self);
+    answer_held(self);
     if (self->poll != NULL)
         answer_poll(conn);
     if (hub__outbox_is_empty(&conn->outbox) || nobody_comes)
@@ -211,6 +222,7 @@ static void dispose(hub_conn_t *conn)
 {
     hub__longpoll_t *self = conn->longpoll;
 
+    answer_held(self);
     if (self->poll != NULL)
         return_poll(self, 410);
     hub__longpoll_destroy(self);
@@ -221,7 +233,7 @@ static hub_str_t peer(const hub_conn_t *conn)
     return hub_str(conn->longpoll->peer);
 }
 
-static uint64_t due_at(const hub_conn_t *conn)
+static uint64_t poll_due_at(const hub_conn_t *conn)
 {
     const hub__longpoll_t *self = conn->longpoll;
     size_t window_ms = limits_of(conn)->longpoll_window_ms;
@@ -229,9 +241,21 @@ static uint64_t due_at(const hub_conn_t *conn)
     return self->since_ms + (self->poll != NULL ? window_ms : window_ms + window_ms / 2);
 }
 
+static uint64_t due_at(const hub_conn_t *conn)
+{
+    uint64_t due = poll_due_at(conn), held;
+
+    if (conn->longpoll->held == NULL)
+        return due;
+    held = hub__conn_readable_at(conn);
+    return held < due ? held : due;
+}
+
 static void on_due(hub_conn_t *conn, uint64_t now_ms)
 {
-    if (now_ms < due_at(conn))
+    if (conn->longpoll->held != NULL && now_ms >= hub__conn_readable_at(conn))
+        answer_held(conn->longpoll);
+    if (now_ms < poll_due_at(conn))
         return;
     if (conn->longpoll->poll != NULL)
         answer_poll(conn);
@@ -411,8 +435,12 @@ static void on_send(hub_conn_t *conn, hub__exchange_t *exchange)
 
     HUB__STAT(stats, longpoll_posts_total);
     exchange->status = HUB__EXCHANGE_UNKNOWN;
-    if (hub__conn_is_open(conn)) {
+    if (conn->longpoll->held != NULL) { /* its client was to wait */
+        HUB__STAT(stats, longpoll_refused_total);
+        exchange->status = 429;
+    } else if (hub__conn_is_open(conn)) {
         HUB__STAT_ADD(stats, bytes_in_total, body.len);
+        hub__conn_seen(conn);
         if (exchange->ndjson) {
             exchange->status = take_lines(conn, body);
         } else {
@@ -421,6 +449,11 @@ static void on_send(hub_conn_t *conn, hub__exchange_t *exchange)
         }
         if (exchange->status == 0)
             exchange->status = status_of(conn);
+        if (hub__conn_charge(conn, body.len) && hub__conn_is_open(conn)) {
+            conn->longpoll->held = exchange;
+            hub__conn_rearm(conn);
+            return;
+        }
     }
     hub__exchange_return(exchange);
 }

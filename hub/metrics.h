@@ -33,6 +33,10 @@ extern "C" {
     X(skipped_total, counter, "messages that a wire format could not carry")                       \
     X(gaps_total, counter, "gap notices from the bus")                                             \
     X(bad_envelopes_total, counter, "frames that are no envelope")                                 \
+    X(rate_messages_refused_total, counter, "messages refused for their rate")                     \
+    X(rate_joins_refused_total, counter, "joins refused for their rate")                           \
+    X(rate_controls_closed_total, counter, "connections ended for too many control frames")        \
+    X(read_pauses_total, counter, "pauses in reading a connection that sends too much")            \
     X(handler_errors_total, counter, "callbacks that failed")                                      \
     X(upgrades_refused_total, counter, "websocket handshakes refused, for any reason")             \
     X(longpoll_conns, gauge, "of the open connections, those on long poll")                        \

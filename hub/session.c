@@ -113,6 +113,24 @@ void hub__session_refuse_frame(hub__session_t *session, const hub__envelope_t *e
     (void)session->host->io->send(session, NULL, &out);
 }
 
+void hub__session_refuse_rate(hub__session_t *session, const hub__envelope_t *envelope,
+                              uint32_t retry_ms, bool of_join)
+{
+    hub__session_host_t *host = session->host;
+    hub__outgoing_t out = {.kind = HUB__OUT_REPLY,
+                           .topic = envelope->topic,
+                           .topic_token = envelope->topic_token,
+                           .status = STATUS_ERROR,
+                           .ref = envelope->ref,
+                           .join_ref = envelope->join_ref};
+
+    host->answer.len = 0;
+    session->dialect->rate_response(&host->answer, retry_ms);
+    out.payload = hub_json(hub__buffer_str(&host->answer));
+    (void)host->io->send(session, NULL, &out);
+    host->io->over_rate(session, of_join);
+}
+
 void hub__session_send_end(hub__session_t *session, hub__out_kind_t kind, hub_str_t topic,
                            hub_str_t join_ref)
 {
@@ -631,6 +649,26 @@ static void bad_envelope(hub__session_t *session, const hub__envelope_t *envelop
                               &detail, false);
 }
 
+static bool leaves_member(const hub__session_t *session, const hub__envelope_t *envelope)
+{
+    return is_leave(session, envelope->event) &&
+           hub__session_find(session, envelope->topic) != NULL;
+}
+
+/* Past its rate. What is no envelope is not counted as one then: it was not looked at. */
+static void refuse_message(hub__session_t *session, hub__envelope_t *envelope)
+{
+    const hub_member_t *member = hub__session_find(session, envelope->topic);
+
+    if (member != NULL)
+        envelope->join_ref = answered_join_ref(member, envelope);
+    if (hub_str_equals(envelope->event, session->dialect->join))
+        HUB__STAT(session->host->stats, joins_refused_total);
+    hub__session_refuse_rate(
+        session, envelope,
+        hub__rate_wait_ms(session->debts.messages, &session->host->rates.messages, 1), false);
+}
+
 void hub__session_receive(hub__session_t *session, hub_str_t bytes, bool binary,
                           hub__envelope_scratch_t *scratch)
 {
@@ -645,16 +683,19 @@ void hub__session_receive(hub__session_t *session, hub_str_t bytes, bool binary,
     hub__envelope_t envelope = {0};
     hub_error_t error = {0};
     hub_status_t err;
+    bool within;
 
     if (session->ended)
         return;
     scratch->used = 0;
     err = session->dialect->decode(bytes, binary, &envelope_limits, scratch, &envelope, &error);
-    if (err != HUB_OK) {
+    within = hub__rate_take(&session->debts.messages, &session->host->rates.messages);
+    if (err == HUB_OK && (within || leaves_member(session, &envelope)))
+        hub__session_envelope(session, &envelope);
+    else if (within)
         bad_envelope(session, &envelope, err, &error);
-        return;
-    }
-    hub__session_envelope(session, &envelope);
+    else
+        refuse_message(session, &envelope);
 }
 
 /* ---- later ---- */

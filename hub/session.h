@@ -13,6 +13,7 @@
 #include "channels/router.h"
 #include "hub/hub.h"
 #include "hub/outbox.h"
+#include "hub/rate.h"
 #include "hub/timer.h"
 
 typedef struct hub__session hub__session_t;
@@ -48,6 +49,9 @@ typedef struct hub__session_io {
     void (*presence_end)(hub__session_t *session, hub_member_t *member, bool may_return);
     /* Whether there is room for one more member, of this topic. NULL: always. */
     bool (*admits)(hub__session_t *session, hub_str_t topic);
+    /* A message or a join was refused for its rate: counted, logged, and too many in a row end the
+     * connection. */
+    void (*over_rate)(hub__session_t *session, bool of_join);
     hub_conn_t *(*conn)(hub__session_t *session);
     hub_conn_id_t (*conn_id)(hub__session_t *session);
 } hub__session_io_t;
@@ -58,6 +62,7 @@ typedef struct hub__session_host {
     const hub__router_t *router;
     hub__match_scratch_t *match_scratch;
     const hub_limits_t *limits;
+    hub__rates_t rates; /* of the limits; zeroed: none */
     hub_stats_t *stats;
     const uint64_t *now_ms; /* monotonic, of the entry at hand */
     uint32_t *next_serial;  /* of members, per worker */
@@ -78,8 +83,10 @@ struct hub__session {
     hub__session_host_t *host;
     const hub__dialect_t *dialect;
     hub__table_t members;        /* by topic */
+    hub__debts_t debts;          /* its caller pays them as time passes */
     uint32_t pending_bytes;      /* of frames that wait */
-    uint32_t bad_envelopes : 29; /* its limit may be 1,000,000 */
+    uint32_t bad_envelopes : 28; /* its limit may be 1,000,000 */
+    uint32_t has_joined : 1;     /* once at least */
     uint32_t ended : 1;
     uint32_t closing : 1; /* its connection is about to end: nothing more is dispatched */
     uint32_t scheduled : 1;
@@ -194,7 +201,8 @@ static inline hub_str_t hub__member_join_ref(const hub_member_t *member)
 void hub__session_init(hub__session_t *session, hub__session_host_t *host,
                        const hub__dialect_t *dialect);
 
-/* One message of the client. */
+/* One message of the client. Past the rate of messages it is refused unless it leaves a topic that
+ * is joined: who asks for less is not kept from it. */
 void hub__session_receive(hub__session_t *session, hub_str_t bytes, bool binary,
                           hub__envelope_scratch_t *scratch);
 /* The same, decoded. */
@@ -230,6 +238,9 @@ hub_status_t hub__session_refuse(hub__session_t *session, hub_member_t *member, 
 /* Answers a frame about no member. */
 void hub__session_refuse_frame(hub__session_t *session, const hub__envelope_t *envelope,
                                hub__code_t code, bool of_join);
+/* Tells, counts and answers it. */
+void hub__session_refuse_rate(hub__session_t *session, const hub__envelope_t *envelope,
+                              uint32_t retry_ms, bool of_join);
 /* A close or an error event. */
 void hub__session_send_end(hub__session_t *session, hub__out_kind_t kind, hub_str_t topic,
                            hub_str_t join_ref);

@@ -131,7 +131,8 @@ static void on_frame(hub_conn_t *conn, const hub__frame_event_t *event)
             hub__conn_message(conn, event->payload, event->binary);
         break;
     case HUB__FRAME_PING:
-        hub__conn_control(conn, HUB__OP_PONG, event->payload);
+        if (hub__conn_take_control(conn))
+            hub__conn_control(conn, HUB__OP_PONG, event->payload);
         break;
     case HUB__FRAME_CLOSE:
         hub__conn_want_close(conn, HUB_DISCONNECT_CLIENT, event->code, (hub_str_t){0});
@@ -145,6 +146,8 @@ static void on_frame(hub_conn_t *conn, const hub__frame_event_t *event)
                              event->code, hub_str(event->reason));
         break;
     case HUB__FRAME_PONG:
+        (void)hub__conn_take_control(conn);
+        break;
     case HUB__FRAME_NEED_MORE:
         break;
     }
@@ -170,6 +173,7 @@ void hub__websocket_feed(hub_conn_t *conn, char *bytes, size_t len)
         conn->window != HUB__WINDOW_NONE ? &endpoint->deflate_limits : &endpoint->frame_limits;
     hub__worker_t *worker = hub__conn_worker(conn);
     hub__frame_event_t event;
+    size_t bytes_in = len;
 
     HUB__STAT_ADD(&worker->stats, bytes_in_total, len);
     hub__conn_seen(conn);
@@ -181,6 +185,7 @@ void hub__websocket_feed(hub_conn_t *conn, char *bytes, size_t len)
         on_frame(conn, &event);
     } while (event.kind != HUB__FRAME_NEED_MORE && hub__conn_is_open(conn));
     track_unfinished(conn);
+    hub__conn_pace(conn, bytes_in);
 }
 
 static void on_read(h2o_socket_t *socket, const char *err)
@@ -218,6 +223,7 @@ static void say_goodbye(hub_conn_t *conn, unsigned code, hub_str_t reason)
     char frame[2 + 125];
     size_t len = hub__frame_close(frame, code, reason);
 
+    hub__conn_resume(conn); /* for the end of what it sends */
     hub__frame_reader_dispose(&conn->reader);
     hub__conn_control(conn, HUB__OP_CLOSE, hub_str_n(frame + 2, len - 2));
     hub__conn_want_flush(conn);
@@ -225,6 +231,7 @@ static void say_goodbye(hub_conn_t *conn, unsigned code, hub_str_t reason)
 
 static void ping(hub_conn_t *conn)
 {
+    hub__conn_expect_control(conn);
     hub__conn_control(conn, HUB__OP_PING, (hub_str_t){0});
 }
 

@@ -622,6 +622,7 @@ static hub_limits_t wide_limits(size_t message_bytes, size_t idle_ms)
         .joins_burst = HUB_OFF,
         .controls_per_s = HUB_OFF,
         .controls_burst = HUB_OFF,
+        .conns_per_identity = HUB_OFF,
     };
 }
 

@@ -24,6 +24,10 @@ server_t *server_create_with(const hub_server_options_t *server_options,
 void server_channel(server_t *server, const hub_channel_options_t *options);
 void server_hook(server_t *server, hub_hook_t hook, hub_hook_cb on_hook);
 void server_mount(server_t *server, const hub_endpoint_options_t *options);
+/* Limits of an endpoint whose clients may say as much as they like, as often. */
+#define SERVER_UNHURRIED                                                                           \
+    .messages_per_s = HUB_OFF, .bytes_per_s = HUB_OFF, .joins_per_s = HUB_OFF,                     \
+    .controls_per_s = HUB_OFF
 /* Listens on a port that the kernel picks. */
 void server_start(server_t *server);
 

@@ -573,6 +573,12 @@ static void open_server(void)
     add_channel("late:{id}", on_join_late, NULL);
     add_channel("shut:{id}", on_join_shut, NULL);
     add_hooks();
+    normal.limits = (hub_limits_t){.messages_per_s = HUB_OFF,
+                                   .bytes_per_s = HUB_OFF,
+                                   .joins_per_s = HUB_OFF,
+                                   .controls_per_s = HUB_OFF,
+                                   .conns_per_identity = HUB_OFF};
+    slow.limits = normal.limits;
     slow.path = "/slow";
     slow.limits.outbox_bytes = 65536;
     err = hub_server_create(&options, &the.server);

@@ -254,6 +254,11 @@ static hub_conn_id_t io_conn_id(hub__session_t *session)
     return (hub_conn_id_t){.node = 7, .local = 9};
 }
 
+static void io_over_rate(hub__session_t *session, bool of_join)
+{
+    ++talk_of(session)->over[of_join];
+}
+
 static const hub__session_io_t io = {
     .send = io_send,
     .subscribe = io_subscribe,
@@ -266,6 +271,7 @@ static const hub__session_io_t io = {
     .timer_disarm = io_timer_disarm,
     .offload = io_offload,
     .hook = io_hook,
+    .over_rate = io_over_rate,
     .conn = io_conn,
     .conn_id = io_conn_id,
 };
@@ -387,6 +393,7 @@ void talk_pass(talk_t *talk, uint64_t ms)
     }
     talk->now_ms = until;
     (void)hub__wheel_run(talk->wheel, until);
+    hub__debts_pay(&talk->session.debts, &talk->host.rates, (uint32_t)ms);
 }
 
 void talk_finish_job(talk_t *talk)

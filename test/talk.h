@@ -37,6 +37,7 @@ struct talk {
     /* what a case may set */
     bool turn_goes_on;             /* nothing that was put off is done before talk_turn() */
     bool tells_subscriptions;      /* they become lines, too */
+    size_t over[2];                /* messages and joins that were over their rate */
     unsigned tells_hooks;          /* a bit for each hook that becomes a line */
     hub_status_t subscribe_status; /* what the world answers */
     hub_status_t offload_status;

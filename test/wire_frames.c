@@ -194,7 +194,7 @@ static void a_small_limit_holds_as_well(void **state)
 static void a_large_limit_holds_as_well(void **state)
 {
     (void)state;
-    check_limit(&(hub_limits_t){.message_bytes = 4 << 20}, 4 << 20);
+    check_limit(&(hub_limits_t){.message_bytes = 4 << 20, SERVER_UNHURRIED}, 4 << 20);
 }
 
 static void a_size_is_refused_from_its_header_alone(void **state)

@@ -109,7 +109,7 @@ static server_t *veiled(void)
 
     for (size_t i = 0; i != COUNT(channels); ++i)
         server_channel(server, &channels[i]);
-    server_mount(server, NULL);
+    server_mount(server, &(hub_endpoint_options_t){.limits = {SERVER_UNHURRIED}});
     server_start(server);
     return server;
 }

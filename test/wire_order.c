@@ -95,7 +95,7 @@ static server_t *chat(unsigned threads)
 
     for (size_t i = 0; i < sizeof(channels) / sizeof(channels[0]); i++)
         server_channel(server, &channels[i]);
-    server_mount(server, NULL);
+    server_mount(server, &(hub_endpoint_options_t){.limits = {SERVER_UNHURRIED}});
     server_start(server);
     return server;
 }
