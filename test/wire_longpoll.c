@@ -1407,6 +1407,103 @@ static void a_stop_among_requests_leaves_nobody_waiting(void **state)
     pthread_join(thread, NULL);
 }
 
+/* ---- how much it may say ---- */
+
+/* The next answer's only message is a refusal for its rate. */
+static void expect_rate(poller_t *poller, client_t *client, const char *start)
+{
+    json_t *messages = next_messages(poller, client, 200);
+    const char *text = json_string_value(json_array_get(messages, 0));
+
+    assert_int_equal(json_array_size(messages), 1);
+    if (strncmp(text, start, strlen(start)) != 0 || strstr(text, "\"retry_ms\":") == NULL)
+        fail_msg("expected a refusal that begins with %s, got %s", start, text);
+    json_decref(messages);
+}
+
+static void a_post_past_the_rate_is_refused_by_the_next_poll(void **state)
+{
+    server_t *s = polled(&(hub_limits_t){.messages_per_s = 1, .messages_burst = 2});
+    poller_t p = member_of(s, V2);
+
+    (void)state;
+    post(&p, "['1','2','t1','echo',{'n':1}]");
+    poll_expect(&p, "[['1','2','t1','phx_reply',{'response':{'n':1},'status':'ok'}]]");
+    post(&p, "['1','3','t1','echo',{'n':2}]");
+    send_get(&p, p.client);
+    expect_rate(&p, p.client,
+                "[\"1\",\"3\",\"t1\",\"phx_reply\",{\"status\":\"error\",\"response\":{\"reason\":"
+                "\"rate\"");
+    SERVER_EXPECT_STAT(s, rate_messages_refused_total, 1);
+}
+
+static void a_batch_is_taken_as_far_as_the_rate_goes(void **state)
+{
+    server_t *s = polled(&(hub_limits_t){.messages_per_s = 1, .messages_burst = 3});
+    poller_t p = member_of(s, V2);
+
+    (void)state;
+    send_post(
+        &p, p.client, "application/x-ndjson",
+        HUB_STR("[\"1\",null,\"t1\",\"say\",{\"n\":1}]\n[\"1\",null,\"t1\",\"say\",{\"n\":2}]\n"
+                "[\"1\",\"4\",\"t1\",\"say\",{\"n\":3}]\n"));
+    expect_status(p.client, 200);
+    SERVER_EXPECT_STAT(s, rate_messages_refused_total, 1);
+    SERVER_EXPECT_STAT(s, publishes_total, 2);
+}
+
+#define LONG_ECHO "[\"1\",null,\"t1\",\"say\",{\"n\":\"%0*d\"}]"
+
+static void post_much(poller_t *poller, int size)
+{
+    char text[5000];
+    int len = snprintf(text, sizeof(text), LONG_ECHO, size, 0);
+
+    send_post(poller, poller->client, "application/json", hub_str_n(text, (size_t)len));
+}
+
+static void the_answer_of_a_post_that_brings_too_much_comes_later(void **state)
+{
+    server_t *s = polled(&(hub_limits_t){.bytes_per_s = 50000, .bytes_burst = 1000});
+    poller_t p = member_of(s, V2);
+
+    (void)state;
+    post_much(&p, 4000);
+    SERVER_EXPECT_STAT(s, publishes_total, 1); /* it was taken at once */
+    SERVER_EXPECT_STAT(s, read_pauses_total, 1);
+    expect_status(p.client, 200);
+}
+
+static void who_does_not_wait_for_that_answer_is_refused(void **state)
+{
+    server_t *s = polled(&(hub_limits_t){.bytes_per_s = 1, .bytes_burst = 1000});
+    poller_t p = member_of(s, V2 "&user=ann");
+
+    (void)state;
+    post_much(&p, 2000);
+    SERVER_EXPECT_STAT(s, read_pauses_total, 1);
+    post_on(&p, server_connect(s), "['1',null,'t1','say',{}]", 429);
+    SERVER_EXPECT_STAT(s, publishes_total, 1);
+    SERVER_EXPECT_STAT(s, longpoll_refused_total, 1);
+    assert_int_equal(hub_disconnect(s->hub, HUB_STR("ann")), HUB_OK);
+    expect_status(p.client, 200); /* which lets the first one go */
+    server_expect_note("closed server");
+}
+
+static void one_without_a_websocket_counts_for_its_identity(void **state)
+{
+    server_t *s = polled(&(hub_limits_t){.conns_per_identity = 1});
+    poller_t p = member_of(s, V2 "&user=ann");
+    client_t *waiting = waiting_poll(&p), *socket = server_client(s, "/socket?user=ann");
+
+    (void)state;
+    expect_nothing(&p, waiting, 410);
+    server_expect_note("closed duplicate");
+    poller_t next = poller_of(s, V2 "&user=ann");
+    (void)client_expect_close(socket, 4029);
+    post(&next, "[null,'5','phoenix','heartbeat',{}]");
+}
+
 int main(void)
 {
     const struct CMUnitTest cases[] = {
@@ -1472,6 +1569,11 @@ int main(void)
         SERVER_CASE(a_stop_brings_what_was_published_before_it),
         SERVER_CASE(a_stop_does_not_wait_for_who_does_not_poll),
         SERVER_CASE(a_stop_among_requests_leaves_nobody_waiting),
+        SERVER_CASE(a_post_past_the_rate_is_refused_by_the_next_poll),
+        SERVER_CASE(a_batch_is_taken_as_far_as_the_rate_goes),
+        SERVER_CASE(the_answer_of_a_post_that_brings_too_much_comes_later),
+        SERVER_CASE(who_does_not_wait_for_that_answer_is_refused),
+        SERVER_CASE(one_without_a_websocket_counts_for_its_identity),
     };
 
     return cmocka_run_group_tests(cases, NULL, NULL);
