@@ -96,6 +96,40 @@ typedef struct hub_server_limits {
 #undef HUB_LIMIT_FIELD
 } hub_server_limits_t;
 
+/* X(limit, what of hub/metrics.h counts that it was met): those that have a counter. */
+#define HUB_LIMIT_COUNTER_MAP(X)                                                                   \
+    X(message_bytes, closed_too_large_total)                                                       \
+    X(fragments, closed_limit_total)                                                               \
+    X(unfinished_ms, closed_limit_total)                                                           \
+    X(topic_bytes, bad_envelopes_total)                                                            \
+    X(event_bytes, bad_envelopes_total)                                                            \
+    X(ref_bytes, bad_envelopes_total)                                                              \
+    X(envelope_depth, bad_envelopes_total)                                                         \
+    X(payload_depth, bad_envelopes_total)                                                          \
+    X(bad_envelopes, closed_limit_total)                                                           \
+    X(topics, joins_refused_total)                                                                 \
+    X(outbox_bytes, closed_slow_total)                                                             \
+    X(outbox_messages, closed_slow_total)                                                          \
+    X(outbox_age_ms, closed_slow_total)                                                            \
+    X(pong_ms, closed_ping_timeout_total)                                                          \
+    X(idle_ms, closed_idle_total)                                                                  \
+    X(longpoll_window_ms, closed_idle_total)                                                       \
+    X(longpoll_body_bytes, longpoll_refused_total)                                                 \
+    X(longpoll_idle_clients, longpoll_shed_total)                                                  \
+    X(messages_per_s, rate_messages_refused_total)                                                 \
+    X(messages_burst, rate_messages_refused_total)                                                 \
+    X(bytes_per_s, read_pauses_total)                                                              \
+    X(bytes_burst, read_pauses_total)                                                              \
+    X(joins_per_s, rate_joins_refused_total)                                                       \
+    X(joins_burst, rate_joins_refused_total)                                                       \
+    X(controls_per_s, rate_controls_closed_total)                                                  \
+    X(controls_burst, rate_controls_closed_total)                                                  \
+    X(conns_per_identity, closed_duplicate_total)                                                  \
+    X(unjoined_ms, closed_stale_total)                                                             \
+    X(connections, upgrades_refused_total)                                                         \
+    X(pre_upgrade, pre_upgrade_shed_total)                                                         \
+    X(mailbox_messages, mailbox_full_total)
+
 /* Replaces zeros by defaults and checks ceilings. HUB_EINVAL with a text that names the option, its
  * value and what is allowed. Any thread. */
 HUB_API HUB_MUST_USE hub_status_t hub_limits_resolve(hub_limits_t *limits, hub_error_t *error);
