@@ -17,16 +17,16 @@ extern "C" {
     X(SERVER, "server")             /* hub_conn_close(), hub_disconnect() */                       \
     X(PROTOCOL, "protocol")         /* RFC 6455 was violated: 1002, 1007 */                        \
     X(TOO_LARGE, "too_large")       /* 1009 */                                                     \
-    X(LIMIT, "limit")               /* fragments, bad envelopes, …: 1008 */                      \
+    X(LIMIT, "limit")               /* fragments, bad envelopes, rates, …: 1008 */               \
     X(SLOW, "slow")                 /* its outbox was full: 4008 */                                \
     X(PING_TIMEOUT, "ping_timeout") /* no pong in time */                                          \
     X(IDLE, "idle")                 /* no frame from the client in time: 1001 */                   \
     X(REFUSED, "refused")           /* accepted in order to be closed with a code */               \
     X(ERROR, "error")               /* a handler of a raw route failed, or no memory: 1011 */      \
     X(SHUTDOWN, "shutdown")         /* the hub stops: 1012 */                                      \
-    X(DUPLICATE, "duplicate")       /* a newer connection took its place */                        \
+    X(DUPLICATE, "duplicate")       /* a newer one of its identity took its place: 4029 */         \
     X(EXPIRED, "expired")           /* its grant ended: 4003 */                                    \
-    X(STALE, "stale")               /* it never authenticated or joined: 4001 */
+    X(STALE, "stale")               /* it never joined: 4001 */
 
 typedef enum hub_disconnect_reason {
 #define HUB_DISCONNECT_ENUM(name, text) HUB_DISCONNECT_##name,

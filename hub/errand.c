@@ -45,6 +45,14 @@ static void push_to(hub_conn_t *conn, const hub__errand_t *errand)
         (void)hub_member_push(member, errand->event, errand->payload);
 }
 
+static void log_displaced(const hub_conn_t *conn)
+{
+    char id[HUB_CONN_ID_TEXT];
+
+    hub_log_peer(HUB_LOG_WARN, "conn.displaced", "conn=%s why=conns_per_identity",
+                 hub_conn_id_format(hub_conn_id(conn), id));
+}
+
 static void do_errand(hub_conn_t *conn, const hub__errand_t *errand)
 {
     hub__session_t *session = &conn->session;
@@ -56,6 +64,7 @@ static void do_errand(hub_conn_t *conn, const hub__errand_t *errand)
         hub__conn_want_close(conn, HUB_DISCONNECT_SERVER, errand->close_code, errand->reason);
         break;
     case HUB__ERRAND_DISPLACE:
+        log_displaced(conn);
         hub__conn_want_close(conn, HUB_DISCONNECT_DUPLICATE, 4029, HUB_STR("too many connections"));
         break;
     case HUB__ERRAND_PUSH:

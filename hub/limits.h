@@ -3,7 +3,14 @@
  *
  * Zero in an option means its default; HUB_OFF switches it off where `off` is allowed. A value past
  * the ceiling is an error that names the option. Units are in the names. What is an error reply to
- * a native client closes a Phoenix client with 1008 where its frame is no envelope then. */
+ * a native client closes a Phoenix client with 1008 where its frame is no envelope then.
+ *
+ * A rate and its burst are one limit: so many at once, so many a second in the long run; where one
+ * of them is off there is none. Messages are whole ones, envelopes or not; joins count whatever
+ * becomes of them; control frames are a client's pings and pongs, but for a pong that the server
+ * asked for. A raw route closes with 1008 at once where messages are over their rate, and knows no
+ * joins: unjoined_ms does not apply to it. conns_per_identity is for the connections that an
+ * endpoint has on all threads, long-poll clients among them. */
 #pragma once
 
 #include "bus/base.h"

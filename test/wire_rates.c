@@ -67,7 +67,8 @@ static hub_status_t on_authorize(hub_request_t *request, void *user)
 static server_t *limited_on(unsigned threads, const hub_limits_t *limits)
 {
     server_t *server = server_create_with(&(hub_server_options_t){.threads = threads}, NULL);
-    hub_raw_options_t raw = {.on_message = on_raw, .endpoint.limits = *limits};
+    hub_raw_options_t raw = {.on_message = on_raw,
+                             .endpoint = {.on_authorize = on_authorize, .limits = *limits}};
 
     atomic_store(&skew_ms, 0);
     atomic_store(&skewed_ms, 0);
@@ -386,12 +387,28 @@ static void the_connection_past_the_limit_takes_the_place_of_the_oldest(void **s
     assert_true(hub_str_equals(client_expect_close(first, 4029), HUB_STR("too many connections")));
     server_expect_note("closed duplicate");
     SERVER_EXPECT_STAT(s, closed_duplicate_total, 1);
+    server_expect_log("conn.displaced", "conns_per_identity");
     client_expect_quiet(second);
     (void)server_client(s, "/socket?user=ann");
     (void)client_expect_close(second, 4029);
     client_expect_quiet(third);
     client_expect_quiet(other);
     client_expect_quiet(nobody);
+}
+
+static void each_endpoint_counts_its_own(void **state)
+{
+    server_t *s = limited(&(hub_limits_t){.conns_per_identity = 1});
+    client_t *hub = server_client(s, "/socket?user=ann");
+    client_t *first = server_client(s, "/raw?user=ann"), *second;
+
+    (void)state;
+    client_expect_quiet(hub);
+    second = server_client(s, "/raw?user=ann");
+    (void)client_expect_close(first, 4029);
+    client_frame(second, CLIENT_TEXT, HUB_STR("here"));
+    client_expect_text(second, "here");
+    client_expect_quiet(hub);
 }
 
 static void who_has_gone_is_not_counted(void **state)
@@ -547,6 +564,7 @@ int main(void)
         SERVER_CASE(who_is_not_read_is_not_idle),
         SERVER_CASE(who_is_not_read_can_be_closed),
         SERVER_CASE(the_connection_past_the_limit_takes_the_place_of_the_oldest),
+        SERVER_CASE(each_endpoint_counts_its_own),
         SERVER_CASE(who_has_gone_is_not_counted),
         SERVER_CASE(connections_without_an_identity_are_as_many_as_they_like),
         SERVER_CASE(the_limit_of_an_identity_may_be_switched_off),
