@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 
 # Seconds of all tests of a label together, over all stages, on two cores. A noisy machine takes
 # longer, so a label fails the run only at three times its budget.
-BUDGETS="unit=40 wire=240 stress=120 threads=300 phoenix=260 clients=40 browser=60 bench=90 install=40
+BUDGETS="unit=40 wire=240 conformance=30 stress=120 threads=300 phoenix=260 clients=40 browser=60 bench=90 install=40
     exports=5 format=5"
 
 mode=default
@@ -87,6 +87,20 @@ check_budgets()
         }' "${logs[@]}"
 }
 
+# Each group of conformance/ tells how many cases it played, and one test how many there are; ctest
+# keeps that to itself.
+count_conformance()
+{
+    awk '
+        /^conformance [a-z0-9]+: [0-9]+ cases, [0-9]+ failed$/ { played += $3; failed += $5 }
+        /^conformance: [0-9]+ cases in all/ { all = $2 }
+        END {
+            if (played > 0)
+                printf "conformance: %d cases, %s, %d failed\n", played,
+                    played == all ? "none excluded" : "others were not chosen", failed
+        }' "$1"
+}
+
 # The last lines: every stage in one, then the sum of them.
 summarize()
 {
@@ -100,6 +114,7 @@ summarize()
     check_budgets || status=1
     echo "== all in $((SECONDS - start)) s"
     for log in "${logs[@]}"; do
+        count_conformance "$(dirname "$log")/Testing/Temporary/LastTest.log"
         line=$(grep -E '^[0-9]+% tests passed, ' "$log")
         echo "$(basename "$(dirname "$log")"): $line"
         [[ $line =~ ([0-9]+)\ tests\ failed\ out\ of\ ([0-9]+) ]]
@@ -121,7 +136,7 @@ coverage)
         --print-summary --txt build/coverage/coverage.txt
     ;;
 default)
-    stage dev all 'unit|wire|stress' "$@"
+    stage dev all 'unit|wire|conformance|stress' "$@"
     stage tsan all-threads-tests threads "$@"
     stage release 'sockethub sockethub_static all-examples all-bench phoenix_app' \
         'clients|browser|bench|install|exports|format' "$@"
