@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 
 # Seconds of all tests of a label together, over all stages, on two cores. A noisy machine takes
 # longer, so a label fails the run only at three times its budget.
-BUDGETS="unit=40 wire=240 conformance=30 stress=120 threads=300 phoenix=260 clients=40 browser=60 bench=90 install=40
+BUDGETS="unit=40 wire=240 conformance=60 stress=120 threads=300 phoenix=260 clients=40 browser=60 bench=90 install=40
     exports=5 format=5"
 
 mode=default
@@ -92,7 +92,7 @@ check_budgets()
 count_conformance()
 {
     awk '
-        /^conformance [a-z0-9]+: [0-9]+ cases, [0-9]+ failed$/ { played += $3; failed += $5 }
+        /^conformance [a-z0-9_]+: [0-9]+ cases, [0-9]+ failed$/ { played += $3; failed += $5 }
         /^conformance: [0-9]+ cases in all/ { all = $2 }
         END {
             if (played > 0)

@@ -8,9 +8,11 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "test/conformance/press.h"
 #include "test/conformance/suite.h"
 
 /* ---- the judge alone ---- */
@@ -124,7 +126,7 @@ static void a_message_is_put_together_and_handed_out_once(void **state)
     judge_dispose(&judge);
 }
 
-/* Against every sequence of one to three bytes, judged by what RFC 3629 says of code points. */
+/* By what RFC 3629 says of code points, up to three bytes. */
 static bool decodes(const unsigned char *bytes, size_t len)
 {
     size_t at = 0;
@@ -150,10 +152,12 @@ static bool decodes(const unsigned char *bytes, size_t len)
 
 static void utf8_is_told_from_what_is_not(void **state)
 {
+    static const unsigned char thirds[] = {0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F,
+                                           0xA0, 0xBF, 0xC0, 0xC2, 0xFF};
+
     (void)state;
-    for (unsigned i = 0; i < 1U << 24; i++) {
-        unsigned char bytes[] = {(unsigned char)i, (unsigned char)(i >> 8),
-                                 (unsigned char)(i >> 16)};
+    for (unsigned i = 0; i < 65536 * COUNT(thirds); i++) {
+        unsigned char bytes[] = {(unsigned char)i, (unsigned char)(i >> 8), thirds[i >> 16]};
         bool complete;
         size_t good = judge_utf8(hub_str_n((const char *)bytes, 3), &complete);
 
@@ -312,6 +316,96 @@ static void a_number_of_the_public_suite_is_counted_once(void **state)
     suite_dispose(&suite);
 }
 
+/* ---- compression ---- */
+
+#define PMD "permessage-deflate"
+
+static const struct agreement {
+    press_offer_t offer;
+    const char *answer, *fault; /* NULL: none */
+} agreements[] = {
+    {{PMD, false, 0, false}, PMD, NULL},
+    {{PMD, false, 0, false}, PMD "; server_no_context_takeover;server_max_window_bits=9", NULL},
+    {{PMD, false, 0, true}, PMD "; client_max_window_bits=8; client_no_context_takeover", NULL},
+    {{PMD, true, 10, false}, PMD "; server_max_window_bits=9 ; server_no_context_takeover", NULL},
+    {{PMD, false, 0, false}, "", "accepts no"},
+    {{PMD, false, 0, false}, "deflate", "accepts no"},
+    {{PMD, false, 0, false}, PMD ", " PMD, "more than one"},
+    {{PMD, false, 0, false}, PMD "; level=9", "unknown"},
+    {{PMD, false, 0, false}, PMD "; server_no_context_takeover=1", "flag with a value"},
+    {{PMD, false, 0, false}, PMD "; server_max_window_bits", "not 8 to 15"},
+    {{PMD, false, 0, false}, PMD "; server_max_window_bits=16", "not 8 to 15"},
+    {{PMD, false, 0, false}, PMD "; server_max_window_bits=7", "not 8 to 15"},
+    {{PMD, false, 0, false}, PMD "; server_max_window_bits=09", "not 8 to 15"},
+    {{PMD, false, 0, true}, PMD "; client_max_window_bits", "not 8 to 15"},
+    {{PMD, true, 0, false},
+     PMD "; server_no_context_takeover; server_no_context_takeover",
+     "twice"},
+    {{PMD, false, 0, false}, PMD "; server_max_window_bits=9; server_max_window_bits=9", "twice"},
+    {{PMD, true, 0, false}, PMD, "lacks the server_no"},
+    {{PMD, false, 9, false}, PMD, "lacks the server_max"},
+    {{PMD, false, 9, false}, PMD "; server_max_window_bits=10", "larger than was offered"},
+    {{PMD, false, 0, false}, PMD "; client_max_window_bits=15", "was not offered"},
+};
+
+static void an_answer_that_goes_beyond_its_offer_is_named(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(agreements); i++) {
+        press_terms_t terms;
+        const char *fault = press_read(agreements[i].answer, &terms);
+
+        if (fault == NULL)
+            fault = press_compare(&agreements[i].offer, &terms);
+        if ((fault == NULL) != (agreements[i].fault == NULL) ||
+            (fault != NULL && strstr(fault, agreements[i].fault) == NULL))
+            fail_msg("%s: expected '%s', got '%s'", agreements[i].answer, agreements[i].fault,
+                     fault);
+    }
+}
+
+/* Says these bytes as a server that agreed to `answer`. Returns what was wrong, "" for nothing. */
+static const char *press_verdict(const char *answer, hub_str_t bytes)
+{
+    static char fault[sizeof(((play_t *)NULL)->fault)];
+    static const press_offer_t offer = {PMD, false, 0, false};
+    press_t press;
+    play_t play;
+
+    play_over(&play, -1);
+    snprintf(play.extensions, sizeof(play.extensions), "%s", answer);
+    press_begin(&press, &play, &offer);
+    memcpy(judge_room(&play.judge, bytes.len), bytes.base, bytes.len);
+    judge_received(&play.judge, bytes.len);
+    play.ended = true;
+    while (play.fault[0] == '\0' && play_hear(&play).kind != SAID_END)
+        ;
+    memcpy(fault, play.fault, sizeof(fault));
+    press_dispose(&press);
+    play_dispose(&play);
+    return fault;
+}
+
+#define PACKED_HELLO "\xC1\x07\xF2\x48\xCD\xC9\xC9\x07\x00"
+#define HELLO_AGAIN "\xC1\x05\xF2\x00\x11\x00\x00" /* refers back to it */
+
+static void what_was_not_agreed_on_is_wrong_in_compressed_messages(void **state)
+{
+    static const char no_context[] = PMD "; server_no_context_takeover";
+
+    (void)state;
+    assert_string_equal(press_verdict(PMD, HUB_STR(PACKED_HELLO HELLO_AGAIN BYE_1000)), "");
+    assert_string_equal(press_verdict(no_context, HUB_STR(PACKED_HELLO PACKED_HELLO BYE_1000)), "");
+    assert_non_null(strstr(press_verdict(no_context, HUB_STR(PACKED_HELLO HELLO_AGAIN BYE_1000)),
+                           "does not inflate"));
+    assert_non_null(
+        strstr(press_verdict(PMD, HUB_STR("\xC1\x02\x07\x00" BYE_1000)), "does not inflate"));
+    assert_non_null(strstr(press_verdict(PMD, HUB_STR("\xC1\x00" BYE_1000)), "without a byte"));
+    assert_non_null(strstr(press_verdict(PMD, HUB_STR("\xC9\x00" BYE_1000)), "RSV1"));
+    assert_non_null(strstr(
+        press_verdict(PMD, HUB_STR("\xC1\x07\x00\x01\x00\xFE\xFF\xFF\x00" BYE_1000)), "not UTF-8"));
+}
+
 int main(void)
 {
     const struct CMUnitTest cases[] = {
@@ -321,6 +415,8 @@ int main(void)
         cmocka_unit_test(each_wrong_answer_fails_its_case),
         cmocka_unit_test(a_reset_is_told_from_an_end),
         cmocka_unit_test(a_number_of_the_public_suite_is_counted_once),
+        cmocka_unit_test(an_answer_that_goes_beyond_its_offer_is_named),
+        cmocka_unit_test(what_was_not_agreed_on_is_wrong_in_compressed_messages),
     };
 
     return cmocka_run_group_tests(cases, NULL, NULL);

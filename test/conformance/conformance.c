@@ -34,11 +34,15 @@ static const suite_group_t groups[] = {
     {"many", OPTIONS(NULL), play_many},
     {"cuts", OPTIONS(NULL), play_cuts},
     {"limits", OPTIONS("--max-message", "1000", NULL), play_limits},
+    {"deflate_kinds", OPTIONS("--deflate", NULL), play_deflate_kinds},
+    {"deflate_offers", OPTIONS("--deflate", NULL), play_deflate_offers},
+    {"deflate_messages", OPTIONS("--deflate", NULL), play_deflate_messages},
 };
 
 /* How many cases the public suite has in each of its groups. */
 static const size_t public_cases[] = {
-    [1] = 16, [2] = 11, [3] = 7, [4] = 10, [5] = 20, [6] = 145, [7] = 37, [9] = 54, [10] = 1,
+    [1] = 16, [2] = 11, [3] = 7,  [4] = 10,  [5] = 20,   [6] = 145,
+    [7] = 37, [9] = 54, [10] = 1, [12] = 90, [13] = 126,
 };
 
 /* A sanitizer that has something to say ends the server with another status. */

@@ -154,3 +154,6 @@ void play_large(suite_t *suite);
 void play_many(suite_t *suite);
 void play_cuts(suite_t *suite);
 void play_limits(suite_t *suite);
+void play_deflate_kinds(suite_t *suite);
+void play_deflate_offers(suite_t *suite);
+void play_deflate_messages(suite_t *suite);
