@@ -8,6 +8,8 @@ PACKAGES_BUILD="build-essential ccache cmake ninja-build pkg-config libh2o-evloo
 PACKAGES_TEST="clang-format chromium fonts-dejavu-core ca-certificates"
 PACKAGES_NODE="nodejs npm"
 PACKAGES_COVERAGE="gcovr"
+# Debian's clang brings libFuzzer with it.
+PACKAGES_FUZZ="clang libclang-rt-dev"
 
 # Another node than Debian's will do, and would be in conflict with it.
 have_node()

@@ -4,7 +4,7 @@
 # Installs what is missing, builds, runs the tests. Without an option that is: everything under ASan
 # and UBSan but what wants a build for use, then what crosses threads under TSan, then the rest with
 # the build for use (clients from npm, pages in a browser, the installed library). --asan and --tsan
-# run everything under that one; --coverage runs unit, wire and stress and tells what they reached.
+# run everything under that one; --coverage runs unit, corpus, wire and stress and tells what they reached.
 # What else is given goes to ctest: test/run.sh -L unit, test/run.sh -R json. -L phoenix is all that
 # speaks Phoenix's protocol: its recorded conversations, and phoenix.js in node and in a browser.
 set -euo pipefail
@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 
 # Seconds of all tests of a label together, over all stages, on two cores. A noisy machine takes
 # longer, so a label fails the run only at three times its budget.
-BUDGETS="unit=40 wire=240 conformance=60 stress=120 threads=300 phoenix=260 clients=40 browser=60 bench=90 install=40
+BUDGETS="unit=40 corpus=10 wire=240 conformance=60 stress=120 threads=300 phoenix=260 clients=40 browser=60 bench=90 install=40
     exports=5 format=5"
 
 mode=default
@@ -131,12 +131,12 @@ asan) stage dev all . "$@" ;;
 tsan) stage tsan all . "$@" ;;
 coverage)
     find build/coverage -name '*.gcda' -delete 2>/dev/null || true
-    stage coverage all 'unit|wire|stress' "$@"
+    stage coverage all 'unit|corpus|wire|stress' "$@"
     gcovr --root . --filter 'bus/' --filter 'channels/' --filter 'hub/' build/coverage \
         --print-summary --txt build/coverage/coverage.txt
     ;;
 default)
-    stage dev all 'unit|wire|conformance|stress' "$@"
+    stage dev all 'unit|corpus|wire|conformance|stress' "$@"
     stage tsan all-threads-tests threads "$@"
     stage release 'sockethub sockethub_static all-examples all-bench phoenix_app' \
         'clients|browser|bench|install|exports|format' "$@"
