@@ -198,10 +198,16 @@ typedef struct word {
     const char *said, *heard; /* NULL: left out; null */
 } word_t;
 
+/* Where a fuzzer's choices come from instead of the seed. */
+static uint32_t (*draw_from)(uint32_t bound);
+
 /* splitmix64 */
 static uint32_t draw(world_t *world, uint32_t bound)
 {
     uint64_t z = world->random += 0x9e3779b97f4a7c15U;
+
+    if (draw_from != NULL)
+        return draw_from(bound);
 
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
