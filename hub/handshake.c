@@ -94,6 +94,15 @@ bool hub__str_equals_nocase(hub_str_t left, hub_str_t right)
     return true;
 }
 
+bool hub__str_is_ascii(hub_str_t text)
+{
+    size_t i = 0;
+
+    while (i < text.len && (uint8_t)text.base[i] < 0x80)
+        i++;
+    return i == text.len;
+}
+
 static hub_str_t take_while(struct scanner *scanner, bool (*belongs)(char c))
 {
     const char *begin = scanner->at;

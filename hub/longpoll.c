@@ -354,7 +354,8 @@ static void take_base64(hub_conn_t *conn, hub_str_t line)
 
     if (bytes == NULL)
         hub__conn_want_close(conn, HUB_DISCONNECT_ERROR, 1011, HUB_STR("out of memory"));
-    else if (sodium_base642bin(bytes, room, line.base, line.len, NULL, &len, NULL,
+    else if (!hub__str_is_ascii(line) ||
+             sodium_base642bin(bytes, room, line.base, line.len, NULL, &len, NULL,
                                sodium_base64_VARIANT_ORIGINAL) != 0)
         hub__conn_want_close(conn, HUB_DISCONNECT_PROTOCOL, 1007, HUB_STR("line is not base64"));
     else

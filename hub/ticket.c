@@ -6,6 +6,8 @@
 
 #include <sodium.h>
 
+#include "hub/handshake.h"
+
 #define ID_BYTES 16
 #define LABEL "sockethub longpoll 1" /* the key may be used for other things as well */
 
@@ -58,7 +60,7 @@ bool hub__ticket_open(const unsigned char key[HUB__TICKET_KEY], hub_str_t text,
     struct ticket shown, own;
     size_t len;
 
-    if (text.len != HUB__TICKET_TEXT ||
+    if (text.len != HUB__TICKET_TEXT || !hub__str_is_ascii(text) ||
         sodium_base642bin((unsigned char *)&shown, sizeof(shown), text.base, text.len, NULL, &len,
                           NULL, sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0 ||
         len != sizeof(shown))

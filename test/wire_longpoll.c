@@ -493,6 +493,21 @@ static void bytes_come_as_characters_and_go_as_base64_lines(void **state)
                            "\\u0022\\u005c\"]"));
 }
 
+static void a_line_that_is_not_base64_is_400(void **state)
+{
+    server_t *s = polled(&(hub_limits_t){0});
+    poller_t mark = member_of(s, V2), high = member_of(s, V2);
+
+    (void)state;
+    send_post(&mark, mark.client, "application/x-ndjson", HUB_STR("A!EBAgQxM3QxZWNobwB/gP8iXA=="));
+    expect_status(mark.client, 400);
+    /* which libsodium reads as an 'A' */
+    send_post(&high, high.client, "application/x-ndjson",
+              HUB_STR("\xd0"
+                      "AEBAgQxM3QxZWNobwB/gP8iXA=="));
+    expect_status(high.client, 400);
+}
+
 static void lines_are_for_the_second_version_alone(void **state)
 {
     server_t *s = polled(&(hub_limits_t){0});
@@ -1522,6 +1537,7 @@ int main(void)
         SERVER_CASE(a_poll_whose_client_is_reset_harms_nobody),
         SERVER_CASE(a_request_that_comes_too_early_waits_for_the_poll),
         SERVER_CASE(bytes_come_as_characters_and_go_as_base64_lines),
+        SERVER_CASE(a_line_that_is_not_base64_is_400),
         SERVER_CASE(lines_are_for_the_second_version_alone),
         SERVER_CASE(each_wire_format_can_be_polled),
         SERVER_CASE(a_connection_knows_its_address_format_and_identity),
