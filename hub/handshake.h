@@ -85,7 +85,7 @@ bool hub__is_token_char(char c);
 /* Compares without the case of ASCII letters, whatever the locale. */
 bool hub__str_equals_nocase(hub_str_t left, hub_str_t right);
 
-/* Whether no byte is past ASCII. libsodium's decoder of base64 takes many of those for an 'A'. */
+/* Whether no byte is past ASCII. libsodium's decoder of base64 takes those for its last digit. */
 bool hub__str_is_ascii(hub_str_t text);
 
 /* Whether this is a host and an optional port as a Host header or an origin carries them: a name of

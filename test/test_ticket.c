@@ -62,18 +62,17 @@ static void a_ticket_of_another_length_or_alphabet_opens_nothing(void **state)
     assert_false(hub__ticket_open(key, hub_str_n(text, HUB__TICKET_TEXT), &opened));
 }
 
-/* libsodium reads most bytes past ASCII as 'A', so that one ticket would have many spellings. */
+/* libsodium reads bytes past ASCII as '_', so that one ticket would have many spellings. */
 static void a_ticket_has_one_spelling(void **state)
 {
-    char text[HUB__TICKET_TEXT + 1], *a;
+    char text[HUB__TICKET_TEXT + 1];
     hub_conn_id_t opened;
 
     (void)state;
-    hub__ticket_seal(key, id, text);
-    a = strchr(text, 'A');
-    assert_non_null(a);
+    hub__ticket_seal(key, (hub_conn_id_t){.node = UINT64_MAX, .local = 1}, text);
+    assert_int_equal(text[0], '_');
     for (int byte = 0x80; byte <= 0xff; ++byte) {
-        *a = (char)byte;
+        text[0] = (char)byte;
         assert_false(hub__ticket_open(key, hub_str(text), &opened));
     }
 }
