@@ -226,8 +226,9 @@ bool fuzz_may_match(const hub__pattern_t *pattern, hub_str_t topic, bool *ret_su
 
 /* ---- the meter ---- */
 
+static _Thread_local bool runs; /* libFuzzer has a thread of its own, which allocates, too */
 static struct {
-    bool installed, runs;
+    bool installed;
     int64_t held; /* below zero: something older was freed */
     int64_t peak;
     size_t total;
@@ -243,7 +244,7 @@ __attribute__((weak)) size_t __sanitizer_get_allocated_size(const volatile void 
 static void on_malloc(const volatile void *block, size_t size)
 {
     (void)block;
-    if (!meter.runs)
+    if (!runs)
         return;
     meter.total += size;
     meter.held += (int64_t)size;
@@ -252,7 +253,7 @@ static void on_malloc(const volatile void *block, size_t size)
 
 static void on_free(const volatile void *block)
 {
-    if (meter.runs && block != NULL)
+    if (runs && block != NULL)
         meter.held -= (int64_t)__sanitizer_get_allocated_size(block);
 }
 
@@ -267,7 +268,7 @@ void fuzz_meter_begin(void)
     if (!meter.installed && __sanitizer_install_malloc_and_free_hooks != NULL &&
         __sanitizer_get_allocated_size != NULL)
         __sanitizer_install_malloc_and_free_hooks(on_malloc, on_free);
-    meter.installed = meter.runs = true;
+    meter.installed = runs = true;
     meter.held = meter.peak = 0;
     meter.total = 0;
     meter.steps = 0;
@@ -275,7 +276,7 @@ void fuzz_meter_begin(void)
 
 fuzz_meter_t fuzz_meter_end(void)
 {
-    meter.runs = false;
+    runs = false;
     return (fuzz_meter_t){.peak = (size_t)meter.peak,
                           .held = meter.held > 0 ? (size_t)meter.held : 0,
                           .total = meter.total,
