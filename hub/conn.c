@@ -18,6 +18,18 @@ static const char *const REASONS[] = {
 #undef HUB_DISCONNECT_TEXT
 };
 
+static const char *const HOOKS[] = {
+    [HUB_HOOK_MESSAGE_IN] = "message_in",
+    [HUB_HOOK_OPEN] = "open",
+    [HUB_HOOK_JOIN] = "join",
+    [HUB_HOOK_LEAVE] = "leave",
+    [HUB_HOOK_DISCONNECTING] = "disconnecting",
+    [HUB_HOOK_DISCONNECT] = "disconnect",
+    [HUB_HOOK_MESSAGE_SENT] = "message_sent",
+    [HUB_HOOK_MESSAGE_FAILED] = "message_failed",
+    [HUB_HOOK_ERROR] = "error",
+};
+
 const char *hub_disconnect_reason_name(hub_disconnect_reason_t reason)
 {
     return (size_t)reason < sizeof(REASONS) / sizeof(*REASONS) ? REASONS[reason] : "unknown";
@@ -186,11 +198,14 @@ static hub_status_t run_hooks_down(hub_t *hub, hub_hook_event_t *event)
 hub_status_t hub__conn_run_hooks(const hub_conn_t *conn, hub_hook_event_t *event)
 {
     hub_t *root = hub__conn_root(conn);
+    hub_status_t err;
 
     if (!root->hooks_any[event->hook])
         return HUB_OK;
-    return run_hooks_down(event->member != NULL ? hub__member_channel(event->member)->hub : root,
-                          event);
+    err = run_hooks_down(event->member != NULL ? hub__member_channel(event->member)->hub : root,
+                         event);
+    hub__worker_called(hub__conn_worker(conn), "hook", root->name, hub_str(HOOKS[event->hook]));
+    return err;
 }
 
 static void note_hook(hub_conn_t *conn, const hub_message_t *note, hub_hook_t hook,
@@ -613,6 +628,7 @@ void hub__conn_open(hub_conn_t *conn)
 {
     const hub__endpoint_t *endpoint = hub__conn_seat(conn)->endpoint;
     hub_hook_event_t event = {.hook = HUB_HOOK_OPEN, .conn = conn};
+    hub_status_t err;
 
     conn->opened = true;
     log_conn(conn, "conn.open", NULL);
@@ -620,7 +636,11 @@ void hub__conn_open(hub_conn_t *conn)
         (void)hub__conn_run_hooks(conn, &event);
         return;
     }
-    if (endpoint->raw.on_open != NULL && endpoint->raw.on_open(conn, endpoint->raw.user) != HUB_OK)
+    if (endpoint->raw.on_open == NULL)
+        return;
+    err = endpoint->raw.on_open(conn, endpoint->raw.user);
+    hub__worker_called(hub__conn_worker(conn), "on_open", endpoint->path, (hub_str_t){0});
+    if (err != HUB_OK)
         hub__conn_want_close(conn, HUB_DISCONNECT_ERROR, 1011, HUB_STR("Internal Server Error"));
 }
 
@@ -628,6 +648,7 @@ void hub__conn_message(hub_conn_t *conn, hub_str_t bytes, bool binary)
 {
     const hub__endpoint_t *endpoint = hub__conn_seat(conn)->endpoint;
     hub__worker_t *worker = hub__conn_worker(conn);
+    hub_status_t err;
 
     HUB__STAT(&worker->stats, messages_in_total);
     if (endpoint->hub != NULL) {
@@ -639,7 +660,9 @@ void hub__conn_message(hub_conn_t *conn, hub_str_t bytes, bool binary)
         hub__conn_over_rate(conn, false);
         return;
     }
-    if (endpoint->raw.on_message(conn, bytes, binary, endpoint->raw.user) != HUB_OK) {
+    err = endpoint->raw.on_message(conn, bytes, binary, endpoint->raw.user);
+    hub__worker_called(worker, "on_message", endpoint->path, (hub_str_t){0});
+    if (err != HUB_OK) {
         HUB__STAT(&worker->stats, handler_errors_total);
         hub__conn_want_close(conn, HUB_DISCONNECT_ERROR, 1011, HUB_STR("Internal Server Error"));
     }
@@ -678,8 +701,10 @@ static void end_session(hub_conn_t *conn, hub_disconnect_reason_t why)
         conn->session.ended = true;
     else if (endpoint->hub != NULL)
         hub__session_end(&conn->session, why);
-    else if (endpoint->raw.on_close != NULL)
+    else if (endpoint->raw.on_close != NULL) {
         endpoint->raw.on_close(conn, why, endpoint->raw.user);
+        hub__worker_called(worker, "on_close", endpoint->path, (hub_str_t){0});
+    }
     conn->session.ended = true;
 }
 

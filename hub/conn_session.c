@@ -258,6 +258,12 @@ static void io_over_rate(hub__session_t *session, bool of_join)
     hub__conn_over_rate(conn_of(session), of_join);
 }
 
+static void io_called(const hub_member_t *member, const char *callback, hub_str_t name)
+{
+    hub__worker_called(hub__conn_worker(conn_of(member->session)), callback,
+                       hub__member_channel(member)->options.pattern, name);
+}
+
 static hub_conn_t *io_conn(hub__session_t *session)
 {
     return conn_of(session);
@@ -278,6 +284,7 @@ const hub__session_io_t hub__conn_session_io = {
     .hook = io_hook,
     .presence_end = io_presence_end,
     .over_rate = io_over_rate,
+    .called = io_called,
     .conn = io_conn,
     .conn_id = io_conn_id,
 };

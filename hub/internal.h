@@ -155,6 +155,7 @@ struct hub__worker {
     bool presence_due;
     bool presence_late; /* it goes on next turn */
     bool in_turn_end;
+    bool turn_warned; /* some callback of this turn was too slow, and its name is in the log */
     unsigned depth;
     _Atomic(void *) home; /* the thread it lives on */
     h2o_loop_t *loop;
@@ -184,6 +185,8 @@ struct hub__worker {
     hub__timer_t shedding;   /* armed while more is to be closed */
     uint64_t presence_until_us;
     uint64_t turn_began_us; /* 0: nothing has been entered since the last one ended */
+    uint64_t warn_ms;       /* for a callback; HUB_OFF */
+    uint64_t called_ms;     /* when the callback that returns next may have begun at the earliest */
 
     hub__slot_t *slots;
     uint32_t slot_count, slot_capacity, slot_free, conn_count;
@@ -248,6 +251,10 @@ static inline bool hub__worker_has_more(const hub__worker_t *worker)
 }
 uint64_t hub__monotonic_ms(void);
 uint64_t hub__monotonic_us(void);
+/* A callback of the program's has just returned: of which channel or path, and the event or the
+ * like; absent where there is none. Warns of one that held up the worker for too long. */
+void hub__worker_called(hub__worker_t *worker, const char *callback, const char *of,
+                        hub_str_t name);
 /* Before a connection is written: whether this turn's time allows for it. */
 bool hub__worker_may_write(hub__worker_t *worker);
 /* The run that frames of single connections go to; NULL when out of memory. */
@@ -735,7 +742,7 @@ struct hub__endpoint {
     hub_endpoint_options_t options; /* deep copy, limits resolved */
     hub_raw_options_t raw;
     hub__frame_limits_t frame_limits,
-        deflate_limits; /* the latter where compression is agreed on */
+        deflate_limits;   /* the latter where compression is agreed on */
     hub__kin_table_t kin; /* connections by identity, on all workers */
 };
 

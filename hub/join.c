@@ -185,6 +185,7 @@ static hub_status_t call_on_join(hub_member_t *member, const hub__envelope_t *en
     if (host->joining != NULL)
         *host->joining = member;
     err = hub__member_channel(member)->options.on_join(member, &msg);
+    hub__member_called(member, "on_join", (hub_str_t){0});
     if (host->joining != NULL)
         *host->joining = NULL;
     host->current = NULL;

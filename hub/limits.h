@@ -91,7 +91,8 @@ typedef struct hub_limits {
     X(drain_ms, 30000, 600000, false, "what is left is cut")                                       \
     X(drain_batch, 1000, 1048576, true, "at a stop, so many are closed per drain_batch_ms")        \
     X(drain_batch_ms, 200, 60000, false, "the next batch is closed")                               \
-    X(drain_retry_ms, 10000, 600000, true, "clients are asked to come back within that time")
+    X(drain_retry_ms, 10000, 600000, true, "clients are asked to come back within that time")      \
+    X(callback_warn_ms, 50, 60000, true, "a warning names the callback that held up the loop")
 
 /* X(name, default, ceiling, may be off, at the limit) - per server, as HUB_LIMIT_LATER_MAP */
 #define HUB_SERVER_LIMIT_LATER_MAP(X)

@@ -334,6 +334,7 @@ static void on_timer_due(hub__timer_t *due, uint64_t now_ms)
     }
     timer->running = true;
     timer->on_timer(member, timer->name, timer->user);
+    hub__member_called(member, "on_timer", hub_str(timer->name));
     timer->running = false;
     if (timer->stopped)
         free(timer);
@@ -459,6 +460,8 @@ void hub__session_job_done(hub__job_t *job)
     if (atomic_load_explicit(&job->cancelled, memory_order_relaxed))
         member = NULL; /* by its member, or by the pool's end */
     job->on_done(member, member != NULL ? HUB_OK : HUB_ECANCELLED, job->user);
+    if (member != NULL)
+        hub__member_called(member, "on_done", hub_str(job->name));
     free(job);
 }
 

@@ -38,6 +38,8 @@ extern "C" {
     X(rate_controls_closed_total, counter, "connections ended for too many control frames")        \
     X(read_pauses_total, counter, "pauses in reading a connection that sends too much")            \
     X(handler_errors_total, counter, "callbacks that failed")                                      \
+    X(callbacks_slow_total, counter, "callbacks that held up their worker for callback_warn_ms")   \
+    X(turns_slow_total, counter, "turns that took so long, for whatever reason")                   \
     X(upgrades_refused_total, counter, "websocket handshakes refused, for any reason")             \
     X(longpoll_conns, gauge, "of the open connections, those on long poll")                        \
     X(longpoll_polls_total, counter, "polls of long-poll clients")                                 \

@@ -524,6 +524,8 @@ static void authorize(hub_request_t *request)
         request->next_check = row != NULL ? row->next : NULL;
         request->deferring = false;
         err = ask == NULL ? HUB_OK : ask(request, user);
+        hub__worker_called(request->seat->worker, "on_authorize", request->seat->endpoint->path,
+                           (hub_str_t){0});
         if (err == HUB_PENDING && request->deferring)
             return;
         if (err != HUB_OK) {

@@ -251,13 +251,15 @@ static const hub__route_row_t *find_row(const hub__route_row_t *rows, hub_str_t 
     return best;
 }
 
-static void serve_row(h2o_req_t *req, hub_http_t *http, const hub__route_row_t *row)
+static void serve_row(hub__worker_t *worker, h2o_req_t *req, hub_http_t *http,
+                      const hub__route_row_t *row)
 {
     if (row->body != NULL) {
         serve_file(req, http, row);
         return;
     }
     row->on_http(http, row->user);
+    hub__worker_called(worker, "on_http", row->path, (hub_str_t){0});
     if (!http->responded)
         hub__http_refuse(req, 500, "text/plain; charset=utf-8", HUB_STR("Internal Server Error"));
 }
@@ -325,7 +327,7 @@ void hub__route_request(hub_server_t *server, hub__worker_t *worker, h2o_req_t *
     if (req->query_at != SIZE_MAX)
         http.query = hub_str_n(req->path.base + path_len + 1, req->path.len - path_len - 1);
     if ((row = find_row(*hub__server_routes(server), http.path, method, &allow)) != NULL) {
-        serve_row(req, &http, row);
+        serve_row(worker, req, &http, row);
     } else if (allow.len != 0) {
         hub__buffer_append(&allow, hub_str_n("", 1));
         add_header(req, "allow", allow.base);

@@ -539,6 +539,7 @@ static hub_status_t open_station(hub_server_t *server, hub__station_t *station, 
         return hub_error_set(error, HUB_ESYSTEM, 0, "worker %u could not be made", index);
     }
     station->worker->server = server;
+    station->worker->warn_ms = limits->callback_warn_ms;
     station->worker->listening = station;
     h2o_context_init(&station->context, loop, &server->config);
     station->worker->context = &station->context;

@@ -281,8 +281,10 @@ void hub__member_end(hub_member_t *member, hub_exit_t why)
         hub_hook_event_t event = {.hook = HUB_HOOK_LEAVE, .member = member, .exit = why};
 
         HUB__STAT_SUB(session->host->stats, members, 1);
-        if (hub__member_channel(member)->options.on_exit != NULL)
+        if (hub__member_channel(member)->options.on_exit != NULL) {
             hub__member_channel(member)->options.on_exit(member, why);
+            hub__member_called(member, "on_exit", (hub_str_t){0});
+        }
         (void)session->host->io->hook(session, &event);
     } else {
         HUB__STAT(session->host->stats, joins_refused_total);
@@ -402,6 +404,7 @@ static void dispatch(hub_member_t *member, const hub__envelope_t *envelope)
         return;
     }
     err = on_receive == NULL ? HUB_EEVENT : on_receive(member, &msg);
+    hub__member_called(member, "on_receive", msg.event);
     if (err == HUB_OK && hub__member_channel(member)->options.auto_ack && !host->replied &&
         !host->will_reply && envelope->ref.len != 0)
         (void)hub_member_reply(member, &msg, HUB_JSON("{}"));
@@ -498,9 +501,12 @@ hub_update_t hub__member_filter(hub_member_t *member, const hub_message_t *messa
                                 hub_payload_t *ret_replacement)
 {
     hub_message_t msg = *message;
+    hub_update_t verdict;
 
     msg.topic = hub_member_local_topic(member);
-    return hub__member_channel(member)->options.on_update(member, &msg, ret_replacement);
+    verdict = hub__member_channel(member)->options.on_update(member, &msg, ret_replacement);
+    hub__member_called(member, "on_update", msg.event);
+    return verdict;
 }
 
 /* One that had to wait: what it shared with the others has long left. */

@@ -52,6 +52,9 @@ typedef struct hub__session_io {
     /* A message or a join was refused for its rate: counted, logged, and too many in a row end the
      * connection. */
     void (*over_rate)(hub__session_t *session, bool of_join);
+    /* A callback of the program's has just returned; `name` is the event's, the timer's or the
+     * job's. NULL: nobody wants to know. */
+    void (*called)(const hub_member_t *member, const char *callback, hub_str_t name);
     hub_conn_t *(*conn)(hub__session_t *session);
     hub_conn_id_t (*conn_id)(hub__session_t *session);
 } hub__session_io_t;
@@ -263,6 +266,14 @@ hub_status_t hub__member_subscribe_early(hub_member_t *member);
 void hub__member_report_failure(hub_member_t *member, const hub_message_t *msg,
                                 hub_status_t status);
 void hub__member_cancel_all(hub_member_t *member); /* timers and jobs */
+static inline void hub__member_called(const hub_member_t *member, const char *callback,
+                                      hub_str_t name)
+{
+    const hub__session_io_t *io = member->session->host->io;
+
+    if (io->called != NULL)
+        io->called(member, callback, name);
+}
 /* Whether its frames must wait; and a frame that does, or is refused as one too many. */
 bool hub__member_must_wait(const hub_member_t *member);
 void hub__member_wait(hub_member_t *member, const hub__envelope_t *envelope);

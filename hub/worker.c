@@ -15,6 +15,8 @@
 #define TURN_ROUNDS 64  /* filters and proceeding sessions may bring about more of the same */
 #define FLUSH_CHECK 16  /* connections written between two looks at the clock */
 #define MAIL_BATCH 4096 /* tasks in one turn */
+#define COARSE_TICK_MS 10
+#define WARN_MS 50 /* on a loop of the program's */
 #define SLOT_NONE UINT32_MAX
 #define SLOT_BITS 22
 
@@ -49,6 +51,47 @@ uint64_t hub__monotonic_us(void)
 uint64_t hub__monotonic_ms(void)
 {
     return hub__monotonic_us() / 1000;
+}
+
+/* ---- callbacks that block ---- */
+
+/* A fourth of what the exact clock costs. It stands still for a tick, 4 ms or 10, which is little
+ * beside what is worth a warning. */
+static uint64_t coarse_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void warn(hub__worker_t *worker, uint64_t took_ms, const char *callback, const char *of,
+                 hub_str_t name)
+{
+    char of_text[HUB_LOG_FIELD], name_text[HUB_LOG_FIELD];
+
+    HUB__STAT(&worker->stats, callbacks_slow_total);
+    hub_log_peer(HUB_LOG_WARN, "callback.slow", "worker=%u callback=%s of=%s name=%s ms=%llu",
+                 worker->index, callback, hub_log_escape(hub_str(of), of_text),
+                 hub_log_escape(name, name_text), (unsigned long long)took_ms);
+}
+
+/* When it began nobody has looked: that was after the last look, at the entry or behind the
+ * callback before it, with next to nothing in between. */
+void hub__worker_called(hub__worker_t *worker, const char *callback, const char *of, hub_str_t name)
+{
+    uint64_t now_ms, exact_ms;
+
+    if (worker->warn_ms == HUB_OFF)
+        return;
+    now_ms = coarse_ms();
+    if (now_ms + COARSE_TICK_MS >= worker->called_ms + worker->warn_ms &&
+        (exact_ms = hub__monotonic_ms()) >= worker->called_ms + worker->warn_ms) {
+        warn(worker, exact_ms - worker->called_ms, callback, of, name);
+        now_ms = exact_ms;
+        worker->turn_warned = true;
+    }
+    worker->called_ms = now_ms;
 }
 
 /* ---- mailbox ---- */
@@ -279,6 +322,7 @@ hub__worker_t *hub__worker_create(unsigned index, h2o_loop_t *loop, size_t mail_
     worker->loop = loop;
     worker->mail_limit = mail_limit;
     worker->turn_us = turn_us;
+    worker->warn_ms = WARN_MS;
     worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     worker->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     if (worker->wake_fd == -1 || worker->timer_fd == -1) {
@@ -501,7 +545,7 @@ void hub__worker_enter(hub__worker_t *worker)
         return;
     in_turn = worker;
     now_us = hub__monotonic_us();
-    worker->now_ms = now_us / 1000;
+    worker->now_ms = worker->called_ms = now_us / 1000;
     if (worker->turn_began_us == 0)
         worker->turn_began_us = now_us;
 }
@@ -583,6 +627,16 @@ static void flush_conns(hub__worker_t *worker)
     worker->write_over = false;
 }
 
+/* Many callbacks together, one that nobody times (on_published, on_fetch, on_key, on_free), or work
+ * of our own: worth a line, unless one has said already who it was. */
+static void note_slow_turn(hub__worker_t *worker, uint64_t took_ms)
+{
+    HUB__STAT(&worker->stats, turns_slow_total);
+    if (!worker->turn_warned)
+        hub_log_peer(HUB_LOG_WARN, "turn.slow", "worker=%u ms=%llu", worker->index,
+                     (unsigned long long)took_ms);
+}
+
 /* From the first callback of the loop to the end of the turn. */
 static void measure_turn(hub__worker_t *worker)
 {
@@ -591,6 +645,9 @@ static void measure_turn(hub__worker_t *worker)
     worker->turn_began_us = 0;
     if (took_us > worker->stats.turn_us_max)
         __atomic_store_n(&worker->stats.turn_us_max, took_us, __ATOMIC_RELAXED);
+    if (worker->warn_ms != HUB_OFF && took_us >= worker->warn_ms * 1000)
+        note_slow_turn(worker, took_us / 1000);
+    worker->turn_warned = false;
 }
 
 void hub__worker_end_turn(hub__worker_t *worker)
