@@ -74,14 +74,21 @@ char *hub__buffer_try_reserve(hub__buffer_t *buffer, size_t more)
 
 char *hub__buffer_reserve(hub__buffer_t *buffer, size_t more)
 {
-    return checked(hub__buffer_try_reserve(buffer, more), more, __FILE__, __LINE__);
+    char *at = buffer->failed ? NULL : hub__buffer_try_reserve(buffer, more);
+
+    if (at != NULL || !buffer->fallible)
+        return checked(at, more, __FILE__, __LINE__);
+    buffer->failed = true;
+    return NULL;
 }
 
 void hub__buffer_append(hub__buffer_t *buffer, hub_str_t bytes)
 {
-    if (bytes.len == 0)
+    char *at;
+
+    if (bytes.len == 0 || (at = hub__buffer_reserve(buffer, bytes.len)) == NULL)
         return;
-    memcpy(hub__buffer_reserve(buffer, bytes.len), bytes.base, bytes.len);
+    memcpy(at, bytes.base, bytes.len);
     buffer->len += bytes.len;
 }
 
@@ -92,13 +99,15 @@ void hub__buffer_printf(hub__buffer_t *buffer, const char *format, ...)
     size_t room = buffer->capacity - buffer->len;
     int len;
 
+    if (at == NULL)
+        return;
     va_start(args, format);
     va_copy(again, args);
     len = vsnprintf(at, room, format, args);
     if (len > 0 && (size_t)len >= room) {
         /* one byte more, for the NUL that vsnprintf insists on */
         at = hub__buffer_reserve(buffer, (size_t)len + 1);
-        len = vsnprintf(at, (size_t)len + 1, format, again);
+        len = at != NULL ? vsnprintf(at, (size_t)len + 1, format, again) : 0;
     }
     va_end(again);
     va_end(args);
@@ -161,5 +170,5 @@ void hub__buffer_json_string(hub__buffer_t *buffer, hub_str_t text)
 void hub__buffer_dispose(hub__buffer_t *buffer)
 {
     free(buffer->base);
-    *buffer = (hub__buffer_t){0};
+    *buffer = (hub__buffer_t){.fallible = buffer->fallible};
 }

@@ -156,16 +156,17 @@ void hub__conn_flush(hub_conn_t *conn)
         transport_of(conn)->flush(conn);
 }
 
-/* NULL: no memory. */
-static char *copy_text(hub_str_t text)
+/* Without memory it is a goodbye without a reason. */
+static void keep_reason(hub_conn_t *conn, hub_str_t reason)
 {
-    char *copy = malloc(text.len + 1);
+    size_t len = reason.len < HUB__CLOSE_REASON_MAX ? reason.len : HUB__CLOSE_REASON_MAX;
+    char *copy = hub__conn_extra(conn) != NULL ? malloc(len + 1) : NULL;
 
     if (copy == NULL)
-        return NULL;
-    memcpy(copy, text.base, text.len);
-    copy[text.len] = '\0';
-    return copy;
+        return;
+    memcpy(copy, reason.base, len);
+    copy[len] = '\0';
+    conn->extra->close_reason = copy;
 }
 
 void hub__conn_want_close(hub_conn_t *conn, hub_disconnect_reason_t why, unsigned code,
@@ -178,10 +179,8 @@ void hub__conn_want_close(hub_conn_t *conn, hub_disconnect_reason_t why, unsigne
     conn->session.closing = true;
     conn->close_why = (uint8_t)why;
     conn->close_code = (uint16_t)code;
-    if (reason.len > HUB__CLOSE_REASON_MAX)
-        reason.len = HUB__CLOSE_REASON_MAX;
-    if (reason.len != 0 && hub__conn_extra(conn) != NULL) /* else it ends without one */
-        conn->extra->close_reason = copy_text(reason);
+    if (reason.len != 0)
+        keep_reason(conn, reason);
     hub__conn_want_proceed(conn);
 }
 

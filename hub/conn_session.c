@@ -66,10 +66,8 @@ hub_status_t hub__conn_place(hub_conn_t *conn, hub_member_t *member, hub__run_t 
 
     if (member == NULL)
         return hub__conn_enqueue(conn, run, start, end, 1, 0);
-    if (hub__fanout_must_wait(member)) {
-        hub__fanout_wait(member, run, start, end, key);
-        return HUB_OK;
-    }
+    if (hub__fanout_must_wait(member))
+        return hub__fanout_wait(member, run, start, end, key);
     ++run->refs; /* what filters send now may seal it */
     hub__fanout_settle_member(member);
     if (member->state == HUB__MEMBER_JOINING || member->state == HUB__MEMBER_PENDING)
@@ -93,6 +91,15 @@ static uint64_t key_of(const hub_member_t *member, const hub__outgoing_t *out)
                : hub__slow_key(hub__member_channel(member), &msg);
 }
 
+/* A client that waits for what never comes is worse off than one that is told to come again. A push
+ * is the program's: it learns of it. */
+static hub_status_t without_memory(hub_conn_t *conn, const hub__outgoing_t *out)
+{
+    if (out->kind != HUB__OUT_PUSH)
+        hub__conn_want_close(conn, HUB_DISCONNECT_ERROR, 1011, HUB_STR("out of memory"));
+    return HUB_ENOMEM;
+}
+
 static hub_status_t io_send(hub__session_t *session, hub_member_t *member,
                             const hub__outgoing_t *out)
 {
@@ -104,7 +111,7 @@ static hub_status_t io_send(hub__session_t *session, hub_member_t *member,
     uint32_t start;
 
     if (run == NULL)
-        return HUB_ENOMEM;
+        return without_memory(conn, out);
     start = run->len;
     if ((err = hub__run_encode(run, session->dialect, out)) == HUB_OK) {
         HUB__STAT(&worker->stats, encodes_total);
@@ -113,7 +120,7 @@ static hub_status_t io_send(hub__session_t *session, hub_member_t *member,
     }
     if (noted)
         hub__run_release(run);
-    return err;
+    return err == HUB_ENOMEM ? without_memory(conn, out) : err;
 }
 
 static hub_status_t io_subscribe(hub__session_t *session, hub_member_t *member)
@@ -168,7 +175,7 @@ static hub_status_t io_publish(hub__session_t *session, hub_member_t *member, hu
                                      .flags = flags,
                                      .payload_is_valid = payload_is_valid,
                                      .max_depth = HUB_JSON_DEPTH_MAX};
-    hub__buffer_t prefixed = {0};
+    hub__buffer_t prefixed = {.fallible = true};
     hub_message_t *msg;
     hub_error_t error;
     hub_status_t err;
@@ -177,6 +184,10 @@ static hub_status_t io_publish(hub__session_t *session, hub_member_t *member, hu
         hub__buffer_append(&prefixed, root->bus_prefix);
         hub__buffer_append(&prefixed, topic);
         topic = hub__buffer_str(&prefixed);
+    }
+    if (prefixed.failed) {
+        hub__buffer_dispose(&prefixed);
+        return HUB_ENOMEM;
     }
     err = hub_message_create(topic, event, payload, &options, &msg, &error);
     hub__buffer_dispose(&prefixed);

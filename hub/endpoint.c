@@ -278,6 +278,8 @@ hub__seat_t *hub__seat_create(hub__worker_t *worker, hub__endpoint_t *endpoint)
         .now_ms = &worker->now_ms,
         .next_serial = &worker->next_serial,
         .joining = &worker->joining,
+        .answer = {.fallible = true},
+        .detail = {.fallible = true},
     };
     return seat;
 }

@@ -65,7 +65,7 @@ typedef struct hub_request_token {
     uint64_t _worker, _serial;
 } hub_request_token_t;
 HUB_API hub_status_t hub_request_defer(hub_request_t *request, hub_request_token_t *ret_token);
-/* HUB_OK means handed to the loop. Any thread. */
+/* HUB_OK means handed to the loop. Whatever is returned, the grant's user is taken. Any thread. */
 HUB_API HUB_MUST_USE hub_status_t hub_authorize_accept(hub_t *hub, hub_request_token_t token,
                                                        const hub_grant_t *grant);
 HUB_API HUB_MUST_USE hub_status_t hub_authorize_refuse(hub_t *hub, hub_request_token_t token,

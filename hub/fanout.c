@@ -379,12 +379,16 @@ static hub_member_t *origin_member(hub__topic_t *topic, const hub_message_t *msg
     return member != NULL && member->topic == topic ? member : NULL;
 }
 
+/* NULL: no memory. */
 static hub__filtered_t *filtered_push(hub__topic_t *topic)
 {
     if (topic->message_count == topic->message_capacity) {
         uint32_t capacity = topic->message_capacity == 0 ? 4 : topic->message_capacity * 2;
+        hub__filtered_t *messages = realloc(topic->messages, capacity * sizeof(*messages));
 
-        topic->messages = hub__realloc(topic->messages, capacity * sizeof(*topic->messages));
+        if (messages == NULL)
+            return NULL;
+        topic->messages = messages;
         topic->message_capacity = capacity;
     }
     topic->messages[topic->message_count] = (hub__filtered_t){0};
@@ -399,23 +403,27 @@ static bool has_open_run(const hub__topic_t *topic)
     return false;
 }
 
-/* NULL: no filter is to see it, and it is behind none that one is to see, so the members take it
- * with their range. What they have not taken yet goes out before the first that is remembered. */
-static hub__filtered_t *remember_for_filters(hub__topic_t *topic, const hub_message_t *msg,
-                                             hub_member_t *left_out)
+/* Finds NULL where no filter is to see it, and it is behind none that one is to see, so the members
+ * take it with their range. What they have not taken yet goes out before the first that is
+ * remembered. False: no memory. */
+static bool remember_for_filters(hub__topic_t *topic, const hub_message_t *msg,
+                                 hub_member_t *left_out, hub__filtered_t **ret_filtered)
 {
     bool intercepted = hub__channel_intercepts(topic->channel, msg->event);
     hub__filtered_t *filtered;
 
+    *ret_filtered = NULL;
     if (!intercepted && topic->message_count == 0)
-        return NULL;
+        return true;
     if (topic->message_count == 0 && has_open_run(topic))
         topic_settle(topic, false);
-    filtered = filtered_push(topic);
+    if ((filtered = filtered_push(topic)) == NULL)
+        return false;
     filtered->msg = hub_message_retain(msg);
     filtered->only = left_out;
     filtered->intercepted = intercepted;
-    return filtered;
+    *ret_filtered = filtered;
+    return true;
 }
 
 bool hub__fanout_must_wait(const hub_member_t *member)
@@ -423,27 +431,36 @@ bool hub__fanout_must_wait(const hub_member_t *member)
     return member->topic != NULL && !member->topic->settling && member->topic->message_count != 0;
 }
 
-void hub__fanout_wait(hub_member_t *member, hub__run_t *run, uint32_t start, uint32_t end,
-                      uint64_t key)
+hub_status_t hub__fanout_wait(hub_member_t *member, hub__run_t *run, uint32_t start, uint32_t end,
+                              uint64_t key)
 {
     hub__filtered_t *own = filtered_push(member->topic);
 
+    if (own == NULL)
+        return HUB_ENOMEM;
     ++run->refs;
     own->run = run;
     own->start = start;
     own->end = end;
     own->only = member;
     own->key = key;
+    return HUB_OK;
 }
 
-/* Completions wait for the settling: only then is it known whose outbox was full. */
+/* Completions wait for the settling: only then is it known whose outbox was full. Without memory
+ * one is told at once, of what is known so far. */
 static void remember_ack(hub__topic_t *topic, hub_bus_ack_t *ack,
                          const hub_publish_counts_t *counts)
 {
     if (topic->ack_count == topic->ack_capacity) {
         uint32_t capacity = topic->ack_capacity == 0 ? 4 : topic->ack_capacity * 2;
+        hub__counted_t *acks = realloc(topic->acks, capacity * sizeof(*acks));
 
-        topic->acks = hub__realloc(topic->acks, capacity * sizeof(*topic->acks));
+        if (acks == NULL) {
+            hub_bus_ack_add(ack, counts);
+            return;
+        }
+        topic->acks = acks;
         topic->ack_capacity = capacity;
     }
     topic->acks[topic->ack_count++] = (hub__counted_t){
@@ -501,14 +518,33 @@ static hub_message_t *make_note(const hub__topic_t *topic, const hub_message_t *
     return note;
 }
 
+/* No memory to remember it until the filters are asked, and without them it may go to nobody. */
+static void skip_all(const hub__topic_t *topic, const hub_message_t *msg,
+                     hub_publish_counts_t *counts)
+{
+    char name[HUB_LOG_FIELD], event[HUB_LOG_FIELD];
+
+    for (unsigned i = 0; i != HUB__DIALECT_COUNT; ++i)
+        counts->members += topic->groups[i].count;
+    counts->skipped = counts->members;
+    hub_log_peer(HUB_LOG_WARN, "fanout.skipped", "topic=%s event=%s error=\"out of memory\"",
+                 hub_log_escape(hub_str_n(topic->name, topic->name_len), name),
+                 hub_log_escape(msg->event, event));
+}
+
 static void publish_to_groups(hub__topic_t *topic, const hub_message_t *msg,
                               const hub__outgoing_t *out, uint64_t key,
                               hub_publish_counts_t *counts)
 {
     hub_message_t *note = make_note(topic, msg);
     hub_member_t *origin = origin_member(topic, msg);
-    hub__filtered_t *filtered = remember_for_filters(topic, msg, origin);
+    hub__filtered_t *filtered;
 
+    if (!remember_for_filters(topic, msg, origin, &filtered)) {
+        skip_all(topic, msg, counts);
+        hub_message_release(note);
+        return;
+    }
     /* of what filters see it is left out when it is its turn, else now */
     if (origin != NULL && filtered == NULL)
         hub__fanout_settle_member(origin);
@@ -624,7 +660,15 @@ static hub_status_t on_message(hub_bus_sub_t *sub, const hub_message_t *msg, hub
         publish(topic, msg, ack);
         return HUB_OK;
     }
-    later = hub__alloc_zeroed(sizeof(*later));
+    if ((later = calloc(1, sizeof(*later))) == NULL) {
+        hub_publish_counts_t counts = {0};
+
+        skip_all(topic, msg, &counts);
+        HUB__STAT_ADD(&topic->worker->stats, skipped_total, counts.skipped);
+        if (ack != NULL)
+            hub_bus_ack_add(ack, &counts);
+        return HUB_OK;
+    }
     later->msg = hub_message_retain(msg);
     later->ack = ack != NULL ? hub_bus_ack_retain(ack) : NULL;
     if (topic->later_last != NULL)
@@ -706,7 +750,7 @@ static hub_status_t topic_subscribe(hub__topic_t *topic)
         .user = topic,
     };
     hub_str_t name = hub_str_n(topic->name, topic->name_len);
-    hub__buffer_t prefixed = {0};
+    hub__buffer_t prefixed = {.fallible = true};
     hub_status_t err;
 
     if (topic->sub != NULL)
@@ -715,7 +759,9 @@ static hub_status_t topic_subscribe(hub__topic_t *topic)
         return hub_bus_subscribe(topic->hub->bus, name, &options, &topic->sub);
     hub__buffer_append(&prefixed, topic->hub->bus_prefix);
     hub__buffer_append(&prefixed, name);
-    err = hub_bus_subscribe(topic->hub->bus, hub__buffer_str(&prefixed), &options, &topic->sub);
+    err = prefixed.failed ? HUB_ENOMEM
+                          : hub_bus_subscribe(topic->hub->bus, hub__buffer_str(&prefixed), &options,
+                                              &topic->sub);
     hub__buffer_dispose(&prefixed);
     return err;
 }

@@ -513,6 +513,8 @@ hub_status_t hub__full_topic(hub_t *hub, hub_str_t topic, hub__buffer_t *buffer)
     while (depth != 0)
         hub__buffer_append(buffer, hub_str(chain[--depth]->prefix));
     hub__buffer_append(buffer, topic);
+    if (buffer->failed)
+        return HUB_ENOMEM;
     return buffer->len == root->bus_prefix.len ? HUB_ETOPIC : HUB_OK;
 }
 
@@ -520,7 +522,7 @@ static hub_status_t make_message(hub_t *hub, hub_str_t topic, hub_str_t event,
                                  hub_payload_t payload, hub_message_t **ret_message)
 {
     hub_message_options_t options = {.max_depth = HUB_JSON_DEPTH_MAX};
-    hub__buffer_t full = {0};
+    hub__buffer_t full = {.fallible = true};
     hub_error_t error;
     hub_status_t err;
 

@@ -393,8 +393,8 @@ void hub__fanout_settle_member(hub_member_t *member);
 /* Whether a frame of the member's own has to stand behind messages that its filter has not seen;
  * then it is handed over here. */
 bool hub__fanout_must_wait(const hub_member_t *member);
-void hub__fanout_wait(hub_member_t *member, hub__run_t *run, uint32_t start, uint32_t end,
-                      uint64_t key);
+hub_status_t hub__fanout_wait(hub_member_t *member, hub__run_t *run, uint32_t start, uint32_t end,
+                              uint64_t key);
 /* A broadcast to this worker's members alone. `payload` is valid JSON. */
 void hub__fanout_tell(hub__worker_t *worker, const hub_t *root, hub_str_t topic, hub_str_t event,
                       hub_str_t payload);

@@ -103,11 +103,12 @@ static void join_accepted(hub_member_t *member, hub_str_t ref, hub_str_t join_re
         session->dialect->carries(HUB_PAYLOAD_BINARY)) {
         out.payload = *response;
     } else {
-        host->answer.len = 0;
+        hub__buffer_clear(&host->answer);
         session->dialect->join_response(&host->answer, hub__member_name(member), false, response);
         out.payload = hub_json(hub__buffer_str(&host->answer));
     }
-    (void)host->io->send(session, NULL, &out);
+    if (hub__session_has_answer(session))
+        (void)host->io->send(session, NULL, &out);
     close_replaced(session, out.topic);
     host->io->release(session, member);
     (void)host->io->hook(session, &event); /* behind the reply, for it may send */
@@ -134,12 +135,12 @@ static void refuse_int_param(hub_member_t *member, const hub__envelope_t *envelo
     hub__buffer_t *buffer = &member->session->host->detail;
     hub_payload_t detail;
 
-    buffer->len = 0;
+    hub__buffer_clear(buffer);
     HUB__APPEND_LITERAL(buffer, "{\"param\":");
     hub__buffer_json_string(buffer, hub_str(row->name));
     hub__buffer_printf(buffer, ",\"min\":%lld,\"max\":%lld}", (long long)row->min,
                        (long long)row->max);
-    detail = hub_json(hub__buffer_str(buffer));
+    detail = buffer->failed ? HUB_JSON("{}") : hub_json(hub__buffer_str(buffer));
     hub__member_refuse(member, envelope->ref, envelope->join_ref, HUB__CODE_JOIN_REJECTED, &detail);
 }
 
@@ -267,10 +268,11 @@ void hub__member_joined_already(hub_member_t *member, const hub__envelope_t *env
     hub__session_t *session = member->session;
     hub__buffer_t *answer = &session->host->answer;
 
-    answer->len = 0;
+    hub__buffer_clear(answer);
     session->dialect->join_response(answer, envelope->topic, true, NULL);
-    (void)hub__session_reply(session, member, envelope->ref, hub__member_join_ref(member),
-                             STATUS_OK, hub_json(hub__buffer_str(answer)));
+    if (hub__session_has_answer(session))
+        (void)hub__session_reply(session, member, envelope->ref, hub__member_join_ref(member),
+                                 STATUS_OK, hub_json(hub__buffer_str(answer)));
 }
 
 void hub__session_join(hub__session_t *session, hub_member_t *old, const hub__envelope_t *envelope)

@@ -124,8 +124,10 @@ static hub_status_t keep_detail(hub_member_t *member, hub_payload_t payload)
     assert(member->state == HUB__MEMBER_JOINING);
     if ((err = check_payload(member->session, payload)) != HUB_OK)
         return err;
-    host->detail.len = 0;
+    hub__buffer_clear(&host->detail);
     hub__buffer_append(&host->detail, payload.bytes);
+    if (host->detail.failed)
+        return HUB_ENOMEM;
     host->detail_kind = payload.kind;
     host->has_detail = true;
     return HUB_OK;

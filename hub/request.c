@@ -35,9 +35,9 @@ struct hub_request {
     const hub__dialect_t *dialect;
     hub_str_t protocol;
     hub__deflate_terms_t deflate;
-    hub_str_t auth_token; /* in memory of h2o's request */
-    hub_grant_t grant;    /* strings are copies */
-    bool granted;
+    hub_str_t auth_token;      /* in memory of h2o's request */
+    hub_grant_t grant;         /* strings are copies */
+    bool granted, ungrantable; /* there was no memory for it */
     int refusal_status;
     unsigned refusal_code;
     char *refusal_type;
@@ -177,27 +177,52 @@ static void on_request_gone(void *slot)
         request_destroy(request);
 }
 
-static void copy_grant(const hub_grant_t *grant, hub_grant_t *ret_copy)
+/* A copy that ends in a NUL; absent: no memory. */
+static hub_str_t copy_text(hub_str_t text)
+{
+    char *copy = malloc(text.len + 1);
+
+    if (copy == NULL)
+        return (hub_str_t){0};
+    if (text.len != 0)
+        memcpy(copy, text.base, text.len);
+    copy[text.len] = '\0';
+    return hub_str_n(copy, text.len);
+}
+
+/* False: no memory. The copy is one in any case, to be freed; the user's pointer is taken. */
+static bool copy_grant(const hub_grant_t *grant, hub_grant_t *ret_copy)
 {
     hub_attribute_t *attributes = NULL;
+    bool copied = true;
 
     *ret_copy = *grant;
-    if (grant->attribute_count != 0)
-        attributes = hub__alloc_zeroed(grant->attribute_count * sizeof(*attributes));
-    for (size_t i = 0; i != grant->attribute_count; ++i) {
-        attributes[i].name = hub__str_copy(hub_str(grant->attributes[i].name));
-        if (grant->attributes[i].value.base != NULL) /* an empty one is not none */
-            attributes[i].value = hub_str_n(hub__str_copy(grant->attributes[i].value),
-                                            grant->attributes[i].value.len);
-    }
+    ret_copy->attributes = NULL;
+    ret_copy->identity = copy_text(grant->identity);
+    copied = ret_copy->identity.base != NULL;
+    if (grant->attribute_count == 0)
+        return copied;
+    ret_copy->attribute_count = 0;
+    if ((attributes = calloc(grant->attribute_count, sizeof(*attributes))) == NULL)
+        return false;
     ret_copy->attributes = attributes;
-    ret_copy->identity = hub_str_n(hub__str_copy(grant->identity), grant->identity.len);
+    ret_copy->attribute_count = grant->attribute_count;
+    for (size_t i = 0; i != grant->attribute_count; ++i) {
+        hub_str_t value = grant->attributes[i].value;
+
+        attributes[i].name = copy_text(hub_str(grant->attributes[i].name)).base;
+        if (value.base != NULL) /* an empty one is not none */
+            attributes[i].value = copy_text(value);
+        copied &=
+            attributes[i].name != NULL && (value.base == NULL || attributes[i].value.base != NULL);
+    }
+    return copied;
 }
 
 void hub_request_grant(hub_request_t *request, const hub_grant_t *grant)
 {
     drop_grant(request);
-    copy_grant(grant, &request->grant);
+    request->ungrantable = !copy_grant(grant, &request->grant);
     request->granted = true;
 }
 
@@ -209,8 +234,9 @@ hub_status_t hub_request_refuse(hub_request_t *request, int http_status, unsigne
     request->refusal_code = close_code;
     free(request->refusal_type);
     request->refusal_type =
-        hub__str_copy(hub_str(content_type != NULL ? content_type : "text/plain; charset=utf-8"));
-    request->refusal_body.len = 0;
+        strdup(content_type != NULL ? content_type : "text/plain; charset=utf-8");
+    request->refusal_body.fallible = true; /* without memory the status has to do */
+    hub__buffer_clear(&request->refusal_body);
     hub__buffer_append(&request->refusal_body, body);
     return HUB_EREJECTED;
 }
@@ -528,6 +554,8 @@ static void authorize(hub_request_t *request)
                            (hub_str_t){0});
         if (err == HUB_PENDING && request->deferring)
             return;
+        if (err == HUB_OK && request->ungrantable)
+            err = HUB_ENOMEM;
         if (err != HUB_OK) {
             refuse_authorization(request, err == HUB_PENDING ? HUB_EINTERNAL : err);
             return;
@@ -654,12 +682,17 @@ static hub_status_t post_verdict(hub_t *hub, hub_request_token_t token, hub__ver
 
 hub_status_t hub_authorize_accept(hub_t *hub, hub_request_token_t token, const hub_grant_t *grant)
 {
-    hub__verdict_t *verdict = hub__alloc_zeroed(sizeof(*verdict));
+    hub__verdict_t *verdict = calloc(1, sizeof(*verdict));
 
+    if (verdict == NULL) {
+        if (grant != NULL && grant->on_free != NULL)
+            grant->on_free(grant->user);
+        return HUB_ENOMEM;
+    }
     verdict->accepted = true;
-    if (grant != NULL) {
-        verdict->granted = true;
-        copy_grant(grant, &verdict->grant);
+    if ((verdict->granted = grant != NULL) && !copy_grant(grant, &verdict->grant)) {
+        discard_verdict(&verdict->task);
+        return HUB_ENOMEM;
     }
     return post_verdict(hub, token, verdict);
 }
@@ -667,8 +700,11 @@ hub_status_t hub_authorize_accept(hub_t *hub, hub_request_token_t token, const h
 hub_status_t hub_authorize_refuse(hub_t *hub, hub_request_token_t token, int http_status,
                                   unsigned close_code, hub_str_t body)
 {
-    hub__verdict_t *verdict = hub__alloc_zeroed(sizeof(*verdict));
+    hub__verdict_t *verdict = calloc(1, sizeof(*verdict));
 
+    if (verdict == NULL)
+        return HUB_ENOMEM;
+    verdict->body.fallible = true; /* who waits learns of the status alone then */
     verdict->http_status = http_status;
     verdict->close_code = close_code;
     hub__buffer_append(&verdict->body, body);

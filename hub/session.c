@@ -67,6 +67,19 @@ hub_status_t hub__session_reply(hub__session_t *session, hub_member_t *member, h
     return session->host->io->send(session, member, &out);
 }
 
+/* Who asked gets no answer: then the end of the connection. */
+void hub__session_without_memory(hub__session_t *session)
+{
+    session->host->io->close(session, HUB_DISCONNECT_ERROR, 1011, HUB_STR("out of memory"));
+}
+
+bool hub__session_has_answer(hub__session_t *session)
+{
+    if (session->host->answer.failed)
+        hub__session_without_memory(session);
+    return !session->host->answer.failed;
+}
+
 hub_status_t hub__session_refuse(hub__session_t *session, hub_member_t *member, hub_str_t topic,
                                  hub_str_t ref, hub_str_t join_ref, hub__code_t code,
                                  const hub_payload_t *detail, bool of_join)
@@ -82,8 +95,10 @@ hub_status_t hub__session_refuse(hub__session_t *session, hub_member_t *member, 
         session->dialect->carries(HUB_PAYLOAD_BINARY)) {
         out.payload = *detail;
     } else {
-        answer->len = 0;
+        hub__buffer_clear(answer);
         session->dialect->error_response(answer, code, detail, of_join);
+        if (!hub__session_has_answer(session))
+            return HUB_ENOMEM;
         out.payload = hub_json(hub__buffer_str(answer));
     }
     return session->host->io->send(session, member, &out);
@@ -101,8 +116,10 @@ void hub__session_refuse_frame(hub__session_t *session, const hub__envelope_t *e
 
     if (unmatched && !session->dialect->refusal_echoes_join_ref)
         join_ref = (hub_str_t){0};
-    answer->len = 0;
+    hub__buffer_clear(answer);
     session->dialect->error_response(answer, code, NULL, of_join);
+    if (!hub__session_has_answer(session))
+        return;
     out = (hub__outgoing_t){.kind = HUB__OUT_REPLY,
                             .topic = envelope->topic,
                             .topic_token = envelope->topic_token,
@@ -324,8 +341,10 @@ static void leave_reply(hub__session_t *session, hub_str_t topic, hub_str_t ref,
                            .ref = ref,
                            .join_ref = join_ref};
 
-    session->host->answer.len = 0;
+    hub__buffer_clear(&session->host->answer);
     session->dialect->leave_response(&session->host->answer, topic);
+    if (!hub__session_has_answer(session))
+        return;
     out.payload = hub_json(hub__buffer_str(&session->host->answer));
     (void)session->host->io->send(session, NULL, &out);
 }
@@ -646,10 +665,14 @@ static void bad_envelope(hub__session_t *session, const hub__envelope_t *envelop
         hub__session_refuse_frame(session, envelope, code, false);
         return;
     }
-    buffer->len = 0;
+    hub__buffer_clear(buffer);
     HUB__APPEND_LITERAL(buffer, "{\"error\":");
     hub__buffer_json_string(buffer, hub_str(error->text));
     HUB__APPEND_LITERAL(buffer, "}");
+    if (buffer->failed) {
+        hub__session_without_memory(session);
+        return;
+    }
     detail = hub_json(hub__buffer_str(buffer));
     (void)hub__session_refuse(session, NULL, topic, envelope->ref, envelope->join_ref, code,
                               &detail, false);

@@ -234,6 +234,9 @@ void hub__session_job_done(hub__job_t *job);
 
 hub_status_t hub__session_reply(hub__session_t *session, hub_member_t *member, hub_str_t ref,
                                 hub_str_t join_ref, hub_str_t status, hub_payload_t payload);
+void hub__session_without_memory(hub__session_t *session);
+/* Whether the response in host->answer is whole; if not, the connection is about to end. */
+bool hub__session_has_answer(hub__session_t *session);
 /* An error reply. `member` NULL: it is about none, or about one whose join it answers. */
 hub_status_t hub__session_refuse(hub__session_t *session, hub_member_t *member, hub_str_t topic,
                                  hub_str_t ref, hub_str_t join_ref, hub__code_t code,

@@ -460,6 +460,15 @@ client_frame_t client_next(client_t *client)
     return frame;
 }
 
+bool client_try_next(client_t *client, client_frame_t *ret_frame)
+{
+    if (try_next(client, ret_frame))
+        return true;
+    if (!client->ended)
+        fail_nothing(client, "a frame or the end");
+    return false;
+}
+
 static void fail_frame(const char *wanted, client_frame_t got)
 {
     const unsigned char *code = (const unsigned char *)got.payload.base;
@@ -815,18 +824,31 @@ static hub_str_t read_body(client_t *client, client_response_t *response, int64_
     return hub_str_n(client->last + head + 1, bytes);
 }
 
-client_response_t client_next_response(client_t *client)
+bool client_try_response(client_t *client, client_response_t *ret_response)
 {
     int64_t deadline_ms = now_ms() + CLIENT_DEADLINE_MS;
     client_response_t response = {0};
 
     while (head_len(client) == 0)
-        if (!read_more(client, deadline_ms))
-            fail_nothing(client, "a response");
+        if (!read_more(client, deadline_ms)) {
+            if (!client->ended)
+                fail_nothing(client, "a response");
+            return false;
+        }
     response.head = take(client, head_len(client)).base;
     if (sscanf(response.head, "HTTP/1.1 %d ", &response.status) != 1)
         fail_msg("expected a response, got %s", response.head);
     response.body = read_body(client, &response, deadline_ms);
+    *ret_response = response;
+    return true;
+}
+
+client_response_t client_next_response(client_t *client)
+{
+    client_response_t response;
+
+    if (!client_try_response(client, &response))
+        fail_nothing(client, "a response");
     return response;
 }
 

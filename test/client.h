@@ -80,6 +80,8 @@ typedef struct client_frame {
 
 /* The next frame, whatever it is. */
 client_frame_t client_next(client_t *client);
+/* The same; false: the connection has ended. */
+bool client_try_next(client_t *client, client_frame_t *ret_frame);
 /* The next frame is a whole one with this first byte. */
 hub_str_t client_expect_frame(client_t *client, unsigned first);
 void client_expect_message(client_t *client, unsigned first, hub_str_t payload);
@@ -135,6 +137,8 @@ typedef struct client_response {
 
 /* The next answer, whatever its status. */
 client_response_t client_next_response(client_t *client);
+/* The same; false: the connection has ended before a whole head. */
+bool client_try_response(client_t *client, client_response_t *ret_response);
 /* The next answer has this status. */
 client_response_t client_expect_response(client_t *client, int status);
 /* That of the 101; what follows are frames. */
