@@ -741,7 +741,7 @@ int main(int argc, char **argv)
     if (err == HUB_OK)
         err = add_routes(server, hub);
     if (err == HUB_OK)
-        err = serve(server, argv[0], host, port, &error);
+        err = serve(server, argv[0], host, port, NULL, &error);
     hub_server_destroy(server);
     hub_destroy(hub);
     return err == HUB_OK ? EXIT_SUCCESS : EXIT_FAILURE;
