@@ -345,7 +345,8 @@ static void who_reads_late_gets_all_of_it(void **state)
 
 static void key_updates_that_nobody_reads_the_answers_of_are_bounded(void **state)
 {
-    secure_t *s = secure_chat(NULL, &(hub_limits_t){.outbox_bytes = 8388608});
+    secure_t *s =
+        secure_chat(NULL, &(hub_limits_t){.outbox_bytes = 8388608, .controls_per_s = HUB_OFF});
     client_t *c;
     bool open = true;
 
