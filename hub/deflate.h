@@ -12,8 +12,7 @@
 
 struct z_stream_s;
 
-#define HUB__WINDOW_BITS_MIN 8 /* RFC 7692 7.1.2 */
-#define HUB__WINDOW_BITS_MAX 15
+#define HUB__WINDOW_BITS_MAX 15 /* RFC 7692 7.1.2 */
 
 /* The windows that messages are compressed with. There are few, so that a message to many is
  * compressed few times whatever each of them has asked for. */

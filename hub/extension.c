@@ -155,34 +155,42 @@ static bool take_offer(struct scanner *scanner, struct offer *offer)
     return scanner->at == scanner->end || *scanner->at == ',';
 }
 
-typedef struct hub__offers {
+struct offers {
     const hub__request_head_t *head;
     size_t field; /* the next one to look at */
     struct scanner scanner;
-} hub__offers_t;
+};
+
+/* Puts the scanner at the next such field. False: there is none. */
+static bool next_field(struct offers *offers)
+{
+    while (offers->field != offers->head->field_count) {
+        const hub__header_t *field = &offers->head->fields[offers->field++];
+
+        if (!hub__str_equals_nocase(field->name, HUB_STR("Sec-WebSocket-Extensions")))
+            continue;
+        offers->scanner = (struct scanner){field->value.base, field->value.base + field->value.len};
+        return true;
+    }
+    return false;
+}
 
 /* The next offer in any such field; elements of a list may be empty (RFC 9110 5.6.1). HUB_ENOTFOUND
  * at the end. HUB_ESYNTAX. */
-static hub_status_t next_offer(hub__offers_t *offers, struct offer *ret_offer)
+static hub_status_t next_offer(struct offers *offers, struct offer *ret_offer)
 {
-    for (;;) {
+    do {
         while (take_char(&offers->scanner, ','))
             ;
         if (offers->scanner.at < offers->scanner.end)
             return take_offer(&offers->scanner, ret_offer) ? HUB_OK : HUB_ESYNTAX;
-        if (offers->field == offers->head->field_count)
-            return HUB_ENOTFOUND;
-        const hub__header_t *field = &offers->head->fields[offers->field++];
-
-        if (hub__str_equals_nocase(field->name, HUB_STR("Sec-WebSocket-Extensions")))
-            offers->scanner =
-                (struct scanner){field->value.base, field->value.base + field->value.len};
-    }
+    } while (next_field(offers));
+    return HUB_ENOTFOUND;
 }
 
 bool hub__extensions_valid(const hub__request_head_t *head)
 {
-    hub__offers_t offers = {.head = head};
+    struct offers offers = {.head = head};
     size_t fields, count = 0;
     struct offer offer;
     hub_status_t err;
@@ -219,7 +227,7 @@ static hub__deflate_terms_t terms_of(const struct offer *offer,
 hub__deflate_terms_t hub__deflate_negotiate(const hub__request_head_t *head,
                                             const hub_deflate_options_t *options)
 {
-    hub__offers_t offers = {.head = head};
+    struct offers offers = {.head = head};
     struct offer offer;
 
     while (options->enabled && next_offer(&offers, &offer) == HUB_OK)

@@ -159,6 +159,28 @@ static void who_has_taken_a_part_is_odd_until_the_run_is_closed(void **state)
     assert_int_equal(seat_of(crowd, 1), crowd->conns[1].slot);
 }
 
+static void each_window_has_groups_of_its_own(void **state)
+{
+    struct crowd *crowd = *state;
+    hub__group_t deflated[HUB__GROUPS_DEFLATED] = {0};
+    hub__group_t *seen[HUB__WINDOW_COUNT];
+
+    crowd->topic.deflated = deflated;
+    assert_int_equal(hub__topic_group_count(&crowd->topic), HUB__GROUP_COUNT);
+    for (unsigned window = 0; window != HUB__WINDOW_COUNT; ++window) {
+        crowd->conns[window].window = window & 3;
+        seen[window] = hub__group_of(crowd->members[window]);
+        assert_ptr_equal(seen[window],
+                         hub__topic_group(&crowd->topic, hub__group_index(crowd->members[window])));
+        for (unsigned other = 0; other != window; ++other)
+            assert_ptr_not_equal(seen[window], seen[other]);
+    }
+    assert_ptr_equal(seen[HUB__WINDOW_NONE], group_in(crowd));
+    crowd->conns[0].session.dialect = hub__dialect(HUB__DIALECT_COUNT - 1);
+    crowd->conns[0].window = HUB__WINDOW_15;
+    assert_ptr_equal(hub__group_of(crowd->members[0]), &deflated[HUB__GROUPS_DEFLATED - 1]);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -169,6 +191,7 @@ int main(void)
         CASE(a_newcomer_is_looked_at_once),
         CASE(who_is_not_joined_stays_odd),
         CASE(who_has_taken_a_part_is_odd_until_the_run_is_closed),
+        CASE(each_window_has_groups_of_its_own),
     };
 
     return cmocka_run_group_tests(cases, NULL, NULL);

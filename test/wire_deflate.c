@@ -594,6 +594,48 @@ static void a_slow_reader_gets_all_of_it(void **state)
     free(noise);
 }
 
+/* One joins or leaves, then the others are told, many times over: nobody hears what is not for it,
+ * and nobody misses what is. */
+static void members_come_and_go_whatever_they_agreed_on(void **state)
+{
+    listener_t listeners[] = {
+        {"/socket", OFFER, ANSWER, 15, NULL}, {"/socket", OFFER, ANSWER, 15, NULL},
+        {"/socket", BITS(9), NULL},           {"/socket", NULL, NULL, 0, NULL},
+        {"/socket", BITS(9), NULL},           {"/socket", BITS(12), NULL},
+        {"/socket", NULL, NULL, 0, NULL},     {"/socket", OFFER, ANSWER, 15, NULL},
+    };
+    server_t *s = serve_deflate();
+    bool in[COUNT(listeners)];
+    char json[300];
+    unsigned seed = 7;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(listeners); i++) {
+        join(&listeners[i], s);
+        in[i] = true;
+    }
+    for (unsigned round = 0; round < 100; round++) {
+        size_t who = (seed = seed * 1103515245 + 12345) / 65536 % COUNT(listeners);
+
+        client_say(listeners[who].client, "room:1", in[who] ? "leave" : "join", "{}", "'1'");
+        do { /* the answers to a leave are two */
+            client_frame_t frame = client_next(listeners[who].client);
+            hub_str_t text =
+                (frame.first & RSV1) != 0 ? inflated(15, frame.payload) : frame.payload;
+
+            if (memmem(text.base, text.len, "\"close\"", 7) == NULL)
+                break;
+        } while (true);
+        in[who] = !in[who];
+        snprintf(json, sizeof(json), "[%u,\"%0200d\"]", round, 0);
+        assert_int_equal(
+            hub_publish(s->hub, HUB_STR("room:1"), HUB_STR("n"), hub_json(hub_str(json))), HUB_OK);
+        for (size_t i = 0; i < COUNT(listeners); i++)
+            if (in[i])
+                expect_heard(&listeners[i], "n", json);
+    }
+}
+
 /* Whatever was dropped, each of the others stands alone. */
 static void a_slow_member_reads_what_was_kept(void **state)
 {
@@ -975,6 +1017,7 @@ int main(void)
         SERVER_CASE(a_sender_may_be_left_out),
         SERVER_CASE(filters_see_and_replace_what_is_compressed),
         SERVER_CASE(a_slow_reader_gets_all_of_it),
+        SERVER_CASE(members_come_and_go_whatever_they_agreed_on),
         SERVER_CASE(a_slow_member_reads_what_was_kept),
         SERVER_CASE(long_poll_is_left_alone),
         SERVER_CASE(compressed_messages_of_any_length_are_read),
