@@ -242,8 +242,8 @@ static void round_trip(unsigned bits, int level, text_kind_t kind, size_t len)
 
 static void every_window_is_kept_to(void **state)
 {
-    static const size_t lengths[] = {1, 20, 200, 249, 250, 251, 262, 300, 600, 5000, 70000};
-    static const int levels[] = {1, 3, 6, 9};
+    static const size_t lengths[] = {1, 20, 200, 249, 250, 251, 262, 300, 600, 5000};
+    static const int levels[] = {1, 6, 9};
 
     (void)state;
     for (unsigned bits = 8; bits <= 15; bits++)
@@ -251,6 +251,8 @@ static void every_window_is_kept_to(void **state)
             for (text_kind_t kind = 0; kind < TEXT_KINDS; kind++)
                 for (size_t i = 0; i < COUNT(lengths); i++)
                     round_trip(bits, levels[l], kind, lengths[i]);
+    round_trip(14, 6, DISTANT, 20000);
+    round_trip(15, 6, WORDS, 70000);
 }
 
 static void a_larger_window_finds_more(void **state)
@@ -381,7 +383,7 @@ static void a_message_may_have_as_many_bytes_as_the_limit(void **state)
         }
 }
 
-/* 64 MiB in 64 KiB. */
+/* 16 MiB in 16 KiB. */
 static hub_str_t bomb(void)
 {
     static char zeros[65536];
@@ -391,10 +393,10 @@ static hub_str_t bomb(void)
     assert_int_equal(deflateInit2(&stream, 9, Z_DEFLATED, -15, 9, Z_DEFAULT_STRATEGY), Z_OK);
     stream.next_out = (Bytef *)box.deflated;
     stream.avail_out = sizeof(box.deflated);
-    for (size_t i = 0; i < 1024; i++) {
+    for (size_t i = 0; i < 256; i++) {
         stream.next_in = (const Bytef *)zeros;
         stream.avail_in = sizeof(zeros);
-        assert_int_equal(deflate(&stream, i == 1023 ? Z_SYNC_FLUSH : Z_NO_FLUSH), Z_OK);
+        assert_int_equal(deflate(&stream, i == 255 ? Z_SYNC_FLUSH : Z_NO_FLUSH), Z_OK);
     }
     len = sizeof(box.deflated) - stream.avail_out - 4;
     (void)deflateEnd(&stream);
@@ -407,7 +409,7 @@ static void a_bomb_makes_no_more_than_the_limit(void **state)
     hub_str_t payload = bomb();
 
     (void)state;
-    assert_in_range(payload.len, 60 * KIB, 70 * KIB);
+    assert_in_range(payload.len, 15 * KIB, 17 * KIB);
     hub__inflater_destroy(box.inflater);
     box.inflater = NULL;
     for (size_t i = 0; i < COUNT(limits); i++) {
