@@ -9,6 +9,7 @@
 #include <zlib.h>
 
 #include "hub/frame.h"
+#include "hub/memory.h"
 
 #define MEMORY_LEVEL 8 /* zlib's own: a stream takes 256 KiB at most, and a worker has three */
 #define FIRST_ROOM 4096u
@@ -20,17 +21,17 @@ struct hub__inflater {
     z_stream stream;
 };
 
-/* Not zlib's own, so that tests can let it fail. */
+/* Not zlib's own: this is memory that peers make us hold, and tests let it fail. */
 static voidpf allocate(voidpf opaque, uInt items, uInt size)
 {
     (void)opaque;
-    return calloc(items, size);
+    return hub__peer_alloc_zeroed((size_t)items * size);
 }
 
 static void release(voidpf opaque, voidpf block)
 {
     (void)opaque;
-    free(block);
+    hub__peer_free(block);
 }
 
 hub__window_t hub__window_for(unsigned bits)
@@ -50,13 +51,13 @@ static z_stream *stream_for(hub__deflater_t *deflater, hub__window_t window, int
         (void)deflateReset(stream);
         return stream;
     }
-    if ((stream = calloc(1, sizeof(*stream))) == NULL)
+    if ((stream = hub__peer_alloc_zeroed(sizeof(*stream))) == NULL)
         return NULL;
     stream->zalloc = allocate;
     stream->zfree = release;
     if (deflateInit2(stream, level, Z_DEFLATED, -bits[window], MEMORY_LEVEL, Z_DEFAULT_STRATEGY) !=
         Z_OK) {
-        free(stream);
+        hub__peer_free(stream);
         return NULL;
     }
     return deflater->streams[window] = stream;
@@ -89,7 +90,7 @@ void hub__deflater_dispose(hub__deflater_t *deflater)
         if (deflater->streams[i] == NULL)
             continue;
         (void)deflateEnd(deflater->streams[i]);
-        free(deflater->streams[i]);
+        hub__peer_free(deflater->streams[i]);
     }
     *deflater = (hub__deflater_t){0};
 }
@@ -98,14 +99,14 @@ void hub__deflater_dispose(hub__deflater_t *deflater)
 
 hub__inflater_t *hub__inflater_create(unsigned bits)
 {
-    hub__inflater_t *inflater = calloc(1, sizeof(*inflater));
+    hub__inflater_t *inflater = hub__peer_alloc_zeroed(sizeof(*inflater));
 
     if (inflater == NULL)
         return NULL;
     inflater->stream.zalloc = allocate;
     inflater->stream.zfree = release;
     if (inflateInit2(&inflater->stream, -(int)bits) != Z_OK) {
-        free(inflater);
+        hub__peer_free(inflater);
         return NULL;
     }
     return inflater;
@@ -116,7 +117,7 @@ void hub__inflater_destroy(hub__inflater_t *inflater)
     if (inflater == NULL)
         return;
     (void)inflateEnd(&inflater->stream);
-    free(inflater);
+    hub__peer_free(inflater);
 }
 
 void hub__inflater_forget(hub__inflater_t *inflater)

@@ -16,6 +16,7 @@
 
 #include "hub/deflate.h"
 #include "hub/frame.h"
+#include "hub/memory.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define LARGEST (256u * 1024)
@@ -430,6 +431,7 @@ static void a_context_takes_eight_kib_and_its_window(void **state)
 {
     (void)state;
     for (unsigned bits = 8; bits <= 15; bits++) {
+        int64_t account = hub__account.bytes;
         hub__inflater_t *inflater;
 
         watch_heap(0);
@@ -440,7 +442,9 @@ static void a_context_takes_eight_kib_and_its_window(void **state)
             HUB_OK);
         assert_in_range(heap.live - box.out.capacity, (size_t)1 << bits,
                         ((size_t)1 << bits) + 8 * KIB);
+        assert_int_equal(hub__account.bytes - account, heap.live - box.out.capacity);
         hub__inflater_destroy(inflater);
+        assert_int_equal(hub__account.bytes, account);
         hub__buffer_dispose(&box.out);
         assert_int_equal(heap.live, 0);
         heap.on = false;
