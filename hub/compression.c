@@ -5,6 +5,7 @@
 #include "hub/internal.h"
 
 #define KEPT_BYTES (64u * 1024) /* of a buffer, from one message to the next */
+#define OVER_RATE_BYTES 4096u   /* of a message that is only to be refused */
 
 static void trim(hub__buffer_t *buffer)
 {
@@ -55,6 +56,22 @@ static hub__inflater_t *inflater_of(hub_conn_t *conn)
     return worker->inflater;
 }
 
+/* Who is over the rate of messages is told so, which takes reading the message; but a read can hold
+ * a thousand that become the largest each. */
+static bool is_over_rate(const hub_conn_t *conn)
+{
+    return hub__rate_wait_ms(conn->session.debts.messages,
+                             &hub__conn_seat(conn)->host.rates.messages, 1) != 0;
+}
+
+/* What a message has become counts as said: it is as much work as if it had come like that. */
+static void charge(hub_conn_t *conn, size_t before, size_t after)
+{
+    if (after > before)
+        hub__rate_charge(&conn->session.debts.bytes, &hub__conn_seat(conn)->host.rates.bytes,
+                         after - before);
+}
+
 static void close_bad(hub_conn_t *conn, hub_status_t err)
 {
     hub__worker_t *worker = hub__conn_worker(conn);
@@ -77,18 +94,25 @@ void hub__conn_inflate(hub_conn_t *conn, hub_str_t payload, bool binary)
 {
     hub__worker_t *worker = hub__conn_worker(conn);
     hub__inflater_t *inflater = inflater_of(conn);
+    size_t limit = hub__conn_limits(conn)->message_bytes;
+    bool reduced = limit > OVER_RATE_BYTES && is_over_rate(conn);
     hub_status_t err = HUB_ENOMEM;
 
     HUB__STAT(&worker->stats, inflates_total);
     HUB__STAT_ADD(&worker->stats, inflate_bytes_in_total, payload.len);
     if (inflater != NULL)
-        err = hub__inflate(inflater, payload, !binary, hub__conn_limits(conn)->message_bytes,
+        err = hub__inflate(inflater, payload, !binary, reduced ? OVER_RATE_BYTES : limit,
                            &worker->inflated);
     HUB__STAT_ADD(&worker->stats, inflate_bytes_out_total, worker->inflated.len);
-    if (err == HUB_OK)
+    charge(conn, payload.len, worker->inflated.len);
+    if (err == HUB_OK) {
         hub__conn_message(conn, hub__buffer_str(&worker->inflated), binary);
-    else
+    } else if (err == HUB_ETOOLARGE && reduced) {
+        hub__conn_over_rate(conn, false);
+        hub__conn_want_close(conn, HUB_DISCONNECT_LIMIT, 1008, HUB_STR("too many messages"));
+    } else {
         close_bad(conn, err);
+    }
     trim(&worker->inflated);
 }
 

@@ -100,9 +100,12 @@ typedef enum hub_format {
  *
  * A message to many is compressed once for each wire format and window that is in use (512 bytes, 4
  * or 32 KiB), by the options of one of those who get it, and never refers back to earlier ones:
- * server_no_context_takeover is always answered, and connections keep nothing of what is sent. Who
- * lets secrets and what strangers wrote into one message tells a listener by its length how much
- * they have in common. */
+ * server_no_context_takeover is always answered, and connections keep nothing of what is sent.
+ * Limits are for what messages become: message_bytes, and bytes_per_s as well. Who is over
+ * messages_per_s with a message that becomes more than 4 KiB is closed at once, with 1008.
+ *
+ * Who lets secrets and what strangers wrote into one message tells a listener by its length how
+ * much they have in common. */
 typedef struct hub_deflate_options {
     bool enabled;
     size_t min_bytes;     /* shorter messages go out as they are; 0: 256 */

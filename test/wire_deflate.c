@@ -976,6 +976,62 @@ static void a_bomb_is_inflated_no_further_than_the_limit(void **state)
     free(zeros);
 }
 
+static void what_a_message_becomes_counts_as_said(void **state)
+{
+    static char text[60000];
+    server_t *s = serve((hub_endpoint_options_t){
+        .limits = {.bytes_per_s = 1000000, .bytes_burst = 50000}, .deflate = {.enabled = true}});
+    client_t *c = open_raw(s);
+
+    (void)state;
+    memset(text, 'x', sizeof(text));
+    assert_in_range(send_deflated(c, NULL, CLIENT_TEXT, hub_str_n(text, sizeof(text))), 1, 200);
+    expect_deflated(c, 15, CLIENT_TEXT, hub_str_n(text, sizeof(text)));
+    SERVER_EXPECT_STAT(s, read_pauses_total, 1);
+    client_frame(c, CLIENT_TEXT, HUB_STR("later"));
+    client_expect_message(c, CLIENT_TEXT, HUB_STR("later"));
+}
+
+/* Two of ten are within the rate; the third is looked at just as far as a refusal may take. */
+static void bombs_past_the_rate_are_not_inflated(void **state)
+{
+    static char text[LIMIT];
+    server_t *s = serve((hub_endpoint_options_t){
+        .limits = {.messages_per_s = 1, .messages_burst = 2}, .deflate = {.enabled = true}});
+    client_t *c = open_with(s, "/socket", OFFER, ANSWER);
+    hub_str_t payload;
+    char bytes[4096];
+    size_t len = 0;
+
+    (void)state;
+    memset(text, 'x', sizeof(text));
+    payload = deflated(NULL, hub_str_n(text, sizeof(text)), Z_SYNC_FLUSH);
+    for (size_t i = 0; i < 10; i++)
+        len += client_frame_write(bytes + len, CLIENT_TEXT | RSV1, payload);
+    client_send(c, hub_str_n(bytes, len));
+    (void)client_drain_to_close(c, 1008);
+    SERVER_EXPECT_STAT(s, closed_limit_total, 1);
+    SERVER_EXPECT_STAT(s, rate_messages_refused_total, 1);
+    SERVER_EXPECT_STAT(s, inflate_bytes_out_total, 2 * LIMIT + 4097);
+    free((void *)(uintptr_t)payload.base);
+}
+
+static void a_short_message_past_the_rate_is_refused_as_others_are(void **state)
+{
+    server_t *s = serve((hub_endpoint_options_t){
+        .limits = {.messages_per_s = 1, .messages_burst = 1}, .deflate = {.enabled = true}});
+    client_t *c = open_with(s, "/socket", OFFER, ANSWER);
+
+    (void)state;
+    client_join(c, "room:1", "'1'");
+    (void)send_deflated(
+        c, NULL, CLIENT_TEXT,
+        HUB_STR("{\"topic\":\"room:1\",\"event\":\"echo\",\"payload\":{},\"ref\":\"2\"}"));
+    assert_non_null(strstr(client_expect_frame(c, CLIENT_TEXT).base, "\"rate\""));
+    client_close_frame(c, 1000, "");
+    (void)client_expect_close(c, 1000);
+}
+
 static void an_unfinished_one_has_no_more_time_than_others(void **state)
 {
     client_t *c = open_raw(serve(
@@ -1035,6 +1091,9 @@ int main(void)
         SERVER_CASE(text_that_is_not_utf8_ends_it_once_it_is_inflated),
         SERVER_CASE(one_byte_more_than_the_limit_is_too_large),
         SERVER_CASE(a_bomb_is_inflated_no_further_than_the_limit),
+        SERVER_CASE(what_a_message_becomes_counts_as_said),
+        SERVER_CASE(bombs_past_the_rate_are_not_inflated),
+        SERVER_CASE(a_short_message_past_the_rate_is_refused_as_others_are),
         SERVER_CASE(an_unfinished_one_has_no_more_time_than_others),
         SERVER_CASE(a_connection_may_end_in_the_middle),
     };
