@@ -6,6 +6,7 @@
  * 4.6.3) for a renegotiation, and closes without waiting for the peer. */
 #include "hub/internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
@@ -16,20 +17,23 @@
 #define IOVECS 256
 #define RECORD 16384                /* of plain text: RFC 8446 5.1 */
 #define RECORD_ROOM (RECORD + 4096) /* on the wire, also as many small ones (RFC 6066 4) */
+#define WRITE_RECORDS 4
 #define REST_MAX (256 * 1024)
 
 /* What OpenSSL's state takes out of one read, and what it was in the middle of, must fit into the
  * worker's buffer together: nothing would call for what stayed behind. */
 #define WIRE_READ (HUB__READ_BUFFER - RECORD_ROOM)
 
-/* Of a worker: nothing stays in it from one call to the next. */
+/* Of a worker: nothing stays in it from one callback of the loop to the next. While a connection
+ * seals what it sends, a hook of one of its frames may make another one write: that one's records
+ * stand behind the first one's in `out`, and have left when the first one goes on. */
 struct hub__tls_io {
     const char *in; /* was read, OpenSSL has not asked for it yet */
     size_t in_len;
     size_t out_len;
     char wire[WIRE_READ];
     char plain[RECORD]; /* small frames on their way into one record */
-    char out[4 * RECORD_ROOM];
+    char out[(WRITE_RECORDS + 1) * RECORD_ROOM];
 };
 
 struct hub__tls_conn {
@@ -143,7 +147,7 @@ hub__tls_conn_t *hub__tls_take(hub__worker_t *worker, h2o_socket_t *socket)
 
     pthread_once(&once, make_method);
     if (worker->tls_io == NULL)
-        worker->tls_io = malloc(sizeof(*worker->tls_io));
+        worker->tls_io = calloc(1, sizeof(*worker->tls_io));
     if (tls == NULL || worker->tls_io == NULL || method == NULL ||
         (bio = BIO_new(method)) == NULL) {
         free(tls);
@@ -152,7 +156,6 @@ hub__tls_conn_t *hub__tls_take(hub__worker_t *worker, h2o_socket_t *socket)
     tls->socket = socket;
     tls->ssl = socket->ssl->ssl;
     tls->io = worker->tls_io;
-    tls->io->in_len = tls->io->out_len = 0;
     BIO_set_data(bio, tls);
     BIO_set_init(bio, 1);
     SSL_set_bio(tls->ssl, bio, bio);
@@ -251,18 +254,19 @@ static bool send_rest(hub_conn_t *conn)
     return true;
 }
 
-/* What OpenSSL has made leaves, or waits behind what waits already. False: the connection is lost.
- */
-static bool send_out(hub_conn_t *conn)
+/* What OpenSSL has made since `begin` leaves, or waits behind what waits already. False: the
+ * connection is lost. */
+static bool send_out(hub_conn_t *conn, size_t begin)
 {
     hub__tls_io_t *io = conn->tls->io;
-    size_t len = io->out_len;
+    const char *bytes = io->out + begin;
+    size_t len = io->out_len - begin;
     ssize_t wrote = 0;
 
-    io->out_len = 0;
-    if (len != 0 && conn->tls->rest == NULL && (wrote = send_bytes(conn, io->out, len)) == -1)
+    io->out_len = begin;
+    if (len != 0 && conn->tls->rest == NULL && (wrote = send_bytes(conn, bytes, len)) == -1)
         return false;
-    return (size_t)wrote == len || keep_rest(conn, io->out + wrote, len - (size_t)wrote);
+    return (size_t)wrote == len || keep_rest(conn, bytes + wrote, len - (size_t)wrote);
 }
 
 /* What the next record carries: a large frame as it lies there, small ones put together. */
@@ -290,8 +294,10 @@ static bool seal(hub_conn_t *conn)
     hub__tls_io_t *io = conn->tls->io;
     hub_stats_t *stats = &hub__conn_worker(conn)->stats;
 
-    io->out_len = 0;
-    while (!hub__outbox_is_empty(&conn->outbox) && sizeof(io->out) - io->out_len >= RECORD_ROOM) {
+    assert(sizeof(io->out) - io->out_len >= RECORD_ROOM); /* hooks of hooks are not called */
+    for (unsigned i = 0; i != WRITE_RECORDS && !hub__outbox_is_empty(&conn->outbox) &&
+                         sizeof(io->out) - io->out_len >= RECORD_ROOM;
+         ++i) {
         hub_str_t record = next_record(conn);
 
         ERR_clear_error();
@@ -304,13 +310,24 @@ static bool seal(hub_conn_t *conn)
     return true;
 }
 
+static bool write_some(hub_conn_t *conn)
+{
+    hub__tls_io_t *io = conn->tls->io;
+    size_t begin = io->out_len;
+
+    if (seal(conn))
+        return send_out(conn, begin);
+    io->out_len = begin;
+    return false;
+}
+
 /* Writes until everything has left or the socket takes no more. False: the connection is lost. */
 static bool write_all(hub_conn_t *conn)
 {
     if (!send_rest(conn))
         return false;
     while (conn->tls->rest == NULL && !hub__outbox_is_empty(&conn->outbox))
-        if (!seal(conn) || !send_out(conn))
+        if (!write_some(conn))
             return false;
     return true;
 }
@@ -319,13 +336,14 @@ static bool write_all(hub_conn_t *conn)
 static void shut_write_side(hub_conn_t *conn)
 {
     hub__tls_conn_t *tls = conn->tls;
+    size_t begin = tls->io->out_len;
 
     if (!tls->notified) {
         tls->notified = true;
-        tls->io->out_len = tls->io->in_len = 0;
+        tls->io->in_len = 0;
         ERR_clear_error();
         (void)SSL_shutdown(tls->ssl);
-        if (!send_out(conn)) {
+        if (!send_out(conn, begin)) {
             hub__conn_destroy(conn);
             return;
         }
@@ -377,7 +395,6 @@ static size_t unseal(hub_conn_t *conn, size_t got, bool *ret_ended)
 
     tls->io->in = tls->io->wire;
     tls->io->in_len = got;
-    tls->io->out_len = 0;
     do {
         ERR_clear_error();
         part = SSL_read(tls->ssl, worker->read_buffer + len, (int)(HUB__READ_BUFFER - len));
@@ -394,9 +411,9 @@ static void take_in(hub_conn_t *conn, size_t got)
     hub__worker_t *worker = hub__conn_worker(conn);
     uint64_t local = hub__worker_local(worker, conn->slot);
     bool ended;
-    size_t len = unseal(conn, got, &ended);
+    size_t begin = conn->tls->io->out_len, len = unseal(conn, got, &ended);
 
-    if (!send_out(conn)) /* OpenSSL may have had something to answer */
+    if (!send_out(conn, begin)) /* OpenSSL may have had something to answer */
         ended = true;
     if (len != 0)
         hub__conn_read(conn, worker->read_buffer, len);

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -363,6 +364,63 @@ static void key_updates_that_nobody_reads_the_answers_of_are_bounded(void **stat
     server_expect_note("closed lost");
 }
 
+/* ---- hooks that write while something is written ---- */
+
+static _Atomic(hub_conn_t *) raw_conn;
+
+static hub_status_t on_raw_open(hub_conn_t *conn, void *user)
+{
+    (void)user;
+    atomic_store(&raw_conn, conn);
+    return HUB_OK;
+}
+
+static hub_status_t on_raw_message(hub_conn_t *conn, hub_str_t bytes, bool binary, void *user)
+{
+    (void)user;
+    return hub_conn_send(conn, bytes, binary);
+}
+
+/* More than fits into that one's outbox at once, so that it has to be written right now. */
+static hub_status_t send_elsewhere(const hub_hook_event_t *event, void *user)
+{
+    static const char large[30000];
+
+    (void)user;
+    if (hub_str_equals(event->msg->event, HUB_STR("say")))
+        for (unsigned i = 0; i < 4; i++)
+            if (hub_conn_send(atomic_load(&raw_conn), hub_str_n(large, sizeof(large)), true) !=
+                HUB_OK)
+                server_note("refused");
+    return HUB_OK;
+}
+
+static void a_hook_may_write_to_others_while_its_frame_leaves(void **state)
+{
+    secure_t *s = secure_create(NULL, NULL);
+    hub_raw_options_t raw = {.on_open = on_raw_open, .on_message = on_raw_message};
+    client_t *member, *other;
+
+    (void)state;
+    raw.endpoint.limits.outbox_bytes = 65536;
+    assert_int_equal(hub_server_websocket(s->server->server, "/raw", &raw), HUB_OK);
+    server_hook(s->server, HUB_HOOK_MESSAGE_SENT, send_elsewhere);
+    secure_start(s, NULL);
+    other = secure_client(s);
+    client_send_text(other, client_upgrade_text("/raw", ""));
+    client_expect_upgraded(other);
+    client_frame(other, CLIENT_TEXT, HUB_STR("ready"));
+    client_expect_text(other, "ready");
+    member = secure_member(s);
+    for (unsigned i = 0; i < 3; i++) {
+        say_and_hear(member, member, "'hear this'");
+        for (unsigned j = 0; j < 4; j++)
+            assert_int_equal(client_expect_frame(other, CLIENT_BINARY).len, 30000);
+    }
+    client_expect_quiet(member);
+    server_expect_no_note();
+}
+
 /* ---- plain requests and long poll ---- */
 
 static void on_hello(hub_http_t *http, void *user)
@@ -505,6 +563,7 @@ int main(void)
         SECURE_CASE(who_never_reads_is_closed_with_4008_and_the_rest_is_dropped),
         SECURE_CASE(who_reads_late_gets_all_of_it),
         SECURE_CASE(key_updates_that_nobody_reads_the_answers_of_are_bounded),
+        SECURE_CASE(a_hook_may_write_to_others_while_its_frame_leaves),
         SECURE_CASE(routes_answer_over_tls),
         SECURE_CASE(a_head_without_an_end_is_refused),
         SECURE_CASE(origins_of_https_pages_pass),
