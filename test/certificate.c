@@ -87,6 +87,21 @@ void certificate_replace(const certificate_t *to, const certificate_t *from)
     assert_int_equal(rename(from->key_file, to->key_file), 0);
 }
 
+void certificate_append(const char *to, const char *from)
+{
+    char text[8192];
+    FILE *file = fopen(from, "r");
+    size_t len;
+
+    assert_non_null(file);
+    len = fread(text, 1, sizeof(text), file);
+    fclose(file);
+    file = fopen(to, "a");
+    assert_non_null(file);
+    assert_int_equal(fwrite(text, 1, len, file), len);
+    fclose(file);
+}
+
 const char *certificate_write(const char *name, const char *text)
 {
     const char *path = in_folder(name);

@@ -16,6 +16,8 @@ typedef struct certificate {
 certificate_t certificate_make(const char *name, int days, const char *passphrase);
 /* The files of `from` take the places of those of `to`. */
 void certificate_replace(const certificate_t *to, const certificate_t *from);
+/* What is in `from` comes behind what is in `to`. */
+void certificate_append(const char *to, const char *from);
 /* Writes this to a file of the folder; returns its path, valid until the next call. */
 const char *certificate_write(const char *name, const char *text);
 /* A client's context that trusts anybody, TLS 1.2 and up. SSL_CTX_free(). */

@@ -398,6 +398,59 @@ static void ciphers_must_be_known(void **state)
     expect_unusable(options, HUB_EINVAL, "min_version = 7", "no such version");
 }
 
+static void the_chain_behind_the_certificate_is_sent(void **state)
+{
+    secure_t *s = secure_create(NULL, NULL);
+    certificate_t above = certificate_make("above", 30, NULL);
+
+    (void)state;
+    certificate_append(s->files.certificate_file, above.certificate_file);
+    assert_int_equal(hub_server_tls_reload(s->server->server, NULL), HUB_OK);
+    secure_start(s, NULL);
+    assert_int_equal(sk_X509_num(SSL_get_peer_cert_chain(client_ssl(secure_client(s)))), 2);
+    certificate_append(s->files.certificate_file,
+                       certificate_write("junk.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n"));
+    assert_int_equal(hub_server_tls_reload(s->server->server, &error), HUB_ESYNTAX);
+    assert_non_null(strstr(error.text, s->files.certificate_file));
+}
+
+static void certificate_and_key_may_be_one_file(void **state)
+{
+    certificate_t good = certificate_make("first", 30, NULL);
+    server_t *s = server_create();
+
+    (void)state;
+    certificate_append(good.certificate_file, good.key_file);
+    assert_int_equal(
+        hub_server_listen_tls(s->server, "127.0.0.1:0",
+                              &(hub_tls_options_t){.certificate_file = good.certificate_file}),
+        HUB_OK);
+}
+
+static void an_address_that_is_taken_is_an_error_with_tls_too(void **state)
+{
+    secure_t *s = secure_create(NULL, NULL);
+    server_t *other = server_create_with(&(hub_server_options_t){.ret_error = &error}, NULL);
+    hub_tls_options_t options = {.certificate_file = s->files.certificate_file,
+                                 .key_file = s->files.key_file};
+
+    (void)state;
+    assert_int_equal(
+        hub_server_listen_tls(other->server, hub_server_address(s->server->server, 0), &options),
+        HUB_ESYSTEM);
+    assert_non_null(strstr(error.text, "Address already in use"));
+}
+
+static void a_listener_with_tls_comes_before_the_start(void **state)
+{
+    secure_t *s = secure_chat(NULL, NULL);
+    hub_tls_options_t options = {.certificate_file = s->files.certificate_file,
+                                 .key_file = s->files.key_file};
+
+    (void)state;
+    assert_int_equal(hub_server_listen_tls(s->server->server, "127.0.0.1:0", &options), HUB_EBUSY);
+}
+
 static void a_certificate_that_ends_soon_is_told_of(void **state)
 {
     certificate_t brief = certificate_make("brief", 5, NULL);
@@ -579,6 +632,10 @@ int main(void)
         SECURE_CASE(an_expired_certificate_is_refused),
         SECURE_CASE(an_encrypted_key_needs_its_passphrase),
         SECURE_CASE(ciphers_must_be_known),
+        SECURE_CASE(the_chain_behind_the_certificate_is_sent),
+        SECURE_CASE(certificate_and_key_may_be_one_file),
+        SECURE_CASE(an_address_that_is_taken_is_an_error_with_tls_too),
+        SECURE_CASE(a_listener_with_tls_comes_before_the_start),
         SECURE_CASE(a_certificate_that_ends_soon_is_told_of),
         SECURE_CASE(a_reload_is_for_new_connections_and_the_old_ones_stay),
         SECURE_CASE(a_bad_file_keeps_the_old_certificate_and_is_named),
