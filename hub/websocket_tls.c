@@ -18,7 +18,7 @@
 #define RECORD 16384                /* of plain text: RFC 8446 5.1 */
 #define RECORD_ROOM (RECORD + 4096) /* on the wire, also as many small ones (RFC 6066 4) */
 #define WRITE_RECORDS 4
-#define REST_MAX (256 * 1024)
+#define REST_MAX (128 * 1024)
 
 /* What OpenSSL's state takes out of one read, and what it was in the middle of, must fit into the
  * worker's buffer together: nothing would call for what stayed behind. */
