@@ -478,11 +478,13 @@ static bool is_unambiguous(const h2o_req_t *req, const hub__request_head_t *head
 static void settle_persistence(const hub__worker_t *worker, h2o_req_t *req,
                                const hub__request_head_t *head, size_t head_len)
 {
+    const h2o_socket_t *socket = req->conn->callbacks->get_socket(req->conn);
     size_t expects;
 
     (void)hub__request_head_field(head, "expect", &expects);
     if (worker->server != NULL)
         req->http1_is_persistent = head->minor_version > 0 && expects == 0 &&
+                                   !hub__reception_has_ended(socket) &&
                                    !hub__request_head_has_token(head, "connection", "close");
     if (!is_unambiguous(req, head, head_len))
         req->http1_is_persistent = 0;

@@ -674,6 +674,16 @@ hub_status_t hub__tls_load(const hub__tls_t *tls, SSL_CTX **ret_context, hub_err
 void hub__tls_set(hub__tls_t *tls, SSL_CTX *context);
 /* Retained; SSL_CTX_free(). Any thread. */
 SSL_CTX *hub__tls_context(hub__tls_t *tls);
+/* What a peer makes OpenSSL do beside carrying data: key updates, and what is answered by an alert.
+ * Zeroed storage is nothing yet. */
+typedef struct hub__tls_chatter {
+    uint32_t since; /* low bits of milliseconds */
+    uint32_t count;
+} hub__tls_chatter_t;
+/* Takes note of what OpenSSL's message callback was told. True: it is too much, each key update
+ * costs as much as a hundred frames. */
+bool hub__tls_chatters(hub__tls_chatter_t *chatter, int is_write, int content_type,
+                       const void *bytes, size_t len, uint64_t now_ms);
 const char *hub__tls_certificate_file(const hub__tls_t *tls);
 
 /* ---- exchange.c: requests of long-poll clients ---- */

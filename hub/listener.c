@@ -31,12 +31,14 @@ struct hub__visitor {
     hub__reception_t *reception;
     h2o_socket_t *socket;
     hub__timer_t timer;
-    SSL_CTX
-    *context;      /* NULL: plain. Retained: h2o makes its SSL object when the first byte comes */
-    bool greeted;  /* the handshake is done */
-    bool answered; /* the server's hello is out */
-    bool judged;   /* why it failed is known, and was logged */
-    unsigned char alert;       /* a fatal one that OpenSSL made; 0: none, as far as we can say it */
+    /* of TLS; NULL: plain. Retained: h2o makes its SSL object when the first byte comes */
+    SSL_CTX *context;
+    hub__tls_chatter_t chatter;
+    unsigned char alert;       /* a fatal one that OpenSSL made; 0: none */
+    bool answered;             /* the server's hello is out: alerts are encrypted */
+    bool greeted;              /* the handshake is done */
+    bool judged;               /* why it failed is known, and was logged */
+    bool ended;                /* the peer has said its last: h2o would keep all that follows */
     hub__resident_t *resident; /* NULL: its address is not counted, or not known yet */
     hub__stall_t stall;        /* while `writing` */
     uint64_t idle_until_ms;    /* while `asked`: by then it gets an answer, or asks again */
@@ -322,19 +324,22 @@ static void on_visitor_closed(void *data)
     visitor_destroy(data);
 }
 
+static void tell(const hub__visitor_t *visitor, const char *event, const char *why)
+{
+    char text[80];
+    hub_str_t peer = hub__peer_text(visitor->socket, text, sizeof(text));
+
+    hub_log_peer(HUB_LOG_WARN, event, "why=\"%s\" peer=%.*s", why, HUB_STR_ARG(peer));
+}
+
 /* Who hangs up before there was a handshake is not logged: each look whether the port is open would
  * be a line. */
 static void judge(hub__visitor_t *visitor, const char *why)
 {
-    char text[80];
-    hub_str_t peer;
-
     if (visitor->context == NULL || visitor->greeted || visitor->judged)
         return;
     visitor->judged = true;
-    peer = hub__peer_text(visitor->socket, text, sizeof(text));
-    hub_log_peer(HUB_LOG_WARN, "tls.handshake_failed", "why=\"%s\" peer=%.*s", why,
-                 HUB_STR_ARG(peer));
+    tell(visitor, "tls.handshake_failed", why);
 }
 
 /* h2o owns the socket: it sees the end and closes it. */
@@ -546,7 +551,7 @@ static void welcome(hub__reception_t *reception, int fd, const struct sockaddr *
     h2o_accept(&reception->accept, socket);
 }
 
-static hub__visitor_t *visitor_of(h2o_socket_t *socket)
+static hub__visitor_t *visitor_of(const h2o_socket_t *socket)
 {
     return socket->on_close.cb == on_visitor_closed ? socket->on_close.data : NULL;
 }
@@ -598,6 +603,43 @@ void hub__reception_rejected(h2o_socket_t *socket, const char *why)
         return;
     judge(visitor, why);
     tell_alert(visitor);
+}
+
+/* A request that came with it is handled before the timer is, an answer that is on its way goes on.
+ */
+void hub__reception_ended(h2o_socket_t *socket)
+{
+    hub__visitor_t *visitor = visitor_of(socket);
+
+    if (visitor == NULL)
+        return;
+    visitor->ended = true;
+    visitor->asked = visitor->asked && h2o_socket_is_writing(socket);
+    hub__timer_arm(visitor->reception->worker->wheel, &visitor->timer,
+                   visitor->reception->worker->now_ms);
+}
+
+bool hub__reception_has_ended(const h2o_socket_t *socket)
+{
+    const hub__visitor_t *visitor = visitor_of(socket);
+
+    return visitor != NULL && visitor->ended;
+}
+
+bool hub__reception_chatters(h2o_socket_t *socket, int is_write, int content_type,
+                             const void *bytes, size_t len)
+{
+    hub__visitor_t *visitor = visitor_of(socket);
+
+    if (visitor == NULL || !visitor->greeted || visitor->ended ||
+        !hub__tls_chatters(&visitor->chatter, is_write, content_type, bytes, len,
+                           visitor->reception->worker->now_ms))
+        return false;
+    HUB__STAT(&visitor->reception->worker->stats, tls_chatter_total);
+    visitor->ended = true;
+    tell(visitor, "tls.chatter", "key updates");
+    show_out(visitor, "");
+    return true;
 }
 
 /* One that pipelines is looked at as before, whatever it asks for meanwhile. Where its end has come

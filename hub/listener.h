@@ -83,5 +83,12 @@ bool hub__reception_admit(h2o_socket_t *socket, const hub__request_head_t *head)
  * where nothing is counted. */
 bool hub__reception_admit_poll(h2o_socket_t *socket, const hub__request_head_t *head,
                                hub__resident_t **ret_resident);
+/* The peer has said its last (close_notify): it is shown out, unless there is a request of it,
+ * whose answer is the last. */
+void hub__reception_ended(h2o_socket_t *socket);
+bool hub__reception_has_ended(const h2o_socket_t *socket);
+/* As hub__tls_chatters(), once its handshake is done. True: it is shown out. */
+bool hub__reception_chatters(h2o_socket_t *socket, int is_write, int content_type,
+                             const void *bytes, size_t len);
 /* It is no visitor any more. */
 void hub__reception_release(h2o_socket_t *socket);

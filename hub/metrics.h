@@ -54,6 +54,7 @@ extern "C" {
     X(tls_handshakes_failed_total, counter,                                                        \
       "connections to a TLS listener that ended without one, for any reason")                      \
     X(write_stalls_total, counter, "HTTP answers cut because their reader was too slow")           \
+    X(tls_chatter_total, counter, "connections ended for too many key updates")                    \
     X(accept_pauses_total, counter, "accepting paused for want of descriptors")                    \
     X(accept_refused_total, counter, "connections turned away with 503 for want of descriptors")   \
     X(conns_per_ip_refused_total, counter, "connections refused: conns_per_ip")                    \

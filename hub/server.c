@@ -466,6 +466,8 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
     h2o_socket_t *socket = req->conn->callbacks->get_socket(req->conn);
 
     hub__worker_enter(station->worker);
+    if (hub__reception_has_ended(socket))
+        req->http1_is_persistent = 0;
     if (hub__reception_busy(socket))
         hub__route_request(server, station->worker, req);
     else

@@ -18,6 +18,8 @@
 #include "hub/listener.h"
 
 #define FILE_MAX (1024 * 1024)
+#define CHATTER_MAX 32 /* in CHATTER_MS */
+#define CHATTER_MS 10000
 #define RENEW_SOON_S (14 * 24 * 3600)
 #define CIPHERS                                                                                    \
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"     \
@@ -223,7 +225,34 @@ static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *o
     return SSL_TLSEXT_ERR_OK;
 }
 
-/* Called by OpenSSL for each step of a handshake. */
+bool hub__tls_chatters(hub__tls_chatter_t *chatter, int is_write, int content_type,
+                       const void *bytes, size_t len, uint64_t now_ms)
+{
+    uint32_t now = (uint32_t)now_ms;
+    bool updates = !is_write && content_type == SSL3_RT_HANDSHAKE && len != 0 &&
+                   *(const unsigned char *)bytes == SSL3_MT_KEY_UPDATE;
+
+    if (!updates && !(is_write && content_type == SSL3_RT_ALERT))
+        return false;
+    if (chatter->count == 0 || now - chatter->since >= CHATTER_MS)
+        *chatter = (hub__tls_chatter_t){.since = now};
+    return ++chatter->count > CHATTER_MAX;
+}
+
+/* Called by OpenSSL for each of its own messages. h2o reads on as long as it has bytes, unless
+ * OpenSSL thinks that the peer has said its last. */
+static void on_message(int is_write, int version, int content_type, const void *bytes, size_t len,
+                       SSL *ssl, void *user)
+{
+    h2o_socket_t *socket = hub__tls_socket_of(ssl);
+
+    (void)version;
+    (void)user;
+    if (socket != NULL && hub__reception_chatters(socket, is_write, content_type, bytes, len))
+        SSL_set_shutdown(ssl, SSL_RECEIVED_SHUTDOWN);
+}
+
+/* Called by OpenSSL for each step of a handshake, and for alerts. */
 static void on_step(const SSL *ssl, int where, int result)
 {
     h2o_socket_t *socket = hub__tls_socket_of(ssl);
@@ -236,6 +265,8 @@ static void on_step(const SSL *ssl, int where, int result)
         hub__reception_answered(socket);
     else if (where == SSL_CB_WRITE_ALERT && result >> 8 == SSL3_AL_FATAL)
         hub__reception_alerted(socket, (unsigned char)(result & 0xff));
+    else if (where == SSL_CB_READ_ALERT && (result & 0xff) == SSL_AD_CLOSE_NOTIFY)
+        hub__reception_ended(socket);
     else if (where == SSL_CB_ACCEPT_EXIT && result <= 0 && ERR_peek_error() != 0)
         hub__reception_rejected(socket, reason());
 }
@@ -267,6 +298,7 @@ static void set_rules(SSL_CTX *context, const hub__tls_t *tls)
     SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_alpn_select_cb(context, choose_protocol, NULL);
     SSL_CTX_set_info_callback(context, on_step);
+    SSL_CTX_set_msg_callback(context, on_message);
 }
 
 hub_status_t hub__tls_load(const hub__tls_t *tls, SSL_CTX **ret_context, hub_error_t *error)

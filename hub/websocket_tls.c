@@ -39,9 +39,12 @@ struct hub__tls_io {
 struct hub__tls_conn {
     h2o_socket_t *socket;
     SSL *ssl; /* the socket's */
+    hub__worker_t *worker;
     hub__tls_io_t *io;
     char *rest; /* records that the socket did not take; NULL: none */
     size_t rest_len;
+    hub__tls_chatter_t chatter;
+    bool chatters; /* too much: nothing more is read */
     bool notified; /* close_notify was made */
     bool leaving;  /* what OpenSSL still says goes out at once or not at all */
 };
@@ -81,6 +84,8 @@ static int on_bio_read(BIO *bio, char *buffer, int size)
     size_t len = io->in_len < (size_t)size ? io->in_len : (size_t)size;
 
     BIO_clear_retry_flags(bio);
+    if (((hub__tls_conn_t *)BIO_get_data(bio))->chatters)
+        return -1;
     if (len == 0) {
         BIO_set_retry_read(bio);
         return -1;
@@ -127,6 +132,18 @@ static int on_bio_destroy(BIO *bio)
     return 1;
 }
 
+static void on_message(int is_write, int version, int content_type, const void *bytes, size_t len,
+                       SSL *ssl, void *user)
+{
+    hub__tls_conn_t *tls = user;
+
+    (void)version;
+    (void)ssl;
+    if (!tls->leaving &&
+        hub__tls_chatters(&tls->chatter, is_write, content_type, bytes, len, tls->worker->now_ms))
+        tls->chatters = true;
+}
+
 static BIO_METHOD *method;
 
 static void make_method(void)
@@ -155,10 +172,13 @@ hub__tls_conn_t *hub__tls_take(hub__worker_t *worker, h2o_socket_t *socket)
     }
     tls->socket = socket;
     tls->ssl = socket->ssl->ssl;
+    tls->worker = worker;
     tls->io = worker->tls_io;
     BIO_set_data(bio, tls);
     BIO_set_init(bio, 1);
     SSL_set_bio(tls->ssl, bio, bio);
+    SSL_set_msg_callback(tls->ssl, on_message);
+    SSL_set_msg_callback_arg(tls->ssl, tls);
     /* idle, it holds no buffers: the context of a program's own server may not say so */
     SSL_set_mode(tls->ssl, SSL_MODE_RELEASE_BUFFERS);
     return tls;
@@ -215,7 +235,7 @@ static bool keep_rest(hub_conn_t *conn, const char *bytes, size_t len)
     hub__tls_conn_t *tls = conn->tls;
     char *rest;
 
-    /* a peer that reads nothing may still ask for answers: each key update is one */
+    /* what was sealed at once, and what OpenSSL may answer meanwhile */
     if (tls->rest_len + len > REST_MAX || (rest = realloc(tls->rest, tls->rest_len + len)) == NULL)
         return false;
     memcpy(rest + tls->rest_len, bytes, len);
@@ -385,6 +405,15 @@ static void relieve(hub_conn_t *conn)
 
 /* ---- reading ---- */
 
+static hub_str_t peer(const hub_conn_t *conn)
+{
+    hub__worker_t *worker = hub__conn_worker(conn);
+
+    if (conn->tls == NULL)
+        return (hub_str_t){0};
+    return hub__peer_text(conn->tls->socket, worker->text, sizeof(worker->text));
+}
+
 /* Decrypts all of what was read. `ret_ended`: close_notify came, or what can't be decrypted. */
 static size_t unseal(hub_conn_t *conn, size_t got, bool *ret_ended)
 {
@@ -405,6 +434,21 @@ static size_t unseal(hub_conn_t *conn, size_t got, bool *ret_ended)
     return len;
 }
 
+static void end(hub_conn_t *conn)
+{
+    hub__worker_t *worker = hub__conn_worker(conn);
+    hub_str_t who;
+
+    if (!conn->tls->chatters) {
+        hub__conn_lost(conn, HUB_DISCONNECT_LOST);
+        return;
+    }
+    HUB__STAT(&worker->stats, tls_chatter_total);
+    who = peer(conn);
+    hub_log_peer(HUB_LOG_WARN, "tls.chatter", "why=\"key updates\" peer=%.*s", HUB_STR_ARG(who));
+    hub__conn_lost(conn, HUB_DISCONNECT_LIMIT);
+}
+
 /* What came before the end is heard. */
 static void take_in(hub_conn_t *conn, size_t got)
 {
@@ -418,7 +462,7 @@ static void take_in(hub_conn_t *conn, size_t got)
     if (len != 0)
         hub__conn_read(conn, worker->read_buffer, len);
     if (ended && hub__worker_conn(worker, local) == conn)
-        hub__conn_lost(conn, HUB_DISCONNECT_LOST);
+        end(conn);
 }
 
 static void on_read(h2o_socket_t *socket, const char *err)
@@ -474,15 +518,6 @@ static void dispose(hub_conn_t *conn)
     tls->leaving = true;
     tls->io->in_len = 0;
     h2o_socket_close(tls->socket);
-}
-
-static hub_str_t peer(const hub_conn_t *conn)
-{
-    hub__worker_t *worker = hub__conn_worker(conn);
-
-    if (conn->tls == NULL)
-        return (hub_str_t){0};
-    return hub__peer_text(conn->tls->socket, worker->text, sizeof(worker->text));
 }
 
 const hub__transport_t hub__websocket_tls = {

@@ -4,6 +4,7 @@
 #define _GNU_SOURCE 1
 #include "test/secure.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -83,25 +84,40 @@ static void each_byte_may_be_a_record_of_its_own(void **state)
     client_expect_event(c, "t1", "say", "'bytewise'");
 }
 
-/* The records of one message, each of their bytes in a segment of its own. */
+/* What the client says from here on is kept back. */
+static BIO *hold_records(client_t *c)
+{
+    BIO *socket_bio = SSL_get_wbio(client_ssl(c));
+
+    BIO_up_ref(socket_bio);
+    SSL_set0_wbio(client_ssl(c), BIO_new(BIO_s_mem()));
+    return socket_bio;
+}
+
+/* It goes out now, in pieces of this size. */
+static void let_go(client_t *c, BIO *socket_bio, long piece)
+{
+    char *bytes;
+    long len = BIO_get_mem_data(SSL_get_wbio(client_ssl(c)), &bytes);
+
+    assert_true(len > 40);
+    for (long i = 0; i < len; i += piece) {
+        size_t size = (size_t)(piece < len - i ? piece : len - i);
+
+        assert_int_equal(send(client_fd(c), bytes + i, size, MSG_NOSIGNAL), size);
+    }
+    SSL_set0_wbio(client_ssl(c), socket_bio);
+}
+
 static void records_may_come_byte_by_byte(void **state)
 {
     secure_t *s = secure_chat(NULL, NULL);
     client_t *c = secure_member(s);
-    SSL *ssl = client_ssl(c);
-    BIO *memory = BIO_new(BIO_s_mem()), *socket_bio = SSL_get_wbio(ssl);
-    char *bytes;
-    long len;
+    BIO *held = hold_records(c);
 
     (void)state;
-    BIO_up_ref(socket_bio);
-    SSL_set0_wbio(ssl, memory);
     client_say(c, "t1", "say", "'dripping'", NULL);
-    len = BIO_get_mem_data(memory, &bytes);
-    assert_true(len > 40);
-    for (long i = 0; i < len; i++)
-        assert_int_equal(send(client_fd(c), bytes + i, 1, MSG_NOSIGNAL), 1);
-    SSL_set0_wbio(ssl, socket_bio);
+    let_go(c, held, 1);
     client_expect_event(c, "t1", "say", "'dripping'");
 }
 
@@ -237,10 +253,12 @@ static void what_came_before_close_notify_is_heard(void **state)
 {
     secure_t *s = secure_chat(NULL, NULL);
     client_t *c = secure_member(s), *other = secure_member(s);
+    BIO *held = hold_records(c);
 
     (void)state;
     client_say(c, "t1", "say", "'last words'", NULL);
     SSL_shutdown(client_ssl(c));
+    let_go(c, held, 65536);
     client_expect_event(other, "t1", "say", "'last words'");
     server_expect_note("closed lost");
 }
@@ -344,24 +362,40 @@ static void who_reads_late_gets_all_of_it(void **state)
     SERVER_EXPECT_STAT(s->server, outbox_bytes, 0);
 }
 
-static void key_updates_that_nobody_reads_the_answers_of_are_bounded(void **state)
+/* Each costs the server as much as a hundred frames. */
+static void a_flood_of_key_updates_ends_the_connection(void **state)
 {
-    secure_t *s =
-        secure_chat(NULL, &(hub_limits_t){.outbox_bytes = 8388608, .controls_per_s = HUB_OFF});
+    secure_t *s = secure_chat(NULL, NULL);
     client_t *c;
-    bool open = true;
 
     (void)state;
     SSL_CTX_set_min_proto_version(s->context, TLS1_3_VERSION);
-    c = slow_member(s);
-    client_say(c, "t1", "burst", "[60,60000]", NULL);
-    SERVER_EXPECT_STAT_AT_LEAST(s->server, outbox_bytes, 1000000);
-    for (unsigned i = 0; open && i < 20000; i++) {
-        SSL_key_update(client_ssl(c), SSL_KEY_UPDATE_REQUESTED);
-        client_send(c, HUB_STR("\x8a\x80mask")); /* a pong makes it leave */
-        open = SERVER_STAT(s->server, conns) != 0;
+    c = secure_member(s);
+    for (unsigned i = 0; i < 40; i++) {
+        SSL_key_update(client_ssl(c), SSL_KEY_UPDATE_NOT_REQUESTED);
+        client_frame(c, CLIENT_PONG, HUB_STR("")); /* makes it leave */
     }
-    server_expect_note("closed lost");
+    client_expect_gone(c);
+    server_expect_note("closed limit");
+    SERVER_EXPECT_STAT(s->server, tls_chatter_total, 1);
+    server_expect_log("tls.chatter", "why=\"key updates\" peer=127.0.0.1:");
+}
+
+static void a_flood_of_key_updates_before_a_request_ends_the_connection(void **state)
+{
+    secure_t *s = secure_chat(NULL, NULL);
+    client_t *c;
+
+    (void)state;
+    SSL_CTX_set_min_proto_version(s->context, TLS1_3_VERSION);
+    c = secure_client(s);
+    for (unsigned i = 0; i < 40; i++) {
+        SSL_key_update(client_ssl(c), SSL_KEY_UPDATE_NOT_REQUESTED);
+        client_send_text(c, "G");
+    }
+    client_expect_gone(c);
+    SERVER_EXPECT_STAT(s->server, tls_chatter_total, 1);
+    SERVER_EXPECT_STAT(s->server, pre_upgrade, 0);
 }
 
 /* ---- hooks that write while something is written ---- */
@@ -444,6 +478,43 @@ static void routes_answer_over_tls(void **state)
     }
     client_request(c, "GET", "/nothing", NULL);
     client_expect_response(c, 404);
+}
+
+static void a_request_that_ends_with_close_notify_is_answered(void **state)
+{
+    secure_t *s = secure_create(NULL, NULL);
+    client_t *c;
+
+    (void)state;
+    assert_int_equal(hub_server_route(s->server->server, "GET", "/hello", on_hello, NULL), HUB_OK);
+    secure_start(s, NULL);
+    c = secure_client(s);
+    client_request(c, "GET", "/hello", NULL);
+    assert_int_equal(SSL_shutdown(client_ssl(c)), 0);
+    assert_string_equal(client_expect_response(c, 200).body.base, "hello");
+    client_expect_eof(c);
+    SERVER_EXPECT_STAT(s->server, pre_upgrade, 0);
+}
+
+/* h2o would keep it: OpenSSL reads no more, and nothing takes it away. */
+static void what_follows_close_notify_is_not_gathered(void **state)
+{
+    static char flood[65536];
+    secure_t *s = secure_chat(NULL, NULL);
+    client_t *c = secure_client(s);
+    size_t sent = 0;
+
+    (void)state;
+    assert_int_equal(SSL_shutdown(client_ssl(c)), 0);
+    while (send(client_fd(c), flood, sizeof(flood), MSG_NOSIGNAL | MSG_DONTWAIT) != -1 ||
+           errno == EAGAIN) {
+        struct pollfd writable = {.fd = client_fd(c), .events = POLLOUT};
+
+        sent += sizeof(flood);
+        assert_true(sent < 256U * sizeof(flood));
+        poll(&writable, 1, CLIENT_DEADLINE_MS);
+    }
+    SERVER_EXPECT_STAT(s->server, pre_upgrade, 0);
 }
 
 /* Of each piece all is accepted as long as it is read: the bound is the head's. */
@@ -562,9 +633,12 @@ int main(void)
         SECURE_CASE(a_stop_says_1012_then_close_notify),
         SECURE_CASE(who_never_reads_is_closed_with_4008_and_the_rest_is_dropped),
         SECURE_CASE(who_reads_late_gets_all_of_it),
-        SECURE_CASE(key_updates_that_nobody_reads_the_answers_of_are_bounded),
+        SECURE_CASE(a_flood_of_key_updates_ends_the_connection),
+        SECURE_CASE(a_flood_of_key_updates_before_a_request_ends_the_connection),
         SECURE_CASE(a_hook_may_write_to_others_while_its_frame_leaves),
         SECURE_CASE(routes_answer_over_tls),
+        SECURE_CASE(a_request_that_ends_with_close_notify_is_answered),
+        SECURE_CASE(what_follows_close_notify_is_not_gathered),
         SECURE_CASE(a_head_without_an_end_is_refused),
         SECURE_CASE(origins_of_https_pages_pass),
         SECURE_CASE(long_poll_works_over_tls),
