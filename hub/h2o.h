@@ -1,6 +1,10 @@
 /* hub/h2o.h - a hub within an h2o server that the program runs itself. The only public header with
  * h2o's types.
  *
+ * Websockets come with TLS where the program's listener has it (`ssl_ctx` of its h2o_accept_ctx_t,
+ * handshakes by OpenSSL; over picotls they are refused with 501). Its certificate, limits and
+ * deadlines before the 101 are the program's.
+ *
  * Compile with H2O_USE_LIBUV=0 and link libh2o-evloop. */
 #pragma once
 
