@@ -47,7 +47,7 @@ static hub__kin_group_t *find_or_make_group(hub__kin_table_t *table, hub_str_t i
     uint64_t hash = hub__hash(identity);
     hub__kin_group_t *group = find_group(table, identity, hash);
 
-    if (group != NULL || (group = calloc(1, sizeof(*group) + identity.len)) == NULL)
+    if (group != NULL || (group = hub__peer_alloc_zeroed(sizeof(*group) + identity.len)) == NULL)
         return group;
     group->node.hash = hash;
     group->len = identity.len;
@@ -124,7 +124,7 @@ void hub__kin_leave(hub__kin_table_t *table, hub__kin_t *kin)
         take_out(kin);
         if (group->count == 0) {
             hub__table_remove(&table->groups, &group->node);
-            free(group);
+            hub__peer_free(group);
         }
     }
     pthread_mutex_unlock(&table->lock);

@@ -83,12 +83,18 @@ bool hub__conn_charge(hub_conn_t *conn, size_t bytes)
     return true;
 }
 
+/* Of the two that have something to pause. */
+static const hub__transport_t *transport_of(const hub_conn_t *conn)
+{
+    return conn->is_tls ? &hub__websocket_tls : &hub__websocket;
+}
+
 void hub__conn_pace(hub_conn_t *conn, size_t bytes)
 {
     if (!hub__conn_is_open(conn) || conn->paused || !hub__conn_charge(conn, bytes))
         return;
     conn->paused = true;
-    hub__websocket.pause(conn, true);
+    transport_of(conn)->pause(conn, true);
     hub__conn_rearm(conn);
 }
 
@@ -101,5 +107,5 @@ void hub__conn_resume(hub_conn_t *conn)
     hub__conn_seen(conn);
     if (conn->unfinished)
         hub__frame_reader_stamp(&conn->reader, conn->last_seen);
-    hub__websocket.pause(conn, false);
+    transport_of(conn)->pause(conn, false);
 }

@@ -772,9 +772,8 @@ static void send_fragments(client_t *client, hub_str_t payload, size_t count, bo
 static void fragments_may_be_cut_anywhere_with_pings_between(void **state)
 {
     static const size_t counts[] = {1, 2, 3, 7, 60};
-    client_t *c = open_raw(serve(
-        (hub_endpoint_options_t){.limits = {.controls_per_s = HUB_OFF, .controls_burst = HUB_OFF},
-                                 .deflate = {.enabled = true, .min_bytes = LIMIT}}));
+    client_t *c = open_raw(serve((hub_endpoint_options_t){
+        .limits = {SERVER_UNHURRIED}, .deflate = {.enabled = true, .min_bytes = LIMIT}}));
     hub_str_t text = HUB_STR("fragments of \xe2\x82\xac, \xe2\x82\xac and \xf0\x9f\x98\x80");
     hub_str_t payload = deflated(NULL, text, Z_SYNC_FLUSH);
 

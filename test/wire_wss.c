@@ -361,6 +361,29 @@ static void who_reads_late_gets_all_of_it(void **state)
     SERVER_EXPECT_STAT(s->server, outbox_bytes, 0);
 }
 
+static void bytes_past_their_rate_wait_as_without_tls(void **state)
+{
+    enum { MESSAGES = 100, SIZE = 2000 };
+    secure_t *s = secure_chat(
+        NULL,
+        &(hub_limits_t){.bytes_per_s = 2000000, .bytes_burst = 10000, .messages_per_s = HUB_OFF});
+    client_t *c = secure_member(s);
+    char payload[SIZE + 3], ref[12];
+
+    (void)state;
+    for (int i = 0; i < MESSAGES; i++) {
+        snprintf(payload, sizeof(payload), "'%0*d'", SIZE, i);
+        snprintf(ref, sizeof(ref), "%d", i);
+        client_say(c, "t1", "ask", payload, ref);
+    }
+    for (int i = 0; i < MESSAGES; i++) {
+        snprintf(payload, sizeof(payload), "'%0*d'", SIZE, i);
+        snprintf(ref, sizeof(ref), "%d", i);
+        client_expect_ok(c, "t1", ref, payload);
+    }
+    SERVER_EXPECT_STAT_AT_LEAST(s->server, read_pauses_total, 2);
+}
+
 /* Each costs the server as much as a hundred frames. */
 static void a_flood_of_key_updates_ends_the_connection(void **state)
 {
@@ -635,6 +658,7 @@ int main(void)
         SECURE_CASE(a_flood_of_key_updates_ends_the_connection),
         SECURE_CASE(a_flood_of_key_updates_before_a_request_ends_the_connection),
         SECURE_CASE(a_hook_may_write_to_others_while_its_frame_leaves),
+        SECURE_CASE(bytes_past_their_rate_wait_as_without_tls),
         SECURE_CASE(routes_answer_over_tls),
         SECURE_CASE(a_request_that_ends_with_close_notify_is_answered),
         SECURE_CASE(what_follows_close_notify_is_not_gathered),

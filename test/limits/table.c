@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Prints the README's tables of limits from the lists of hub/limits.h, so that the two cannot
  * differ. Fails where a counter is named for a limit that there is not. */
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -73,25 +72,32 @@ static void print_value(const char *name, size_t value)
     print_grouped(value);
 }
 
+/* Nothing where any number is allowed. */
+static void print_ceiling(const row_t *row)
+{
+    bool any = row->ceiling >= SIZE_MAX / 4;
+
+    if (!any)
+        print_value(row->name, row->ceiling);
+    if (row->may_be_off)
+        printf(any ? "off" : ", off");
+}
+
 static void print_rows(const char *title, const row_t *rows, size_t count)
 {
     printf("| %s | default | at most | at the limit | counted as |\n|---|---|---|---|---|\n",
            title);
     for (size_t i = 0; i != count; ++i) {
-        const row_t *row = &rows[i];
-        const char *counter = counter_of(row->name);
+        const char *counter = counter_of(rows[i].name);
 
-        printf("| `%s` | ", row->name);
-        print_value(row->name, row->value);
+        printf("| `%s` | ", rows[i].name);
+        print_value(rows[i].name, rows[i].value);
         printf(" | ");
-        if (row->ceiling != HUB_OFF)
-            print_value(row->name, row->ceiling);
-        printf("%s | %s | %s%s%s |\n",
-               !row->may_be_off          ? ""
-               : row->ceiling == HUB_OFF ? "off"
-                                         : ", off",
-               row->at_limit, counter != NULL ? "`" : "", counter != NULL ? counter : "",
-               counter != NULL ? "`" : "");
+        print_ceiling(&rows[i]);
+        printf(" | %s |", rows[i].at_limit);
+        if (counter != NULL)
+            printf(" `%s`", counter);
+        printf(" |\n");
     }
 }
 
