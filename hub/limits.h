@@ -136,7 +136,14 @@ typedef struct hub_server_limits {
     X(unjoined_ms, closed_stale_total)                                                             \
     X(connections, upgrades_refused_total)                                                         \
     X(pre_upgrade, pre_upgrade_shed_total)                                                         \
-    X(mailbox_messages, mailbox_full_total)
+    X(conns_per_ip, conns_per_ip_refused_total)                                                    \
+    X(connects_per_ip_per_s, connects_per_ip_refused_total)                                        \
+    X(write_stall_ms, write_stalls_total)                                                          \
+    X(mailbox_messages, mailbox_full_total)                                                        \
+    X(memory_budget_bytes, memory_refused_total)                                                   \
+    X(queued_bytes, memory_shed_total)                                                             \
+    X(drain_batch, drain_told_total)                                                               \
+    X(callback_warn_ms, callbacks_slow_total)
 
 /* Replaces zeros by defaults and checks ceilings. HUB_EINVAL with a text that names the option, its
  * value and what is allowed. Any thread. */
