@@ -19,6 +19,7 @@
 #define ACCEPTS_PER_TURN 64
 #define REARM_MS 100
 #define REFUSALS_PER_PAUSE 64
+#define PAUSE_LOG_MS 1000
 #define SEND_BUFFER (128 * 1024)
 #define TLS_RECEIVE_BUFFER (128 * 1024) /* the kernel doubles it, for what it needs itself */
 #define NOTSENT_LOWAT (64 * 1024)
@@ -761,8 +762,13 @@ static void pause_accepting(hub__reception_t *reception, const h2o_socket_t *lis
     int why = errno;
 
     HUB__STAT(&worker->stats, accept_pauses_total);
-    hub_log_peer(HUB_LOG_WARN, "server.accept_paused", "worker=%u error=\"%s\"", worker->index,
-                 strerror(why));
+    if (worker->now_ms >= reception->pause_logged_ms + PAUSE_LOG_MS) {
+        reception->pause_logged_ms = worker->now_ms;
+        hub_log_peer(HUB_LOG_WARN, "server.accept_paused",
+                     "worker=%u error=\"%s\" pauses=%llu refused=%llu", worker->index,
+                     strerror(why), (unsigned long long)worker->stats.accept_pauses_total,
+                     (unsigned long long)worker->stats.accept_refused_total);
+    }
     if (why == EMFILE || why == ENFILE)
         refuse_waiting(reception, listener);
     for (unsigned i = 0; i != reception->socket_count; ++i)

@@ -36,6 +36,7 @@ typedef struct hub__reception {
     unsigned socket_count;
     hub__timer_t rearm; /* after a pause for want of descriptors */
     int spare_fd;       /* given up to tell those who wait that there is none; -1: it is gone */
+    uint64_t pause_logged_ms;
     hub__visitor_t *first, **last; /* oldest first */
     unsigned count, limit;
     unsigned present;      /* and those who were shown out, until h2o has noticed */
