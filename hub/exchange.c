@@ -446,6 +446,8 @@ static uint64_t park(hub__seat_t *seat, h2o_req_t *req, uint64_t local, bool pol
     hub__timer_arm(worker->wheel, &parked->timer, parked->due_ms);
     if (polls)
         watch(parked, wait_ms);
+    else
+        hub__reception_hold(req->conn->callbacks->get_socket(req->conn), wait_ms);
     return parked->serial;
 }
 

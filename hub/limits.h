@@ -78,7 +78,7 @@ typedef struct hub_limits {
     X(head_fields, 64, 64, false, "431")                                                           \
     X(path_bytes, 2048, 16384, false, "414")                                                       \
     X(body_bytes, 1048576, 16777216, false, "413")                                                 \
-    X(request_ms, 10000, 60000, false, "closed")                                                   \
+    X(request_ms, 10000, 60000, false, "TLS handshake and request, in all: closed")                \
     X(write_stall_ms, 30000, 600000, false,                                                        \
       "HTTP answer: closed; so is who takes less than 16 KiB in it, on average")                   \
     X(mailbox_messages, 65536, 16777216, false, "a gap for that worker's members")                 \
@@ -138,6 +138,8 @@ typedef struct hub_server_limits {
     X(pre_upgrade, pre_upgrade_shed_total)                                                         \
     X(conns_per_ip, conns_per_ip_refused_total)                                                    \
     X(connects_per_ip_per_s, connects_per_ip_refused_total)                                        \
+    X(connects_per_ip_burst, connects_per_ip_refused_total)                                        \
+    X(request_ms, request_timeouts_total)                                                          \
     X(write_stall_ms, write_stalls_total)                                                          \
     X(mailbox_messages, mailbox_full_total)                                                        \
     X(memory_budget_bytes, memory_refused_total)                                                   \

@@ -23,7 +23,7 @@
 #define SEND_BUFFER (128 * 1024)
 #define TLS_RECEIVE_BUFFER (128 * 1024) /* the kernel doubles it, for what it needs itself */
 #define NOTSENT_LOWAT (64 * 1024)
-#define GRACE_MS 1000  /* h2o's own timeout goes first, with an answer; not in a TLS handshake */
+#define GRACE_MS 1000  /* for an answer, behind the time there was for what it waited for */
 #define STALL_LOOKS 60 /* at a peer that gets an answer, within write_stall_ms */
 #define LOOK_MS_MIN 5
 
@@ -379,12 +379,25 @@ static bool is_overdue(hub__visitor_t *visitor, uint64_t now_ms)
         visitor->looked_ms = now_ms;
         return now_ms >= visitor->idle_until_ms;
     }
-    visitor->idle_until_ms = now_ms + reception->request_ms + GRACE_MS;
+    visitor->idle_until_ms = now_ms + reception->request_ms;
     taken = hub__stall_taken(h2o_socket_get_fd(visitor->socket));
     if (was_writing)
         return hub__stall_is_over(&visitor->stall, taken, now_ms, reception->stall_ms);
     hub__stall_begin(&visitor->stall, taken, visitor->looked_ms, reception->stall_ms);
     return false;
+}
+
+/* Who has asked before may well have nothing more to ask. */
+static void time_out(hub__visitor_t *visitor)
+{
+    char peer[80];
+    hub_str_t text = hub__peer_text(visitor->socket, peer, sizeof(peer));
+
+    HUB__STAT(&visitor->reception->worker->stats, request_timeouts_total);
+    if (!visitor->asked && (visitor->context == NULL || visitor->greeted))
+        hub_log_peer(HUB_LOG_INFO, "server.request_timeout", "peer=%.*s limit=request_ms",
+                     HUB_STR_ARG(text));
+    show_out(visitor, "deadline");
 }
 
 static void on_visitor_due(hub__timer_t *timer, uint64_t now_ms)
@@ -397,7 +410,7 @@ static void on_visitor_due(hub__timer_t *timer, uint64_t now_ms)
     else if (visitor->asked && visitor->writing)
         cut_short(visitor);
     else
-        show_out(visitor, "deadline");
+        time_out(visitor);
 }
 
 /* Who was here longest makes room. */
@@ -543,8 +556,7 @@ static void welcome(hub__reception_t *reception, int fd, const struct sockaddr *
     visitor_count(visitor);
     ++reception->present;
     visitor->timer.on_due = on_visitor_due;
-    hub__timer_arm(worker->wheel, &visitor->timer,
-                   worker->now_ms + reception->request_ms + (tls == NULL ? GRACE_MS : 0));
+    hub__timer_arm(worker->wheel, &visitor->timer, worker->now_ms + reception->request_ms);
     socket->on_close.cb = on_visitor_closed;
     socket->on_close.data = visitor;
     visitor->context = tls != NULL ? hub__tls_context(tls) : NULL;
@@ -573,9 +585,6 @@ void hub__reception_greeted(h2o_socket_t *socket)
         return;
     visitor->greeted = true;
     HUB__STAT(&visitor->reception->worker->stats, tls_handshakes_total);
-    /* the request has the same deadline, and its answer some grace */
-    hub__timer_arm(visitor->reception->worker->wheel, &visitor->timer,
-                   visitor->timer.due_ms + GRACE_MS);
 }
 
 void hub__reception_alerted(h2o_socket_t *socket, unsigned char description)
@@ -657,7 +666,7 @@ bool hub__reception_busy(h2o_socket_t *socket)
         return false;
     reception = visitor->reception;
     now_ms = reception->worker->now_ms;
-    visitor->idle_until_ms = now_ms + reception->request_ms + GRACE_MS;
+    visitor->idle_until_ms = now_ms + reception->request_ms;
     if (visitor->asked)
         return true;
     visitor->asked = true;
@@ -665,6 +674,14 @@ bool hub__reception_busy(h2o_socket_t *socket)
     visitor->looked_ms = now_ms;
     hub__timer_arm(reception->worker->wheel, &visitor->timer, now_ms + reception->look_ms);
     return true;
+}
+
+void hub__reception_hold(h2o_socket_t *socket, uint64_t wait_ms)
+{
+    hub__visitor_t *visitor = visitor_of(socket);
+
+    if (visitor != NULL)
+        visitor->idle_until_ms = visitor->reception->worker->now_ms + wait_ms + GRACE_MS;
 }
 
 void hub__reception_park(h2o_socket_t *socket, uint64_t wait_ms)

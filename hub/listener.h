@@ -58,10 +58,12 @@ void hub__reception_add(hub__reception_t *reception, int fd, hub__tls_t *tls);
 void hub__reception_close(hub__reception_t *reception);
 /* Nobody may be left. */
 void hub__reception_destroy(hub__reception_t *reception);
-/* A request of this socket is being handled: it gets an answer within request_ms, which it takes
- * without stalling for write_stall_ms, or asks again. False: it was shown out, nobody waits for an
- * answer. */
+/* A request of this socket is being handled: it gets an answer, which it takes without stalling
+ * for write_stall_ms, and asks again within request_ms. False: it was shown out, nobody waits for
+ * an answer. */
 bool hub__reception_busy(h2o_socket_t *socket);
+/* The answer is still to come, within so long. */
+void hub__reception_hold(h2o_socket_t *socket, uint64_t wait_ms);
 /* A poll of this socket waits, for so long at most: meanwhile it is no visitor who could be asked
  * to make room, and a stop does not show it out before it has its answer. Nothing happens where it
  * is not one of ours. */

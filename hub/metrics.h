@@ -53,6 +53,8 @@ extern "C" {
     X(tls_handshakes_total, counter, "TLS handshakes completed")                                   \
     X(tls_handshakes_failed_total, counter,                                                        \
       "connections to a TLS listener that ended without one, for any reason")                      \
+    X(request_timeouts_total, counter,                                                             \
+      "connections closed because no request, or no further one, was there in time")               \
     X(write_stalls_total, counter, "HTTP answers cut because their reader was too slow")           \
     X(tls_chatter_total, counter, "connections ended for too many key updates")                    \
     X(accept_pauses_total, counter, "accepting paused for want of descriptors")                    \

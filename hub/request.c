@@ -594,6 +594,7 @@ hub_status_t hub_request_defer(hub_request_t *request, hub_request_token_t *ret_
         size_t wait_ms =
             worker->server != NULL ? hub__server_limits(worker->server)->request_ms : REQUEST_MS;
 
+        hub__reception_hold(socket_of(request), wait_ms);
         request->timer.on_due = on_request_deadline;
         hub__timer_arm(worker->wheel, &request->timer, worker->now_ms + wait_ms);
     }

@@ -505,7 +505,7 @@ static void configure(hub_server_t *server)
     h2o_config_init(&server->config);
     server->configured = true;
     server->config.http1.upgrade_to_http2 = 0;
-    server->config.http1.req_timeout = server->options.limits.request_ms;
+    server->config.http1.req_timeout = server->options.limits.request_ms + SPARE_MS;
     server->config.handshake_timeout = server->options.limits.request_ms + SPARE_MS;
     server->config.max_request_entity_size = server->options.limits.body_bytes;
     server->config.server_name = h2o_iovec_init(H2O_STRLIT("sockethub"));

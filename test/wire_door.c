@@ -76,6 +76,12 @@ static void drip(client_t *c, const char *text)
     client_expect_gone(c);
 }
 
+static void expect_timed_out(server_t *s)
+{
+    SERVER_EXPECT_STAT(s, pre_upgrade, 0);
+    assert_true(SERVER_STAT(s, request_timeouts_total) >= 1);
+}
+
 static void header_bytes_that_drip_in_do_not_move_the_deadline(void **state)
 {
     server_t *s = hurried();
@@ -85,6 +91,7 @@ static void header_bytes_that_drip_in_do_not_move_the_deadline(void **state)
     client_send_text(c, "GET /socket HTTP/1.1\r\nHost: localhost\r\n");
     is_served(s);
     drip(c, "X-Drip: 1\r\n");
+    expect_timed_out(s);
 }
 
 static void a_body_that_drips_in_does_not_move_the_deadline(void **state)
@@ -96,6 +103,7 @@ static void a_body_that_drips_in_does_not_move_the_deadline(void **state)
     client_send_text(c, "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n");
     is_served(s);
     drip(c, "x");
+    expect_timed_out(s);
 }
 
 static void chunks_that_drip_in_do_not_move_the_deadline(void **state)
@@ -108,6 +116,7 @@ static void chunks_that_drip_in_do_not_move_the_deadline(void **state)
         c, "POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
     is_served(s);
     drip(c, "1\r\nx\r\n");
+    expect_timed_out(s);
 }
 
 static void who_is_silent_after_100_continue_is_closed(void **state)
@@ -120,7 +129,7 @@ static void who_is_silent_after_100_continue_is_closed(void **state)
                         "Content-Length: 5\r\n\r\n");
     is_served(s);
     client_expect_gone(c);
-    SERVER_EXPECT_STAT(s, pre_upgrade, 0);
+    expect_timed_out(s);
 }
 
 static void who_connects_and_says_nothing_is_closed(void **state)
@@ -131,7 +140,7 @@ static void who_connects_and_says_nothing_is_closed(void **state)
     (void)state;
     is_served(s);
     client_expect_gone(c);
-    SERVER_EXPECT_STAT(s, pre_upgrade, 0);
+    expect_timed_out(s);
 }
 
 static void who_asks_once_and_falls_silent_is_closed(void **state)
@@ -143,7 +152,7 @@ static void who_asks_once_and_falls_silent_is_closed(void **state)
     client_request(c, "GET", "/health", "");
     (void)client_expect_response(c, 200);
     client_expect_gone(c);
-    SERVER_EXPECT_STAT(s, pre_upgrade, 0);
+    expect_timed_out(s);
 }
 
 /* ---- slow readers ---- */
