@@ -12,7 +12,7 @@
 
 #include "hub/endpoint.h"
 #include "hub/internal.h"
-#include "hub/listener.h"
+#include "hub/reception.h"
 
 #define LOOK_AGAIN_MS 200 /* whether a client has gone behind what it sent too early */
 #define REQUEST_MS 10000  /* within the program's own h2o server, which has limits of its own */

@@ -8,7 +8,7 @@
 
 #include "hub/handshake.h"
 #include "hub/internal.h"
-#include "hub/listener.h"
+#include "hub/reception.h"
 
 #define REFUSED_CODE 4403
 #define AUTH_TOKEN_HEADER "x-phoenix-authtoken" /* of a long-poll client, which may set headers */

@@ -18,6 +18,7 @@
 #include "hub/handshake.h"
 #include "hub/internal.h"
 #include "hub/listener.h"
+#include "hub/reception.h"
 
 #define TURN_US 1000
 #define IDLE_WAIT_MS 60000

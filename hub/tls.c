@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "hub/internal.h"
-#include "hub/listener.h"
+#include "hub/reception.h"
 
 #define FILE_MAX (1024 * 1024)
 #define CHATTER_MAX 32 /* in CHATTER_MS */
