@@ -270,6 +270,39 @@ static void a_handshake_that_drips_is_cut_at_the_deadline(void **state)
     server_expect_log("tls.handshake_failed", "why=\"deadline\" peer=127.0.0.1:");
 }
 
+static void an_address_past_its_limit_gets_no_handshake(void **state)
+{
+    secure_t *s = secure_chat(&(hub_server_options_t){.limits = {.conns_per_ip = 1}}, NULL);
+    client_t *first = secure_member(s);
+
+    (void)state;
+    client_expect_gone(secure_connect(s));
+    SERVER_EXPECT_STAT(s->server, conns_per_ip_refused_total, 1);
+    server_drop_client(s->server, first, client_abort);
+    SERVER_EXPECT_STAT(s->server, closed_lost_total, 1);
+    (void)secure_member(s);
+    assert_int_equal(SERVER_STAT(s->server, tls_handshakes_total), 2);
+}
+
+static void an_answer_over_tls_that_nobody_reads_is_cut(void **state)
+{
+    secure_t *s = secure_create(&(hub_server_options_t){.limits = {.write_stall_ms = 100}}, NULL);
+    size_t size = 4 << 20;
+    char *page = calloc(1, size);
+    client_t *c;
+
+    (void)state;
+    assert_non_null(page);
+    assert_int_equal(
+        hub_server_file(s->server->server, "/big", "text/plain", hub_str_n(page, size)), HUB_OK);
+    free(page);
+    secure_start(s, NULL);
+    c = secure_client(s);
+    client_request(c, "GET", "/big", "");
+    SERVER_EXPECT_STAT(s->server, write_stalls_total, 1);
+    SERVER_EXPECT_STAT(s->server, pre_upgrade, 0);
+}
+
 static void half_done_handshakes_make_room_for_who_comes(void **state)
 {
     secure_t *s = secure_chat(&(hub_server_options_t){.limits = {.pre_upgrade = 8}}, NULL);
@@ -624,6 +657,8 @@ int main(void)
         SECURE_CASE(garbage_is_closed),
         SECURE_CASE(a_reset_within_the_handshake_harms_nobody),
         SECURE_CASE(a_handshake_that_drips_is_cut_at_the_deadline),
+        SECURE_CASE(an_address_past_its_limit_gets_no_handshake),
+        SECURE_CASE(an_answer_over_tls_that_nobody_reads_is_cut),
         SECURE_CASE(half_done_handshakes_make_room_for_who_comes),
         SECURE_CASE(a_certificate_must_be_there),
         SECURE_CASE(a_certificate_must_be_one),
