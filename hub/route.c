@@ -303,16 +303,45 @@ static hub__seat_t *find_seat(hub__worker_t *worker, hub_str_t path)
     return NULL;
 }
 
+/* A client may name the whole of what it wants, as it does to a proxy (RFC 9112 3.2.2, RFC 6455
+ * 4.2.1): the path and the query of that count. A handshake compares the rest with its Host. */
+static void make_relative(h2o_req_t *req)
+{
+    static const hub_str_t starts[] = {{"http://", 7}, {"https://", 8}};
+    size_t at = 0;
+
+    for (size_t i = 0; i < sizeof(starts) / sizeof(starts[0]); i++) {
+        if (req->path.len >= starts[i].len &&
+            hub__str_equals_nocase(hub_str_n(req->path.base, starts[i].len), starts[i]))
+            at = starts[i].len;
+    }
+    if (at == 0)
+        return;
+    while (at < req->path.len && req->path.base[at] != '/' && req->path.base[at] != '?')
+        at++;
+    req->path = h2o_iovec_init(req->path.base + at, req->path.len - at);
+    if (req->query_at != SIZE_MAX)
+        req->query_at -= at;
+    if (req->path.len != 0 && req->path.base[0] == '/')
+        return;
+    req->path = h2o_concat(&req->pool, h2o_iovec_init(H2O_STRLIT("/")), req->path);
+    if (req->query_at != SIZE_MAX)
+        req->query_at++;
+}
+
 void hub__route_request(hub_server_t *server, hub__worker_t *worker, h2o_req_t *req)
 {
-    size_t path_len = req->query_at != SIZE_MAX ? req->query_at : req->path.len;
-    hub_http_t http = {.req = req, .path = hub_str_n(req->path.base, path_len)};
+    hub_http_t http = {.req = req};
+    size_t path_len;
     hub_str_t method = hub_str_n(req->method.base, req->method.len);
     hub__buffer_t allow = {0};
     const hub__route_row_t *row;
     hub__seat_t *seat;
     int status = check_head(server, req);
 
+    make_relative(req);
+    path_len = req->query_at != SIZE_MAX ? req->query_at : req->path.len;
+    http.path = hub_str_n(req->path.base, path_len);
     if (path_len > hub__server_limits(server)->path_bytes)
         status = 414;
     if (status != 0) {
