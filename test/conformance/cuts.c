@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /* TCP carries bytes, not frames (RFC 6455 5): one conversation, cut at every byte, in pieces of
- * every size, with the handshake before it and as one segment, sounds the same. */
+ * every size and as one segment, sounds the same. The kernel would join what is sent in pieces, so
+ * the server is asked on another connection whether it has read each. */
 
 #include "test/conformance/suite.h"
 
@@ -47,13 +48,14 @@ static size_t measure(void)
     return len;
 }
 
-static void play_cut(suite_t *suite, size_t at)
+static void play_cut(suite_t *suite, play_t *probe, size_t at)
 {
     play_t *play = &suite->play;
     hub__buffer_t all;
 
     if (!suite_begin(suite, "rfc 5", NULL, "cut behind byte %zu", at))
         return;
+    play->probe = probe;
     say_all(play);
     all = play->out;
     play->out = (hub__buffer_t){0};
@@ -65,12 +67,30 @@ static void play_cut(suite_t *suite, size_t at)
     hub__buffer_dispose(&all);
 }
 
-static void play_pieces(suite_t *suite, size_t piece)
+static void play_pieces(suite_t *suite, play_t *probe, size_t piece)
 {
-    if (!suite_begin(suite, "rfc 5", NULL, "in pieces of %zu", piece))
+    if (!suite_begin(suite, "rfc 5", NULL, "in pieces of %zu%s",
+                     piece == PLAY_EACH_FRAME ? 0 : piece,
+                     piece == PLAY_EACH_FRAME ? ": frame by frame" : ""))
         return;
+    suite->play.probe = probe;
     suite->play.piece = piece;
     say_all(&suite->play);
+    hear_all(&suite->play);
+    suite_end(suite);
+}
+
+/* A client need not wait for the 101, though it can't know how it will end. */
+static void play_with_handshake(suite_t *suite, play_t *probe, size_t piece)
+{
+    if (!suite_begin(suite, "rfc 5", NULL, "behind the handshake, in pieces of %zu", piece))
+        return;
+    play_dispose(&suite->play);
+    play_dial(&suite->play, suite->address, NULL);
+    suite->play.probe = piece == PLAY_AT_ONCE ? NULL : probe;
+    suite->play.piece = piece;
+    say_all(&suite->play);
+    play_welcome(&suite->play);
     hear_all(&suite->play);
     suite_end(suite);
 }
@@ -78,10 +98,17 @@ static void play_pieces(suite_t *suite, size_t piece)
 void play_cuts(suite_t *suite)
 {
     size_t len = measure();
+    play_t probe = {.fd = -1};
 
+    if (suite->address != NULL)
+        play_open(&probe, suite->address, NULL);
     for (size_t at = 0; at <= len; at++)
-        play_cut(suite, at);
+        play_cut(suite, &probe, at);
     for (size_t piece = 1; piece < 40; piece++)
-        play_pieces(suite, piece);
-    play_pieces(suite, PLAY_EACH_FRAME);
+        play_pieces(suite, &probe, piece);
+    play_pieces(suite, &probe, PLAY_EACH_FRAME);
+    play_with_handshake(suite, &probe, PLAY_AT_ONCE);
+    play_with_handshake(suite, &probe, 1);
+    play_with_handshake(suite, &probe, 7);
+    play_dispose(&probe);
 }

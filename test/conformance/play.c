@@ -172,6 +172,16 @@ static bool send_piece(play_t *play, hub_str_t bytes)
     return true;
 }
 
+/* A ping on another connection of a server with one worker: when it is answered, what was sent
+ * before it has been read. */
+static void ask_probe(play_t *play)
+{
+    play_frame(play->probe, PLAY_FIN | 9, HUB_STR(""));
+    play_expect(play->probe, SAID_PONG, HUB_STR(""));
+    if (is_wrong(play->probe))
+        play_wrong(play, "between two pieces: %s", play->probe->fault);
+}
+
 void play_send(play_t *play)
 {
     size_t piece = play->piece == PLAY_AT_ONCE ? SIZE_MAX : play->piece, at = 0, len;
@@ -180,6 +190,8 @@ void play_send(play_t *play)
         len = play->out.len - at < piece ? play->out.len - at : piece;
         if (!send_piece(play, hub_str_n(play->out.base + at, len)))
             break;
+        if (play->probe != NULL)
+            ask_probe(play);
     }
     play->out.len = 0;
 }
@@ -265,7 +277,7 @@ static void take_welcome(play_t *play)
     check_welcome(play, head);
 }
 
-void play_open(play_t *play, const char *address, const char *extensions)
+void play_dial(play_t *play, const char *address, const char *extensions)
 {
     char request[1024];
 
@@ -280,8 +292,19 @@ void play_open(play_t *play, const char *address, const char *extensions)
              address, extensions == NULL ? "" : "Sec-WebSocket-Extensions: ",
              extensions == NULL ? "" : extensions, extensions == NULL ? "" : "\r\n");
     play_bytes(play, hub_str(request));
+}
+
+void play_welcome(play_t *play)
+{
     play_send(play);
-    take_welcome(play);
+    if (!is_wrong(play))
+        take_welcome(play);
+}
+
+void play_open(play_t *play, const char *address, const char *extensions)
+{
+    play_dial(play, address, extensions);
+    play_welcome(play);
 }
 
 /* ---- hearing ---- */

@@ -14,23 +14,29 @@
 
 #define PLAY_FIN 0x80U
 
-typedef struct play {
+typedef struct play play_t;
+struct play {
     int fd; /* -1: there is no connection */
     int patience_ms;
     judge_t judge;
-    hub__buffer_t out;    /* said, not yet sent */
-    size_t piece;         /* bytes in one write */
-    uint32_t keys;        /* for the next mask */
-    bool no_mask;         /* the next frames come without one */
-    bool said_bye;        /* a close frame */
-    bool ended;           /* the server's end of the connection */
+    hub__buffer_t out; /* said, not yet sent */
+    size_t piece;      /* bytes in one write */
+    uint32_t keys;     /* for the next mask */
+    bool no_mask;      /* the next frames come without one */
+    play_t *probe;     /* asked after each piece, so that the server has read it before the next */
+    bool said_bye;     /* a close frame */
+    bool ended;        /* the server's end of the connection */
     char extensions[200]; /* what the server agreed to; "": nothing */
     char fault[600];      /* "": nothing was wrong */
-} play_t;
+};
 
 /* Connects to a server's address and shakes hands; `extensions` is the value of that header, NULL:
  * none is sent. Any answer but a correct 101 is a fault. */
 void play_open(play_t *play, const char *address, const char *extensions);
+/* The same in two steps: the request waits to be sent, with frames behind it if any are said, and
+ * then it is and its answer is taken. */
+void play_dial(play_t *play, const char *address, const char *extensions);
+void play_welcome(play_t *play);
 /* A conversation over a socket that is beyond its handshake, which is taken. */
 void play_over(play_t *play, int fd);
 void play_dispose(play_t *play);
