@@ -51,23 +51,9 @@ static void make_picture(hub__buffer_t *out)
 
 static void make_prose(hub__buffer_t *out)
 {
-    static const char *const words[] = {"the",
-                                        "hub",
-                                        "carries",
-                                        "what",
-                                        "one",
-                                        "member",
-                                        "says",
-                                        "to",
-                                        "others",
-                                        "while",
-                                        "nobody",
-                                        "listens",
-                                        "long",
-                                        "after",
-                                        "evening",
-                                        "stra\xC3\x9F"
-                                        "e"};
+    static const char *const words[] = {
+        "the",    "hub",   "carries", "what",    "one",  "member", "says",    "to",
+        "others", "while", "nobody",  "listens", "long", "after",  "evening", "jalape\xC3\xB1o"};
     uint32_t state = 3;
 
     while (out->len < PAYLOAD_BYTES)
