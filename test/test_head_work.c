@@ -35,15 +35,19 @@ void *__wrap_memchr(const void *bytes, int c, size_t len)
     return (void *)(uintptr_t)found;
 }
 
-#define HEAD                                                                                       \
-    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"                   \
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+#define HEAD CONNECTION UPGRADE KEY_AND_VERSION
+#define CONNECTION "Connection: Upgrade\r\n"
+#define UPGRADE "Upgrade: websocket\r\n"
+#define KEY_AND_VERSION                                                                            \
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
 /* A head is `before`, then `part` again and again, then `after`. */
 struct head {
     const char *name, *before, *part, *after;
 };
 
+#define GET_BUT_CONNECTION "GET / HTTP/1.1\r\nHost: localhost\r\n" UPGRADE KEY_AND_VERSION
+#define GET_BUT_UPGRADE "GET / HTTP/1.1\r\nHost: localhost\r\n" CONNECTION KEY_AND_VERSION
 #define GET_ROOT "GET / HTTP/1.1\r\nHost: localhost\r\n" HEAD
 
 static const struct head heads[] = {
@@ -68,12 +72,12 @@ static const struct head heads[] = {
     {"a Host of one label", "GET / HTTP/1.1\r\n" HEAD "Host: ", "a", "\r\n\r\n"},
     {"a Host of digits behind a colon", "GET / HTTP/1.1\r\n" HEAD "Host: a:", "0", "\r\n\r\n"},
     {"a Host of colons in brackets", "GET / HTTP/1.1\r\n" HEAD "Host: [", ":", "]\r\n\r\n"},
-    {"Connection: tokens", GET_ROOT "Connection: ", "a,", "a\r\n\r\n"},
-    {"Connection: commas", GET_ROOT "Connection: ", ",", "\r\n\r\n"},
-    {"Connection: commas and blanks", GET_ROOT "Connection: ", " ,\t", "\r\n\r\n"},
-    {"Connection: nearly the token", GET_ROOT "Connection: ", "upgrad,", "\r\n\r\n"},
-    {"Upgrade: tokens", GET_ROOT "Upgrade: ", "h2c,", "\r\n\r\n"},
-    {"Upgrade: blanks between commas", GET_ROOT "Upgrade: ", "  ,  ", "\r\n\r\n"},
+    {"Connection: tokens", GET_BUT_CONNECTION "Connection: ", "a,", "a\r\n\r\n"},
+    {"Connection: commas", GET_BUT_CONNECTION "Connection: ", ",", "\r\n\r\n"},
+    {"Connection: commas and blanks", GET_BUT_CONNECTION "Connection: ", " ,\t", "\r\n\r\n"},
+    {"Connection: nearly the token", GET_BUT_CONNECTION "Connection: ", "upgrad,", "\r\n\r\n"},
+    {"Upgrade: tokens", GET_BUT_UPGRADE "Upgrade: ", "h2c,", "\r\n\r\n"},
+    {"Upgrade: blanks between commas", GET_BUT_UPGRADE "Upgrade: ", "  ,  ", "\r\n\r\n"},
     {"Sec-WebSocket-Key", GET_ROOT "Sec-WebSocket-Key: ", "A", "==\r\n\r\n"},
     {"Sec-WebSocket-Version", GET_ROOT "Sec-WebSocket-Version: ", "1", "3\r\n\r\n"},
     {"Sec-WebSocket-Protocol: tokens", GET_ROOT "Sec-WebSocket-Protocol: ", "a,", "b\r\n\r\n"},
