@@ -17,7 +17,7 @@ cd "$(dirname "$0")/.."
 . test/packages.sh
 
 # The longest input, where 1,024 bytes are too few or too many.
-declare -A LENGTHS=([conn]=2048 [model]=600 [frame]=2048 [message]=2048 [pattern]=400 [bus]=1500 [ticket]=200 [topic]=300)
+declare -A LENGTHS=([conn]=2048 [model]=600 [frame]=2048 [message]=2048 [pattern]=400 [bus]=1500 [ticket]=200 [server]=1500 [topic]=300)
 build=build/fuzz
 
 targets_of()

@@ -279,6 +279,7 @@ fuzz_meter_t fuzz_meter_end(void)
     runs = false;
     return (fuzz_meter_t){.peak = (size_t)meter.peak,
                           .held = meter.held > 0 ? (size_t)meter.held : 0,
+                          .change = meter.held,
                           .total = meter.total,
                           .steps = meter.steps};
 }

@@ -73,6 +73,7 @@ bool fuzz_may_match(const hub__pattern_t *pattern, hub_str_t topic, bool *ret_su
 typedef struct fuzz_meter {
     size_t peak;    /* bytes held at once; 0 without a sanitizer */
     size_t held;    /* bytes held now */
+    int64_t change; /* the same, less what was freed of what is older */
     size_t total;   /* bytes asked for */
     uint64_t steps; /* basic blocks of the library that were run; 0 where they are not counted */
 } fuzz_meter_t;
