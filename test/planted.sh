@@ -54,10 +54,15 @@ tests_of()
     echo "$2"
 }
 
-# Test programs whose cases a selection names: "^wire_chat\.", "^stress$".
+# Test programs whose cases a selection names: "^wire_chat\.", "^stress$", "^corpus\.json$".
 programs_of()
 {
     local source name
+
+    for source in "$copy"/tree/test/fuzz/fuzz_*.c; do
+        name=$(basename "$source" .c)
+        [[ $1 != *"^corpus\\.${name#fuzz_}\$"* ]] || echo "$name"
+    done
 
     for source in "$copy"/tree/test/{test_,wire_}*.c "$copy/tree/test/stress.c"; do
         name=$(basename "$source" .c)
