@@ -4,9 +4,10 @@
 #
 # Fuzzes with clang's libFuzzer under ASan and UBSan: installs what is missing, builds the preset
 # fuzz, runs each target (test/fuzz/fuzz_<target>.c; all of them by default) for so many minutes,
-# beginning with what is stored in test/fuzz/corpus/. Ends with a table: executions, executions per
-# second, edges of the code that were reached, features (edges with how often they were taken),
-# inputs that found something new, and finds. MINUTES may be a fraction, 0.1.
+# beginning with what is stored in test/fuzz/seeds/ and corpus/. Ends with a table: executions,
+# executions per second, edges of the code that were reached, features (edges with how often they
+# were taken), inputs that reach something that the others do not, and finds. MINUTES may be a
+# fraction, 0.1.
 #
 # A find (a crash, an oracle that does not hold, a hang, a leak) is kept in build/fuzz/finds/TARGET/
 # beside a file with the command that reproduces it, and makes the exit status 1. New inputs gather
@@ -17,7 +18,8 @@ cd "$(dirname "$0")/.."
 . test/packages.sh
 
 # The longest input, where 1,024 bytes are too few or too many.
-declare -A LENGTHS=([conn]=2048 [model]=600 [frame]=2048 [message]=2048 [pattern]=400 [bus]=1500 [ticket]=200 [server]=1500 [topic]=300)
+declare -A LENGTHS=([bus]=1500 [conn]=2048 [deflate]=1500 [extension]=400 [frame]=2048
+    [message]=2048 [model]=600 [pattern]=400 [server]=1500 [ticket]=200 [topic]=300)
 build=build/fuzz
 
 targets_of()
@@ -40,10 +42,14 @@ prepare()
 # What a run begins with, a file each.
 unpack()
 {
+    local kind
+
     rm -rf "$build/stored/$1"
-    mkdir -p "$build/stored/$1" "$build/corpus/$1" "$build/finds/$1"
-    [ ! -f "test/fuzz/corpus/$1.txt" ] ||
-        "$build/test/fuzz/fuzz_pack" unpack "test/fuzz/corpus/$1.txt" "$build/stored/$1"
+    mkdir -p "$build/stored/$1"/{seeds,corpus} "$build/corpus/$1" "$build/finds/$1"
+    for kind in seeds corpus; do
+        [ ! -f "test/fuzz/$kind/$1.txt" ] ||
+            "$build/test/fuzz/fuzz_pack" unpack "test/fuzz/$kind/$1.txt" "$build/stored/$1/$kind"
+    done
 }
 
 # fuzz TARGET SECONDS: leaves its log, and a find in its folder.

@@ -9,7 +9,8 @@
  * end no connection, member, topic, byte of an outbox or descriptor is left, and the memory of
  * thousands of conversations is that of one (memory).
  *
- * Input: a byte for the format, one that seeds the cuts, then steps, see step(). */
+ * Input: a byte for the format and for compression, one that seeds the cuts, then steps, see
+ * step(). */
 #define _GNU_SOURCE
 #include "test/fuzz/fuzz.h"
 
@@ -18,6 +19,8 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#define ZLIB_CONST
+#include <zlib.h>
 
 #include "bus/log.h"
 #include "hub/h2o.h"
@@ -32,7 +35,7 @@ typedef struct client {
     int fd;
     hub__buffer_t got;
     size_t read; /* of it */
-    bool upgraded, closed;
+    bool upgraded, closed, deflates;
 } client_t;
 
 typedef struct host {
@@ -55,6 +58,7 @@ typedef struct talk {
     client_t guest, witness, visitor; /* the last one for plain requests */
     unsigned format, cuts;
     unsigned published;
+    bool deflates;   /* the guest offers it */
     char token[400]; /* of long poll */
 } talk_t;
 
@@ -140,6 +144,7 @@ static void start(void)
     h2o_hostconf_t *vhost;
     hub_endpoint_options_t options = {
         .longpoll = true,
+        .deflate = {.enabled = true, .min_bytes = 16},
         .limits = {.message_bytes = 4096, .outbox_bytes = 65536, .topics = 8, .close_ms = 1}};
 
     signal(SIGPIPE, SIG_IGN);
@@ -237,6 +242,22 @@ static void send_frame(client_t *client, unsigned first, hub_str_t payload, unsi
     hub__buffer_dispose(&wire);
 }
 
+/* Compressed by zlib, each message alone. */
+static void send_compressed(client_t *client, hub_str_t payload, unsigned *seed)
+{
+    z_stream stream = {.next_in = (const Bytef *)payload.base, .avail_in = (uInt)payload.len};
+    Bytef out[8192];
+
+    FUZZ_CHECK(deflateInit2(&stream, 6, Z_DEFLATED, -15, 8, Z_DEFAULT_STRATEGY) == Z_OK, "zlib");
+    stream.next_out = out;
+    stream.avail_out = sizeof(out);
+    (void)deflate(&stream, Z_SYNC_FLUSH);
+    if (stream.avail_out != 0)
+        send_frame(client, 0xc1, hub_str_n((const char *)out, sizeof(out) - stream.avail_out - 4),
+                   seed);
+    (void)deflateEnd(&stream);
+}
+
 /* ---- what the server sent ---- */
 
 static void check_text(unsigned format, hub_str_t text)
@@ -248,6 +269,28 @@ static void check_text(unsigned format, hub_str_t text)
                                                           : json_object_size(tree) >= 3),
                "%.*s", HUB_STR_ARG(text));
     json_decref(tree);
+}
+
+/* A message that refers to no other. To be disposed of. */
+static hub__buffer_t inflated(hub_str_t payload)
+{
+    static const Bytef tail[] = {0x00, 0x00, 0xff, 0xff};
+    z_stream stream = {.next_in = (const Bytef *)payload.base, .avail_in = (uInt)payload.len};
+    hub__buffer_t text = {0};
+    int status;
+
+    FUZZ_CHECK(inflateInit2(&stream, -15) == Z_OK, "zlib");
+    stream.next_out = (Bytef *)hub__buffer_reserve(&text, 200000);
+    stream.avail_out = 200000;
+    status = inflate(&stream, Z_SYNC_FLUSH);
+    FUZZ_CHECK(status == Z_OK && stream.avail_in == 0, "zlib says %d", status);
+    stream.next_in = tail;
+    stream.avail_in = sizeof(tail);
+    status = inflate(&stream, Z_SYNC_FLUSH);
+    FUZZ_CHECK(status == Z_OK && stream.avail_in == 0, "zlib says %d of the end", status);
+    text.len = stream.total_out;
+    (void)inflateEnd(&stream);
+    return text;
 }
 
 /* One frame; false: it is not all there. */
@@ -262,8 +305,9 @@ static bool read_frame(client_t *client, unsigned format, hub_str_t *ret_text)
         return false;
     opcode = at[0] & 0x0f;
     len = at[1];
-    FUZZ_CHECK(len != 127 && (at[1] & 0x80) == 0 && (at[0] & 0x70) == 0, "head %02x %02x", at[0],
-               at[1]);
+    FUZZ_CHECK(len != 127 && (at[1] & 0x80) == 0 &&
+                   ((at[0] & 0x70) == 0 || (client->deflates && (at[0] & 0x78) == 0x40)),
+               "head %02x %02x", at[0], at[1]);
     if (len == 126) {
         head = 4;
         len = (size_t)at[2] << 8 | at[3];
@@ -276,8 +320,16 @@ static bool read_frame(client_t *client, unsigned format, hub_str_t *ret_text)
         return false;
     FUZZ_CHECK(!client->closed, "a frame behind the close");
     client->closed = opcode == 8;
-    if (opcode == 1)
-        check_text(format, *ret_text = hub_str_n((const char *)at + head, len));
+    *ret_text = hub_str_n((const char *)at + head, opcode <= 2 ? len : 0);
+    if ((at[0] & 0x40) != 0) {
+        hub__buffer_t text = inflated(*ret_text);
+
+        if (opcode == 1)
+            check_text(format, hub__buffer_str(&text));
+        hub__buffer_dispose(&text);
+    } else if (opcode == 1) {
+        check_text(format, *ret_text);
+    }
     if (opcode == 8)
         FUZZ_CHECK(len != 1 &&
                        (len < 3 || fuzz_is_utf8(hub_str_n((const char *)at + head + 2, len - 2))),
@@ -307,8 +359,9 @@ static void upgrade(client_t *client, unsigned format, unsigned *seed)
     hub__buffer_printf(&head,
                        "GET /socket/websocket%s HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n"
                        "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-                       "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-                       queries[format]);
+                       "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n",
+                       queries[format],
+                       client->deflates ? "Sec-WebSocket-Extensions: permessage-deflate\r\n" : "");
     send_bytes(client, hub__buffer_str(&head), seed);
     hub__buffer_dispose(&head);
     turn(client);
@@ -387,17 +440,18 @@ static void poll_or_post(talk_t *talk, const char *method, const char *type, hub
 }
 
 /* A letter, followed by bytes up to the next 0xff where it takes any. Of the guest: t a text and b
- * a binary message, f a text in two frames with a ping between, r bytes of the wire, w ends its
- * side, x is gone, and comes back with the next one. h plain bytes to the server, g a poll, o a
- * post, n one of lines. p publishes. d ends whom it finds. */
+ * a binary message, f a text in two frames with a ping between, z a compressed one, r bytes of the
+ * wire, w ends its side, x is gone, and comes back with the next one. h plain bytes to the server,
+ * g a poll, o a post, n one of lines. p publishes. d ends whom it finds. */
 static void step(talk_t *talk, fuzz_input_t *steps)
 {
     uint8_t letter = fuzz_byte(steps);
     bool takes = strchr("pgwxd", letter) == NULL;
     hub_str_t bytes = takes ? fuzz_until(steps, '\xff') : (hub_str_t){0};
 
-    if (talk->guest.fd == -1 && strchr("tbfrw", letter) != NULL) {
+    if (talk->guest.fd == -1 && strchr("tbfzrw", letter) != NULL) {
         come(&talk->guest);
+        talk->guest.deflates = talk->deflates;
         upgrade(&talk->guest, talk->format, &talk->cuts);
     }
     switch (letter) {
@@ -409,6 +463,9 @@ static void step(talk_t *talk, fuzz_input_t *steps)
         send_frame(&talk->guest, 0x89, HUB_STR("?"), &talk->cuts);
         send_frame(&talk->guest, 0x80,
                    hub_str_n(bytes.base + bytes.len / 2, bytes.len - bytes.len / 2), &talk->cuts);
+        break;
+    case 'z':
+        send_compressed(&talk->guest, bytes, &talk->cuts);
         break;
     case 'r':
         send_bytes(&talk->guest, bytes, &talk->cuts);
@@ -508,7 +565,10 @@ static void end(talk_t *talk)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     fuzz_input_t input = {data, size};
-    talk_t talk = {.format = fuzz_byte(&input) % HUB__DIALECT_COUNT, .cuts = fuzz_byte(&input)};
+    uint8_t choice = fuzz_byte(&input);
+    talk_t talk = {.format = (choice & 0x7fu) % HUB__DIALECT_COUNT,
+                   .deflates = (choice & 0x80) != 0,
+                   .cuts = fuzz_byte(&input)};
 
     if (host.hub == NULL)
         start();
