@@ -4,6 +4,7 @@
  * hub_log_set() final: once it returns, the old callback is not running. */
 #include "bus/log.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -12,11 +13,16 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TEXT_LIMIT 1024
+#include "bus/line.h"
+#include "bus/source.h"
+
+#define TEXT_LIMIT HUB__LINE_TEXT
 #define EVENT_LIMIT 64
 #define ELLIPSIS "…"
-#define PEER_LINES 100
-#define PEER_WINDOW_MS 1000
+#define ALL_LINES 100
+#define PEER_LINES 10
+#define PEERS 64
+#define WINDOW_MS 1000
 #define FIELD_BYTES 256
 
 _Static_assert(HUB_LOG_FIELD >= FIELD_BYTES + sizeof("\"" ELLIPSIS "\""), "a cut field fits");
@@ -34,6 +40,7 @@ extern uint64_t (*hub__log_clock)(void);
 uint64_t (*hub__log_clock)(void) = monotonic_ms;
 
 static atomic_int threshold = HUB_LOG_INFO;
+static atomic_int line_format = HUB_LOG_TEXT;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 /* all of these under the lock */
@@ -41,13 +48,31 @@ static struct {
     hub_log_cb on_log;
     void *user;
 } sink;
+/* Rings: the time from which each of the last lines counts no more. So any second sees at most a
+ * hundred, where a count per second would let two hundred meet at its border. */
 static struct {
-    /* A ring: the time from which each of the last hundred lines counts no more. So any second sees
-     * at most a hundred, where a count per second would let two hundred meet at its border. */
-    uint64_t free_at_ms[PEER_LINES];
+    uint64_t free_at_ms[ALL_LINES];
     size_t next;
     uint64_t suppressed;
 } limiter;
+/* Likewise of one peer, in the place that its key draws. One that takes another's place lets that
+ * one begin anew; how many lines there are then is the business of the ring of all. */
+static struct peer {
+    uint64_t key;
+    uint64_t free_at_ms[PEER_LINES];
+    size_t next;
+} peers[PEERS];
+
+static _Thread_local struct {
+    hub__source_cb ask;
+    const void *who;
+} source;
+
+void hub__source_set(hub__source_cb ask, const void *who)
+{
+    source.ask = ask;
+    source.who = who;
+}
 
 void hub_log_set(hub_log_cb on_log, void *user)
 {
@@ -60,6 +85,11 @@ void hub_log_set(hub_log_cb on_log, void *user)
 void hub_log_set_level(hub_log_level_t level)
 {
     atomic_store_explicit(&threshold, (int)level, memory_order_relaxed);
+}
+
+void hub_log_set_format(hub_log_format_t format)
+{
+    atomic_store_explicit(&line_format, (int)format, memory_order_relaxed);
 }
 
 bool hub_log_enabled(hub_log_level_t level)
@@ -79,20 +109,23 @@ static const char *level_name(hub_log_level_t level)
  * is lost: there is no better place to say so. */
 static void write_line(hub_log_level_t level, const char *event, const char *text)
 {
-    char line[TEXT_LIMIT + EVENT_LIMIT + 128], stamp[32];
+    char line[HUB__LINE_BYTES], stamp[32];
     struct timespec now;
     struct tm utc;
-    int len;
+    size_t len;
     ssize_t written;
 
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &utc);
-    strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &utc);
-    len =
-        snprintf(line, sizeof(line), "%s.%03dZ %s %.*s%s%s\n", stamp, (int)(now.tv_nsec / 1000000),
-                 level_name(level), EVENT_LIMIT, event, text[0] == '\0' ? "" : " ", text);
+    len = strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &utc);
+    snprintf(stamp + len, sizeof(stamp) - len, ".%03uZ", (unsigned)(now.tv_nsec / 1000000) % 1000);
+    if (atomic_load_explicit(&line_format, memory_order_relaxed) == HUB_LOG_JSON)
+        len = hub__line_json(stamp, level_name(level), event, text, line);
+    else
+        len = (size_t)snprintf(line, sizeof(line), "%s %s %.*s%s%s\n", stamp, level_name(level),
+                               EVENT_LIMIT, event, text[0] == '\0' ? "" : " ", text);
     do
-        written = write(STDERR_FILENO, line, (size_t)len);
+        written = write(STDERR_FILENO, line, len);
     while (written < 0 && errno == EINTR);
 }
 
@@ -144,21 +177,63 @@ void hub_log(hub_log_level_t level, const char *event, const char *format, ...)
     va_end(args);
 }
 
+/* Of an address without its port, IPv6 without the half that a peer may choose; 0: nobody in
+ * particular, and so is everybody behind a unix socket. */
+static uint64_t key_of(hub_str_t address)
+{
+    uint64_t key = 14695981039346656037U; /* FNV-1a */
+    struct in6_addr parsed;
+    char host[HUB__SOURCE_TEXT];
+
+    while (address.len > 0 && address.base[address.len - 1] != ':')
+        address.len--;
+    if (address.len < 2 || address.len > sizeof(host))
+        return 0;
+    address.len--;
+    if (address.base[0] == '[') {
+        snprintf(host, sizeof(host), "%.*s", (int)address.len - 2, address.base + 1);
+        if (inet_pton(AF_INET6, host, &parsed) == 1)
+            address = hub_str_n((const char *)&parsed, sizeof(parsed) / 2);
+    }
+    for (size_t i = 0; i < address.len; i++)
+        key = (key ^ (unsigned char)address.base[i]) * 1099511628211U;
+    return key | 1;
+}
+
+/* The place of a peer. Under the lock. */
+static struct peer *peer_of(uint64_t key)
+{
+    struct peer *peer = &peers[(key >> 32) % PEERS];
+
+    if (peer->key != key)
+        *peer = (struct peer){.key = key};
+    return peer;
+}
+
 /* Whether a line may go out now; if so, how many did not since the last one. */
 static bool limiter_take(uint64_t *ret_suppressed)
 {
     uint64_t now_ms = hub__log_clock();
+    char text[HUB__SOURCE_TEXT];
+    uint64_t key = source.ask != NULL ? key_of(source.ask(source.who, text)) : 0;
+    struct peer *peer;
     bool allowed;
 
     pthread_mutex_lock(&lock);
-    allowed = now_ms >= limiter.free_at_ms[limiter.next];
+    peer = key != 0 ? peer_of(key) : NULL;
+    allowed = now_ms >= limiter.free_at_ms[limiter.next] &&
+              (peer == NULL || now_ms >= peer->free_at_ms[peer->next]);
     if (allowed) {
-        limiter.free_at_ms[limiter.next] = now_ms + PEER_WINDOW_MS;
-        limiter.next = (limiter.next + 1) % PEER_LINES;
+        limiter.free_at_ms[limiter.next] = now_ms + WINDOW_MS;
+        limiter.next = (limiter.next + 1) % ALL_LINES;
         *ret_suppressed = limiter.suppressed;
         limiter.suppressed = 0;
     } else {
         limiter.suppressed++;
+    }
+    if (allowed && peer != NULL) {
+        peer->free_at_ms[peer->next] = now_ms + WINDOW_MS;
+        peer->next = (peer->next + 1) % PEER_LINES;
     }
     pthread_mutex_unlock(&lock);
     return allowed;

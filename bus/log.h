@@ -29,6 +29,21 @@ typedef void (*hub_log_cb)(hub_log_level_t level, const char *event, const char 
 /* Hands all further lines to `on_log`; NULL gives them back to stderr. Any thread. */
 HUB_API void hub_log_set(hub_log_cb on_log, void *user);
 
+/* How lines look on stderr. As JSON the one above is
+ *
+ *     {"time":"2026-11-21T06:14:21.123Z","level":"warn","event":"handler.failed",
+ *      "fields":{"topic":"room:1","event":"say","status":"EPAYLOAD"}}
+ *
+ * in one line: whole numbers are numbers, what is quoted is a string with the same escapes in it.
+ * What is no key=value pair is the field "text". */
+typedef enum hub_log_format {
+    HUB_LOG_TEXT,
+    HUB_LOG_JSON,
+} hub_log_format_t;
+
+/* The default is HUB_LOG_TEXT. A program's callback gets pairs whatever it is. Any thread. */
+HUB_API void hub_log_set_format(hub_log_format_t format);
+
 /* Lines below `level` are not made. The default is HUB_LOG_INFO. Any thread. */
 HUB_API void hub_log_set_level(hub_log_level_t level);
 HUB_API bool hub_log_enabled(hub_log_level_t level);
@@ -38,7 +53,8 @@ HUB_API void hub_log(hub_log_level_t level, const char *event, const char *forma
     HUB_PRINTF(3, 4);
 
 /* As hub_log(), for events that a peer can cause at will: at most 100 lines a second over all of
- * them; the first line after a pause says how many were suppressed. Any thread. */
+ * them, and 10 of what one address does (of IPv6: one /64), where it is known whose message is
+ * handled. The next line that goes out says how many were suppressed since the last. Any thread. */
 HUB_API void hub_log_peer(hub_log_level_t level, const char *event, const char *format, ...)
     HUB_PRINTF(3, 4);
 

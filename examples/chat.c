@@ -106,7 +106,7 @@ int main(int argc, char **argv)
     const char *host = "127.0.0.1", *phoenix = NULL;
     hub_tls_options_t tls = {0};
     unsigned long port = 4000, threads = 1;
-    bool deflate = false;
+    bool deflate = false, log_json = false;
     const struct choice choices[] = {
         {"host", "the address to listen on", .text = &host},
         {"port", "0 lets the kernel pick one", .number = &port, .max = 65535},
@@ -115,6 +115,7 @@ int main(int argc, char **argv)
         {"deflate", "compresses messages of 256 bytes or more", .given = &deflate},
         {"tls-cert", "PEM, a certificate and its chain: serves https and wss",
          .text = &tls.certificate_file},
+        {"log-json", "lines on stderr are JSON", .given = &log_json},
         {"tls-key", "PEM, its private key; read again, as it is, on SIGHUP", .text = &tls.key_file},
         {.name = NULL}};
     hub_error_t error = {HUB_OK, 0, ""};
@@ -123,6 +124,7 @@ int main(int argc, char **argv)
     hub_status_t err;
 
     read_options(argc, argv, choices);
+    hub_log_set_format(log_json ? HUB_LOG_JSON : HUB_LOG_TEXT);
     err = hub_create(NULL, &hub);
     if (err == HUB_OK)
         err = add_channels(hub);

@@ -78,8 +78,10 @@ static void close_bad(hub_conn_t *conn, hub_status_t err)
     char peer[HUB_LOG_FIELD];
 
     HUB__STAT(&worker->stats, inflates_bad_total);
+    hub__source_is_conn(conn);
     hub_log_peer(HUB_LOG_WARN, "conn.inflate", "error=\"%s\" peer=%s", hub_status_text(err),
                  hub_log_escape(hub_conn_peer(conn), peer));
+    hub__source_set(NULL, NULL);
     if (err == HUB_ETOOLARGE)
         hub__conn_want_close(conn, HUB_DISCONNECT_TOO_LARGE, 1009, HUB_STR("message too big"));
     else if (err == HUB_ENOMEM)

@@ -643,28 +643,34 @@ void hub__conn_open(hub_conn_t *conn)
         hub__conn_want_close(conn, HUB_DISCONNECT_ERROR, 1011, HUB_STR("Internal Server Error"));
 }
 
+static void raw_message(hub_conn_t *conn, hub_str_t bytes, bool binary)
+{
+    const hub__endpoint_t *endpoint = hub__conn_seat(conn)->endpoint;
+    hub__worker_t *worker = hub__conn_worker(conn);
+    hub_status_t err = endpoint->raw.on_message(conn, bytes, binary, endpoint->raw.user);
+
+    hub__worker_called(worker, "on_message", endpoint->path, (hub_str_t){0});
+    if (err == HUB_OK)
+        return;
+    HUB__STAT(&worker->stats, handler_errors_total);
+    hub__conn_want_close(conn, HUB_DISCONNECT_ERROR, 1011, HUB_STR("Internal Server Error"));
+}
+
 void hub__conn_message(hub_conn_t *conn, hub_str_t bytes, bool binary)
 {
     const hub__endpoint_t *endpoint = hub__conn_seat(conn)->endpoint;
     hub__worker_t *worker = hub__conn_worker(conn);
-    hub_status_t err;
 
     HUB__STAT(&worker->stats, messages_in_total);
-    if (endpoint->hub != NULL) {
+    hub__source_is_conn(conn);
+    if (endpoint->hub != NULL)
         hub__session_receive(&conn->session, bytes, binary, &worker->scratch);
-        return;
-    }
-    if (!hub__rate_take(&conn->session.debts.messages,
-                        &hub__conn_seat(conn)->host.rates.messages)) {
+    else if (!hub__rate_take(&conn->session.debts.messages,
+                             &hub__conn_seat(conn)->host.rates.messages))
         hub__conn_over_rate(conn, false);
-        return;
-    }
-    err = endpoint->raw.on_message(conn, bytes, binary, endpoint->raw.user);
-    hub__worker_called(worker, "on_message", endpoint->path, (hub_str_t){0});
-    if (err != HUB_OK) {
-        HUB__STAT(&worker->stats, handler_errors_total);
-        hub__conn_want_close(conn, HUB_DISCONNECT_ERROR, 1011, HUB_STR("Internal Server Error"));
-    }
+    else
+        raw_message(conn, bytes, binary);
+    hub__source_set(NULL, NULL);
 }
 
 static void count_end(hub_stats_t *stats, hub_disconnect_reason_t why)
@@ -803,7 +809,7 @@ hub_str_t hub_conn_attribute(const hub_conn_t *conn, const char *name)
 }
 
 /* Asks the kernel: h2o would keep the answer in a block of its own as long as the socket lives. */
-hub_str_t hub__peer_text(h2o_socket_t *socket, char *buffer, size_t size)
+static hub_str_t peer_text(int fd, char *buffer, size_t size)
 {
     struct sockaddr_storage address;
     socklen_t len = sizeof(address);
@@ -811,7 +817,7 @@ hub_str_t hub__peer_text(h2o_socket_t *socket, char *buffer, size_t size)
     size_t host_len;
     int wrote;
 
-    if (getpeername(h2o_socket_get_fd(socket), (struct sockaddr *)&address, &len) != 0)
+    if (getpeername(fd, (struct sockaddr *)&address, &len) != 0)
         return (hub_str_t){0};
     if (address.ss_family != AF_INET && address.ss_family != AF_INET6)
         return HUB_STR("unix");
@@ -821,6 +827,34 @@ hub_str_t hub__peer_text(h2o_socket_t *socket, char *buffer, size_t size)
     wrote = snprintf(buffer, size, address.ss_family == AF_INET6 ? "[%.*s]:%d" : "%.*s:%d",
                      (int)host_len, host, (int)h2o_socket_getport((struct sockaddr *)&address));
     return hub_str_n(buffer, (size_t)wrote < size ? (size_t)wrote : size - 1);
+}
+
+hub_str_t hub__peer_text(h2o_socket_t *socket, char *buffer, size_t size)
+{
+    return peer_text(h2o_socket_get_fd(socket), buffer, size);
+}
+
+static hub_str_t ask_conn(const void *who, char text[HUB__SOURCE_TEXT])
+{
+    const hub_conn_t *conn = who;
+
+    return conn->is_longpoll ? hub_conn_peer(conn) : peer_text(conn->fd, text, HUB__SOURCE_TEXT);
+}
+
+void hub__source_is_conn(const hub_conn_t *conn)
+{
+    hub__source_set(ask_conn, conn);
+}
+
+static hub_str_t ask_socket(const void *who, char text[HUB__SOURCE_TEXT])
+{
+    /* h2o asks for a socket that it may change, and does not */
+    return hub__peer_text((h2o_socket_t *)(uintptr_t)who, text, HUB__SOURCE_TEXT);
+}
+
+void hub__source_is_socket(h2o_socket_t *socket)
+{
+    hub__source_set(ask_socket, socket);
 }
 
 hub_str_t hub_conn_peer(const hub_conn_t *conn)

@@ -577,6 +577,16 @@ static void on_post(hub__seat_t *seat, h2o_req_t *req, const hub__request_head_t
     }
 }
 
+static bool origin_passes(const hub__seat_t *seat, h2o_req_t *req, const hub__request_head_t *head)
+{
+    bool passes;
+
+    hub__source_is_socket(req->conn->callbacks->get_socket(req->conn));
+    passes = hub__endpoint_origin_passes(seat->endpoint, head);
+    hub__source_set(NULL, NULL);
+    return passes;
+}
+
 /* In Phoenix's order: the origin comes before everything else, also before a preflight. */
 static void dispatch(hub__seat_t *seat, h2o_req_t *req, const hub__request_head_t *head)
 {
@@ -588,7 +598,7 @@ static void dispatch(hub__seat_t *seat, h2o_req_t *req, const hub__request_head_
         hub__exchange_refuse_plainly(seat, req, 503);
     else if (!gets && !posts && !asks)
         hub__exchange_refuse_plainly(seat, req, 400);
-    else if (!hub__endpoint_origin_passes(seat->endpoint, head))
+    else if (!origin_passes(seat, req, head))
         refuse_status(seat, req, 403);
     else if (asks)
         answer_preflight(seat, req, head);

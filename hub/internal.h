@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 
+#include "bus/source.h"
 #include "hub/backlog.h"
 #include "hub/census.h"
 #include "hub/deflate.h"
@@ -814,6 +815,10 @@ void hub__http_refuse(h2o_req_t *req, int status, const char *content_type, hub_
 /* Deferred authorizations that are still open on a worker end. */
 void hub__endpoint_forget_requests(hub__worker_t *worker);
 hub_str_t hub__peer_text(h2o_socket_t *socket, char *buffer, size_t size);
+/* What this thread logs is their doing until hub__source_set(NULL, NULL). Both borrowed until then.
+ */
+void hub__source_is_conn(const hub_conn_t *conn);
+void hub__source_is_socket(h2o_socket_t *socket);
 
 extern const hub__session_io_t hub__conn_session_io; /* in conn_session.c */
 

@@ -83,7 +83,9 @@ static void tell(const hub__visitor_t *visitor, const char *event, const char *w
     char text[80];
     hub_str_t peer = hub__peer_text(visitor->socket, text, sizeof(text));
 
+    hub__source_is_socket(visitor->socket);
     hub_log_peer(HUB_LOG_WARN, event, "why=\"%s\" peer=%.*s", why, HUB_STR_ARG(peer));
+    hub__source_set(NULL, NULL);
 }
 
 /* Who hangs up before there was a handshake is not logged: each look whether the port is open would
@@ -114,8 +116,10 @@ static void cut_short(hub__visitor_t *visitor)
     hub_str_t text = hub__peer_text(visitor->socket, peer, sizeof(peer));
 
     HUB__STAT(&worker->stats, write_stalls_total);
+    hub__source_is_socket(visitor->socket);
     hub_log_peer(HUB_LOG_WARN, "server.write_stalled", "peer=%.*s limit=write_stall_ms",
                  HUB_STR_ARG(text));
+    hub__source_set(NULL, NULL);
     (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
     show_out(visitor, "write stall");
 }

@@ -503,13 +503,21 @@ static void open_poll(hub_request_t *request)
 
 /* ---- authorizing ---- */
 
+static hub_str_t ask_request(const void *who, char text[HUB__SOURCE_TEXT])
+{
+    (void)text;
+    return hub_request_peer(who);
+}
+
 /* Without the query, which may have tokens in it. */
 static void log_refused(const hub_request_t *request, const char *why)
 {
     const char *path = request->seat->endpoint->path;
 
+    hub__source_set(ask_request, request);
     hub_log_peer(HUB_LOG_WARN, "endpoint.refused", "why=%s peer=%s path=%s", why, request->peer,
                  path != NULL ? path : "-");
+    hub__source_set(NULL, NULL);
 }
 
 static void refuse_authorization(hub_request_t *request, hub_status_t err)
@@ -752,12 +760,16 @@ static bool take_auth_token(hub_request_t *request)
 static int settle(hub_request_t *request, const char **ret_why)
 {
     const hub__endpoint_t *endpoint = request->seat->endpoint;
+    bool passes;
 
     if (!hub_str_equals(request->head.method, HUB_STR("GET"))) {
         *ret_why = "a websocket is opened with GET";
         return 405;
     }
-    if (!hub__endpoint_origin_passes(endpoint, &request->head)) {
+    hub__source_set(ask_request, request);
+    passes = hub__endpoint_origin_passes(endpoint, &request->head);
+    hub__source_set(NULL, NULL);
+    if (!passes) {
         *ret_why = "";
         return 403;
     }

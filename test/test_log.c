@@ -13,7 +13,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <jansson.h>
+
+#include "bus/line.h"
 #include "bus/log.h"
+#include "bus/source.h"
 
 #define THREADS 4
 #define LINES_PER_THREAD 500
@@ -67,6 +71,8 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     hub_log_set(NULL, NULL);
+    hub_log_set_format(HUB_LOG_TEXT);
+    hub__source_set(NULL, NULL);
     free(*state);
     return 0;
 }
@@ -220,6 +226,80 @@ static void the_count_of_suppressed_lines_survives_a_long_text(void **state)
     assert_string_equal(catcher->last.text + 1020, "0…");
 }
 
+static hub_str_t say_address(const void *address, char text[HUB__SOURCE_TEXT])
+{
+    (void)text;
+    return hub_str(address);
+}
+
+/* How many of twenty lines go out. */
+static size_t lines_of(struct catcher *catcher, const char *address)
+{
+    size_t before = catcher->count;
+
+    hub__source_set(say_address, address);
+    log_peer_lines(20);
+    hub__source_set(NULL, NULL);
+    return catcher->count - before;
+}
+
+static void one_peer_gets_ten_lines_a_second(void **state)
+{
+    struct catcher *catcher = *state;
+
+    assert_int_equal(lines_of(catcher, "127.0.0.1:1000"), 10);
+    now_ms += 999;
+    assert_int_equal(lines_of(catcher, "127.0.0.1:1001"), 0);
+    assert_int_equal(lines_of(catcher, "127.0.0.2:1000"), 10);
+    log_peer_lines(1); /* the next that goes out tells */
+    assert_string_equal(catcher->last.text, "suppressed=10 i=0");
+    now_ms += 1;
+    assert_int_equal(lines_of(catcher, "127.0.0.1:1002"), 10);
+}
+
+static void a_peers_second_begins_with_each_of_its_lines(void **state)
+{
+    struct catcher *catcher = *state;
+
+    hub__source_set(say_address, "127.0.0.1:1000");
+    log_peer_lines(5);
+    now_ms += 500;
+    assert_int_equal(lines_of(catcher, "127.0.0.1:1000"), 5);
+    now_ms += 500;
+    assert_int_equal(lines_of(catcher, "127.0.0.1:1000"), 5);
+}
+
+static void an_ipv6_peer_is_its_network(void **state)
+{
+    struct catcher *catcher = *state;
+
+    assert_int_equal(lines_of(catcher, "[2001:db8::1]:1000"), 10);
+    assert_int_equal(lines_of(catcher, "[2001:db8::ffff:2]:1000"), 0);
+    assert_int_equal(lines_of(catcher, "[2001:db8:0:1::1]:1000"), 10);
+}
+
+static void who_has_no_address_has_the_limit_of_all_alone(void **state)
+{
+    struct catcher *catcher = *state;
+
+    assert_int_equal(lines_of(catcher, "unix"), 20);
+    assert_int_equal(lines_of(catcher, ""), 20);
+    assert_int_equal(lines_of(catcher, ":"), 20);
+}
+
+static void many_peers_still_share_a_hundred_lines(void **state)
+{
+    struct catcher *catcher = *state;
+    char address[32];
+    size_t lines = 0;
+
+    for (int i = 0; i < 1000; i++) {
+        snprintf(address, sizeof(address), "10.0.%d.%d:1", i / 250, i % 250);
+        lines += lines_of(catcher, address);
+    }
+    assert_int_equal(lines, 100);
+}
+
 static void a_programs_own_lines_are_not_limited(void **state)
 {
     struct catcher *catcher = *state;
@@ -298,6 +378,127 @@ static void a_long_line_on_stderr_still_ends(void **state)
     (void)state;
     snprintf(rest, sizeof(rest), "warn long %01021d…\n", 0);
     check_stderr(log_long_line, rest);
+}
+
+static void log_as_json(void)
+{
+    hub_log_set_format(HUB_LOG_JSON);
+    hub_log(HUB_LOG_WARN, "handler.failed", "topic=\"room:\\n\\\"1\" event=\"say\" n=-42 x=07 y=");
+}
+
+static void a_line_may_be_json(void **state)
+{
+    const char *event, *level, *time, *topic, *name, *odd, *none;
+    char text[2048];
+    json_int_t number;
+    json_t *line;
+
+    (void)state;
+    hub_log_set(NULL, NULL);
+    capture_stderr(log_as_json, text, sizeof(text));
+    assert_int_equal(text[strlen(text) - 1], '\n');
+    assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
+    line = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    assert_non_null(line);
+    assert_int_equal(json_unpack(line, "{s:s, s:s, s:s, s:{s:s, s:s, s:I, s:s, s:s!}!}", "time",
+                                 &time, "level", &level, "event", &event, "fields", "topic", &topic,
+                                 "event", &name, "n", &number, "x", &odd, "y", &none),
+                     0);
+    assert_int_equal(strlen(time), 24);
+    assert_string_equal(level, "warn");
+    assert_string_equal(event, "handler.failed");
+    assert_string_equal(topic, "room:\\n\\\"1");
+    assert_string_equal(name, "say");
+    assert_int_equal(number, -42);
+    assert_string_equal(odd, "07");
+    assert_string_equal(none, "");
+    json_decref(line);
+}
+
+/* The fields that `text` becomes, as jansson writes them. */
+static void check_fields(const char *text, const char *expected)
+{
+    char line[HUB__LINE_BYTES];
+    size_t len = hub__line_json("t", "info", "e", text, line);
+    json_t *json;
+    char *fields;
+
+    assert_int_equal(line[len - 1], '\n');
+    assert_null(memchr(line, '\n', len - 1));
+    json = json_loadb(line, len, 0, NULL);
+    assert_non_null(json);
+    fields = json_dumps(json_object_get(json, "fields"), JSON_COMPACT);
+    assert_string_equal(fields, expected);
+    free(fields);
+    json_decref(json);
+}
+
+static void what_is_no_pair_is_the_field_text(void **state)
+{
+    (void)state;
+    check_fields("", "{}");
+    check_fields("  a=1  b=2 ", "{\"a\":1,\"b\":2}");
+    check_fields("hello a=1", "{\"text\":\"hello a=1\"}");
+    check_fields("a=1 =b c=2", "{\"a\":1,\"text\":\"=b c=2\"}");
+    check_fields("a=\"b\"c", "{\"text\":\"a=\\\"b\\\"c\"}");
+}
+
+static void what_was_cut_or_never_escaped_is_json_all_the_same(void **state)
+{
+    (void)state;
+    check_fields("a=\"bc…", "{\"a\":\"bc…\"}");
+    check_fields("a=\"b\\", "{\"a\":\"b\\\\\"}");
+    check_fields("a=\xff\xc3 b=\"\xe2\x82\"",
+                 "{\"a\":\"\\\\xFF\\\\xC3\",\"b\":\"\\\\xE2\\\\x82\"}");
+    check_fields("a=\xed\xa0\x80", "{\"a\":\"\\\\xED\\\\xA0\\\\x80\"}");
+    check_fields("a=\"\u202E\"", "{\"a\":\"\u202E\"}");
+    check_fields("a=999999999999999 b=1000000000000000 c=- d=1.5",
+                 "{\"a\":999999999999999,\"b\":\"1000000000000000\",\"c\":\"-\",\"d\":\"1.5\"}");
+}
+
+static void the_worst_text_fits_into_a_line(void **state)
+{
+    char text[HUB__LINE_TEXT + 1], line[HUB__LINE_BYTES];
+    json_t *json;
+
+    (void)state;
+    memset(text, '\xff', HUB__LINE_TEXT);
+    text[HUB__LINE_TEXT] = '\0';
+    json = json_loadb(line, hub__line_json("t", "info", "e", text, line), 0, NULL);
+    assert_non_null(json);
+    json_decref(json);
+    for (size_t i = 0; i < HUB__LINE_TEXT; i++)
+        text[i] = "a= "[i % 3];
+    json = json_loadb(line, hub__line_json("t", "info", "e", text, line), 0, NULL);
+    assert_non_null(json);
+    json_decref(json);
+}
+
+static void whatever_a_peer_sends_is_one_line_of_json(void **state)
+{
+    static const char bytes[] =
+        "\"\\ \n\x1b=a\xff\xe2\x80\xae\xed\xa0\x80{}\x7f\xf0\x9f\x98\x80\xc2\x85";
+    char peer[600], field[HUB_LOG_FIELD], text[HUB__LINE_TEXT], line[HUB__LINE_BYTES];
+    uint64_t random = 1;
+
+    (void)state;
+    for (int i = 0; i < 2000; i++) {
+        size_t len = (size_t)(i % 600), made;
+        json_t *json;
+
+        for (size_t j = 0; j < len; j++) {
+            random = random * 6364136223846793005U + 1442695040888963407U;
+            peer[j] = bytes[(random >> 33) % (sizeof(bytes) - 1)];
+        }
+        snprintf(text, sizeof(text), "topic=%s status=EPAYLOAD",
+                 hub_log_escape(hub_str_n(peer, len), field));
+        made = hub__line_json("t", "warn", "e", text, line);
+        assert_null(memchr(line, '\n', made - 1));
+        json = json_loadb(line, made, JSON_REJECT_DUPLICATES, NULL);
+        assert_non_null(json);
+        assert_int_equal(json_object_size(json_object_get(json, "fields")), 2);
+        json_decref(json);
+    }
 }
 
 static void check_escape(hub_str_t str, const char *expected)
@@ -459,7 +660,17 @@ int main(void)
         LOG_TEST(no_second_sees_more_wherever_it_begins),
         LOG_TEST(the_next_line_says_how_many_were_suppressed),
         LOG_TEST(the_count_of_suppressed_lines_survives_a_long_text),
+        LOG_TEST(one_peer_gets_ten_lines_a_second),
+        LOG_TEST(a_peers_second_begins_with_each_of_its_lines),
+        LOG_TEST(an_ipv6_peer_is_its_network),
+        LOG_TEST(who_has_no_address_has_the_limit_of_all_alone),
+        LOG_TEST(many_peers_still_share_a_hundred_lines),
         LOG_TEST(a_programs_own_lines_are_not_limited),
+        LOG_TEST(a_line_may_be_json),
+        cmocka_unit_test(what_is_no_pair_is_the_field_text),
+        cmocka_unit_test(what_was_cut_or_never_escaped_is_json_all_the_same),
+        cmocka_unit_test(the_worst_text_fits_into_a_line),
+        cmocka_unit_test(whatever_a_peer_sends_is_one_line_of_json),
         LOG_TEST(without_a_callback_a_line_goes_to_stderr),
         LOG_TEST(a_long_line_on_stderr_still_ends),
         cmocka_unit_test(printable_text_is_quoted_as_it_is),
