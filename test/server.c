@@ -15,6 +15,9 @@
 #include <time.h>
 
 #include <cmocka.h>
+#include <jansson.h>
+
+#include "bus/line.h"
 
 #define NOTES_MAX 8192
 #define SERVERS_MAX 4
@@ -73,6 +76,64 @@ void server_expect_log(const char *event, const char *within)
     pthread_mutex_unlock(&lock);
     if (!found)
         fail_msg("no line of the log is %s with %s:\n%s", event, within, log_lines);
+}
+
+size_t server_count_log(const char *event)
+{
+    size_t count = 0, len = strlen(event);
+
+    pthread_mutex_lock(&lock);
+    for (const char *line = log_lines; *line != '\0'; line = strchr(line, '\n') + 1)
+        count += strncmp(line, event, len) == 0 && line[len] == ' ';
+    pthread_mutex_unlock(&lock);
+    return count;
+}
+
+bool server_has_log(const char *within)
+{
+    bool found;
+
+    pthread_mutex_lock(&lock);
+    found = strstr(log_lines, within) != NULL;
+    pthread_mutex_unlock(&lock);
+    return found;
+}
+
+size_t server_longest_line(void)
+{
+    size_t longest = 0;
+
+    pthread_mutex_lock(&lock);
+    for (const char *line = log_lines; *line != '\0'; line = strchr(line, '\n') + 1) {
+        size_t len = strcspn(line, "\n");
+
+        longest = len > longest ? len : longest;
+    }
+    pthread_mutex_unlock(&lock);
+    return longest;
+}
+
+/* Whatever the case was about: a line for each event, good for machines, too, and without what is
+ * nobody's business. */
+static void check_log(void)
+{
+    for (char *line = log_lines, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+        char json[HUB__LINE_BYTES], *text = memchr(line, ' ', (size_t)(end - line));
+        json_t *parsed;
+        size_t len;
+
+        *end = '\0';
+        if (text == NULL || strstr(text, SERVER_SECRET) != NULL)
+            fail_msg("a line of the log that should not be: %s", line);
+        *text = '\0';
+        len = hub__line_json("", "", line, text + 1, json);
+        *text = ' ';
+        parsed = json_loadb(json, len, 0, NULL);
+        if (parsed == NULL || memchr(json, '\n', len) != json + len - 1)
+            fail_msg("a line of the log is no line of JSON: %s", line);
+        json_decref(parsed);
+        *end = '\n';
+    }
 }
 
 /* ---- life ---- */
@@ -159,6 +220,7 @@ int server_teardown(void **state)
     if (getenv("WIRE_LOG") != NULL)
         fprintf(stderr, "%s", log_lines);
     hub_log_set(NULL, NULL);
+    check_log();
     return 0;
 }
 
