@@ -265,12 +265,14 @@ static void step(crowd_t *crowd)
 
 void crowd_run(crowd_t *crowd, unsigned ms)
 {
-    uint64_t until = crowd_now_ms() + ms;
+    uint64_t now, from = crowd_now_ms(), rate = crowd->options.steps_per_s, steps = 0;
 
-    while (crowd_now_ms() < until) {
-        for (int i = 0; i != STEPS_OF_TURN && crowd->asked < ASKED_MAX; i++)
+    while ((now = crowd_now_ms()) < from + ms) {
+        bool late = rate == 0 || steps * 1000 <= (now - from) * rate;
+
+        for (int i = 0; i != STEPS_OF_TURN && late && crowd->asked < ASKED_MAX; i++, steps++)
             step(crowd);
-        turn(crowd, crowd->asked < ASKED_MAX ? 0 : 1);
+        turn(crowd, late && crowd->asked < ASKED_MAX ? 0 : 1);
     }
 }
 

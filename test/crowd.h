@@ -16,6 +16,7 @@ typedef enum crowd_door {
 typedef struct crowd_topic {
     const char *name;
     crowd_door_t door;
+    bool lossy;   /* what is dropped for who reads slowly is told by gap notices */
     bool flooded; /* only by order, with long messages; half of the clients that read slowly join */
 } crowd_topic_t;
 
@@ -36,6 +37,9 @@ typedef struct crowd_options {
     uint32_t slow_clients; /* of them: these stop reading now and then */
     uint32_t identities;   /* client i is "u<i mod identities>" */
     bool gaps;             /* gap notices are to be expected */
+    bool remote;           /* the server is another process; its ledger is one of those */
+    uint32_t sources;      /* addresses from 127.0.0.2 on that clients come from; 0: 127.0.0.1 */
+    uint32_t steps_per_s;  /* 0: as many as can be */
     /* Has a thread of the program publish `count` messages of `bytes`. */
     void (*order)(uint32_t topic, uint32_t count, size_t bytes, void *user);
     bool (*orders_done)(void *user);                /* what was ordered has been published */

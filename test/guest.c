@@ -191,6 +191,7 @@ static void begin(crowd_t *crowd, guest_t *client)
 
         hearing->self = client->self;
         hearing->topic = i;
+        hearing->lossy = options->topics[i].lossy;
         snprintf(hearing->who, sizeof(hearing->who), "client %u (%s, publisher %u) on %s",
                  client->slot, client->phoenix ? "2.0.0" : "native", client->self,
                  options->topics[i].name);
@@ -207,6 +208,14 @@ void guest_connect(crowd_t *crowd, guest_t *client)
     crowd->counts.connects++;
     client->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    if (crowd->options.sources != 0) {
+        struct sockaddr_in source = {.sin_family = AF_INET};
+
+        source.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + client->slot % crowd->options.sources);
+        setsockopt(client->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+        if (bind(client->fd, (struct sockaddr *)&source, sizeof(source)) != 0)
+            REFUTE(crowd, client, "bind: %s", strerror(errno));
+    }
     if (connect(client->fd, (struct sockaddr *)&crowd->address, sizeof(crowd->address)) != 0 &&
         errno != EINPROGRESS)
         REFUTE(crowd, client, "connect: %s", strerror(errno));
@@ -308,7 +317,7 @@ void guest_say(crowd_t *crowd, guest_t *client, uint32_t topic)
     char payload[512];
 
     crowd_payload(payload, client->self, topic, number, crowd_draw(crowd, 4) == 0 ? 400 : 0);
-    guest_ask(crowd, client, SAY, topic, crowd_events[kind], payload);
+    guest_ask(crowd, client, SAY, topic, crowd_events[kind], payload)->number = number;
     crowd->counts.said++;
 }
 
@@ -451,6 +460,8 @@ static void on_reply(crowd_t *crowd, guest_t *client, const envelope_t *envelope
         REFUTE(crowd, client, "%u on %s is answered %s", request.ref, name_of(crowd, place), text);
     } else if (request.what == QUIT && ok) {
         place->quits = true;
+    } else if (request.what == SAY && ok && crowd->options.remote) {
+        ledger_accept(crowd->options.ledger, client->self, request.topic, request.number);
     }
 }
 
@@ -468,7 +479,7 @@ static void on_gap(crowd_t *crowd, guest_t *client, place_t *place, const json_t
 {
     json_int_t missed = json_integer_value(json_object_get(payload, "missed"));
 
-    if (!crowd->options.gaps || missed <= 0)
+    if (!(crowd->options.gaps || place->hearing.lossy) || missed <= 0)
         REFUTE(crowd, client, "%s: a gap of %lld", name_of(crowd, place), (long long)missed);
     place->hearing.missed += (uint64_t)missed;
     crowd->counts.gap_notices++;

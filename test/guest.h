@@ -25,6 +25,7 @@ typedef struct request {
     uint8_t what;
     uint8_t topic;
     bool optional;       /* whatever it was about may be over by now */
+    uint32_t number;     /* of what was said */
     uint32_t own_newest; /* what the client itself had said there by then */
 } request_t;
 

@@ -20,6 +20,10 @@ typedef enum ledger_kind {
 } ledger_kind_t;
 
 ledger_t *ledger_create(uint64_t seed, uint32_t topics);
+/* The server is another process and does not call ledger_accept(). What a client's message became
+ * is known when it is answered, or when the first one hears it; whoever has heard a later one of
+ * the same publisher by then was owed it. */
+ledger_t *ledger_create_remote(uint64_t seed, uint32_t topics);
 void ledger_destroy(ledger_t *ledger);
 
 /* Prints what is wrong and ends the process. Any thread. */
@@ -30,7 +34,7 @@ _Noreturn void ledger_fail(const ledger_t *ledger, const char *format, ...) HUB_
 uint32_t ledger_publisher(ledger_t *ledger);
 /* Is about to be sent. Returns its number. */
 uint32_t ledger_intend(ledger_t *ledger, uint32_t publisher, uint32_t topic, ledger_kind_t kind);
-/* Is about to be handed to the hub, which must not refuse it. */
+/* Is about to be handed to the hub, which must not refuse it. Remote: it was answered ok. */
 void ledger_accept(ledger_t *ledger, uint32_t publisher, uint32_t topic, uint32_t number);
 /* The newest number; 0: none. Without emits: the newest that is none. */
 uint32_t ledger_newest(ledger_t *ledger, uint32_t publisher, uint32_t topic, bool without_emits);
@@ -43,7 +47,7 @@ struct heard {
     uint32_t membership; /* in which it came */
 };
 
-/* Zeroed but for the first three. Over several memberships of one connection. */
+/* Zeroed but for the first three and `lossy`. Over several memberships of one connection. */
 typedef struct hearing {
     char who[48];
     uint32_t self; /* what this connection says itself */
@@ -51,6 +55,7 @@ typedef struct hearing {
     uint32_t membership;
     uint32_t own_before; /* its own newest when it asked to join */
     uint64_t since;      /* the ledger's clock when it had its join reply */
+    bool lossy;          /* gap notices speak of its own messages, too */
     uint64_t missed;     /* messages that gap notices have announced and nobody has looked for */
     struct heard *heard; /* by publisher */
     uint32_t heard_count;
