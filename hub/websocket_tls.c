@@ -20,6 +20,10 @@
 #define WRITE_RECORDS 4
 #define REST_MAX (128 * 1024)
 
+/* What OpenSSL has for one, as measured; for a record that has begun to come, besides. */
+#define TLS_STATE 14500
+#define TLS_RECORD 16704
+
 /* What OpenSSL's state takes out of one read, and what it was in the middle of, must fit into the
  * worker's buffer together: nothing would call for what stayed behind. */
 #define WIRE_READ (HUB__READ_BUFFER - RECORD_ROOM)
@@ -44,9 +48,10 @@ struct hub__tls_conn {
     char *rest; /* records that the socket did not take; NULL: none */
     size_t rest_len;
     hub__tls_chatter_t chatter;
-    bool chatters; /* too much: nothing more is read */
-    bool notified; /* close_notify was made */
-    bool leaving;  /* what OpenSSL still says goes out at once or not at all */
+    bool chatters;     /* too much: nothing more is read */
+    bool holds_record; /* a part of one */
+    bool notified;     /* close_notify was made */
+    bool leaving;      /* what OpenSSL still says goes out at once or not at all */
 };
 
 /* ---- h2o's part ---- */
@@ -127,8 +132,9 @@ static int on_bio_destroy(BIO *bio)
 {
     hub__tls_conn_t *tls = BIO_get_data(bio);
 
-    free(tls->rest);
-    free(tls);
+    hub__account.bytes -= TLS_STATE + (tls->holds_record ? TLS_RECORD : 0);
+    hub__queue_free(tls->rest);
+    hub__peer_free(tls);
     return 1;
 }
 
@@ -159,7 +165,7 @@ static void make_method(void)
 hub__tls_conn_t *hub__tls_take(hub__worker_t *worker, h2o_socket_t *socket)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    hub__tls_conn_t *tls = calloc(1, sizeof(*tls));
+    hub__tls_conn_t *tls = hub__peer_alloc_zeroed(sizeof(*tls));
     BIO *bio;
 
     pthread_once(&once, make_method);
@@ -167,9 +173,10 @@ hub__tls_conn_t *hub__tls_take(hub__worker_t *worker, h2o_socket_t *socket)
         worker->tls_io = calloc(1, sizeof(*worker->tls_io));
     if (tls == NULL || worker->tls_io == NULL || method == NULL ||
         (bio = BIO_new(method)) == NULL) {
-        free(tls);
+        hub__peer_free(tls);
         return NULL;
     }
+    hub__account.bytes += TLS_STATE;
     tls->socket = socket;
     tls->ssl = socket->ssl->ssl;
     tls->worker = worker;
@@ -236,7 +243,8 @@ static bool keep_rest(hub_conn_t *conn, const char *bytes, size_t len)
     char *rest;
 
     /* what was sealed at once, and what OpenSSL may answer meanwhile */
-    if (tls->rest_len + len > REST_MAX || (rest = realloc(tls->rest, tls->rest_len + len)) == NULL)
+    if (tls->rest_len + len > REST_MAX ||
+        (rest = hub__queue_realloc(tls->rest, tls->rest_len + len)) == NULL)
         return false;
     memcpy(rest + tls->rest_len, bytes, len);
     tls->rest = rest;
@@ -255,7 +263,7 @@ static void drop_rest(hub_conn_t *conn, size_t len)
         memmove(tls->rest, tls->rest + len, tls->rest_len);
         return;
     }
-    free(tls->rest);
+    hub__queue_free(tls->rest);
     tls->rest = NULL;
 }
 
@@ -414,6 +422,16 @@ static hub_str_t peer(const hub_conn_t *conn)
     return hub__peer_text(conn->tls->socket, worker->text, sizeof(worker->text));
 }
 
+/* A record is kept by OpenSSL until all of it is there. */
+static void account_for_record(hub__tls_conn_t *tls)
+{
+    bool holds = SSL_has_pending(tls->ssl) != 0;
+
+    if (holds != tls->holds_record)
+        hub__account.bytes += holds ? TLS_RECORD : -TLS_RECORD;
+    tls->holds_record = holds;
+}
+
 /* Decrypts all of what was read. `ret_ended`: close_notify came, or what can't be decrypted. */
 static size_t unseal(hub_conn_t *conn, size_t got, bool *ret_ended)
 {
@@ -430,6 +448,7 @@ static size_t unseal(hub_conn_t *conn, size_t got, bool *ret_ended)
         if (part > 0)
             len += (size_t)part;
     } while (part > 0 && len != HUB__READ_BUFFER);
+    account_for_record(tls);
     *ret_ended = part <= 0 && SSL_get_error(tls->ssl, part) != SSL_ERROR_WANT_READ;
     return len;
 }

@@ -361,6 +361,25 @@ static void who_reads_late_gets_all_of_it(void **state)
     SERVER_EXPECT_STAT(s->server, outbox_bytes, 0);
 }
 
+static void what_openssl_holds_counts_as_memory(void **state)
+{
+    enum { CLIENTS = 5 };
+    secure_t *s = secure_chat(NULL, NULL);
+    client_t *clients[CLIENTS];
+    uint64_t before = SERVER_STAT(s->server, memory_bytes);
+
+    (void)state;
+    for (int i = 0; i < CLIENTS; i++)
+        clients[i] = secure_websocket(s);
+    SERVER_EXPECT_STAT_AT_LEAST(s->server, memory_bytes, before + CLIENTS * 14000);
+    for (int i = 0; i < CLIENTS; i++) /* the begin of a record that never ends */
+        assert_int_equal(send(client_fd(clients[i]), "\x17\x03\x03\x40\x00-", 6, MSG_NOSIGNAL), 6);
+    SERVER_EXPECT_STAT_AT_LEAST(s->server, memory_bytes, before + CLIENTS * 30000);
+    for (int i = 0; i < CLIENTS; i++)
+        server_drop_client(s->server, clients[i], client_destroy);
+    SERVER_EXPECT_STAT(s->server, memory_bytes, before);
+}
+
 static void bytes_past_their_rate_wait_as_without_tls(void **state)
 {
     enum { MESSAGES = 100, SIZE = 2000 };
@@ -658,6 +677,7 @@ int main(void)
         SECURE_CASE(a_flood_of_key_updates_ends_the_connection),
         SECURE_CASE(a_flood_of_key_updates_before_a_request_ends_the_connection),
         SECURE_CASE(a_hook_may_write_to_others_while_its_frame_leaves),
+        SECURE_CASE(what_openssl_holds_counts_as_memory),
         SECURE_CASE(bytes_past_their_rate_wait_as_without_tls),
         SECURE_CASE(routes_answer_over_tls),
         SECURE_CASE(a_request_that_ends_with_close_notify_is_answered),
