@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "test/certificate.h"
 #include "test/client.h"
 #include "test/launch.h"
 
@@ -78,6 +79,19 @@ static void start_chat(const char *rates)
     faults_off();
 }
 
+static void start_secure_chat(const char *rates)
+{
+    certificate_t files = certificate_make("chat", 30, NULL);
+
+    faults_on(rates);
+    launch(&chat, "examples/chat",
+           (const char *const[]){"--port", "0", "--threads", "2", "--tls-cert",
+                                 files.certificate_file, "--tls-key", files.key_file, NULL},
+           0);
+    faults_off();
+    certificate_forget();
+}
+
 static void end_chat(unsigned counts[4])
 {
     int status = launched_stop(&chat, SIGTERM);
@@ -89,16 +103,19 @@ static void end_chat(unsigned counts[4])
 
 /* ---- without resets: every byte arrives ---- */
 
-static void conversations_are_whole_and_in_order(void **state)
+/* `context` NULL: without TLS. */
+static void converse(SSL_CTX *context)
 {
     unsigned counts[4];
     char text[20000], payload[20010];
 
-    (void)state;
     memset(text, 'x', sizeof(text));
-    start_chat("seed 1 eintr 100 short 100 again 100");
     for (size_t i = 0; i != CLIENTS; i++) {
-        clients[i] = client_open(chat.address, "/socket", NULL);
+        clients[i] = client_connect(chat.address, 0);
+        if (context != NULL)
+            client_tls(clients[i], context);
+        client_send_text(clients[i], client_upgrade_text("/socket", NULL));
+        client_expect_upgraded(clients[i]);
         client_join(clients[i], "room:1", "'j'");
     }
     for (int m = 0; m < MESSAGES; m++) {
@@ -112,6 +129,23 @@ static void conversations_are_whole_and_in_order(void **state)
     }
     end_chat(counts);
     print_message("interrupted %u, shortened %u, again %u\n", counts[0], counts[1], counts[2]);
+}
+
+static void conversations_are_whole_and_in_order(void **state)
+{
+    (void)state;
+    start_chat("seed 1 eintr 100 short 100 again 100");
+    converse(NULL);
+}
+
+static void so_they_are_over_tls(void **state)
+{
+    SSL_CTX *context = certificate_client();
+
+    (void)state;
+    start_secure_chat("seed 5 eintr 100 short 100 again 100");
+    converse(context);
+    SSL_CTX_free(context);
 }
 
 static void pages_are_whole(void **state)
@@ -223,6 +257,7 @@ int main(void)
 #define CASE(name) cmocka_unit_test_teardown(name, clean_up)
     const struct CMUnitTest cases[] = {
         CASE(conversations_are_whole_and_in_order),
+        CASE(so_they_are_over_tls),
         CASE(pages_are_whole),
         CASE(a_reset_ends_its_own_connection_alone),
         CASE(the_stress_test_holds),
