@@ -398,11 +398,13 @@ static server_t *tortured(bool follows)
                                                .slow_policy = HUB_SLOW_DROP_OLD});
     server_channel(
         s, &(hub_channel_options_t){.pattern = "list{n}", .events = events, .presence = &presence});
-    server_mount(s,
-                 &(hub_endpoint_options_t){.on_authorize = on_authorize,
-                                           .keep_query = true,
-                                           .longpoll = true,
-                                           .limits = {.longpoll_window_ms = 10, SERVER_UNHURRIED}});
+    server_mount(s, &(hub_endpoint_options_t){.on_authorize = on_authorize,
+                                              .keep_query = true,
+                                              .longpoll = true,
+                                              .limits = {.longpoll_window_ms = 10,
+                                                         /* the witness pongs all the time */
+                                                         .controls_per_s = HUB_OFF,
+                                                         .messages_per_s = HUB_OFF}});
     server_mount(s,
                  &(hub_endpoint_options_t){.path = "/later", .on_authorize = on_authorize_later});
     assert_int_equal(hub_server_route(s->server, "GET", "/page", on_http, NULL), HUB_OK);
