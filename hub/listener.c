@@ -16,6 +16,7 @@
 #define SEND_BUFFER (128 * 1024)
 #define TLS_RECEIVE_BUFFER (128 * 1024) /* the kernel doubles it, for what it needs itself */
 #define NOTSENT_LOWAT (64 * 1024)
+#define UNACKED_MS 20000 /* what a peer that is cut off leaves the kernel with is given up then */
 
 static hub_status_t fail(hub_error_t *error, const char *address, const char *why)
 {
@@ -75,12 +76,13 @@ static char *describe(int fd)
 
 static void tune(int fd)
 {
-    int on = 1, send_buffer = SEND_BUFFER, lowat = NOTSENT_LOWAT;
+    int on = 1, send_buffer = SEND_BUFFER, lowat = NOTSENT_LOWAT, unacked_ms = UNACKED_MS;
 
     /* accepted sockets inherit them; where the kernel does not know one it does without */
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof(send_buffer));
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacked_ms, sizeof(unacked_ms));
 }
 
 static int open_tcp(const struct addrinfo *info, const struct sockaddr *address, bool share)

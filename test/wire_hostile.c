@@ -8,10 +8,13 @@
 #include "test/horde.h"
 #include "test/server.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include <cmocka.h>
 
@@ -363,6 +366,62 @@ static void an_evil_constraint_denies_and_costs_little(void **state)
     assert_int_equal(SERVER_STAT(s, members), 0);
 }
 
+/* ---- a peer that is cut off ---- */
+
+/* The server's end of this connection, in this process. */
+static int peer_fd_of(int fd)
+{
+    struct sockaddr_in own = {0}, far = {0};
+    socklen_t len = sizeof(own);
+
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&own, &len), 0);
+    for (int other = 3; other < 1000; other++) {
+        len = sizeof(far);
+        if (other != fd && getpeername(other, (struct sockaddr *)&far, &len) == 0 &&
+            far.sin_family == AF_INET && far.sin_port == own.sin_port)
+            return other;
+    }
+    fail_msg("no socket of the server's");
+    return -1;
+}
+
+static int option_of(int fd, int level, int option)
+{
+    int value = 0;
+    socklen_t len = sizeof(value);
+
+    assert_int_equal(getsockopt(fd, level, option, &value, &len), 0);
+    return value;
+}
+
+/* Without network namespaces nobody can be cut off here; what the kernel was told about it shows.
+ */
+static void the_kernel_gives_up_what_is_not_acknowledged(void **state)
+{
+    server_t *s = hostile(&(hub_limits_t){UNHURRIED});
+    int fd;
+
+    (void)state;
+    horde_open(&horde, s->address, "/socket", 1);
+    fd = peer_fd_of(horde.fds[0]);
+    assert_int_equal(option_of(fd, IPPROTO_TCP, TCP_USER_TIMEOUT), 20000);
+    assert_int_equal(option_of(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT), 65536);
+    assert_int_equal(option_of(fd, SOL_SOCKET, SO_SNDBUF), 2 * 131072); /* the kernel doubles it */
+    assert_true(option_of(fd, IPPROTO_TCP, TCP_NODELAY) != 0);
+}
+
+/* As a peer behind a cut cable does: not a byte, no FIN, and nothing is read. */
+static void a_crowd_that_falls_silent_is_gone_with_its_pongs(void **state)
+{
+    server_t *s = hostile(&(hub_limits_t){.ping_ms = 300, .pong_ms = 100, UNHURRIED});
+
+    (void)state;
+    horde_open(&horde, s->address, "/socket", 200);
+    SERVER_EXPECT_STAT(s, conns_total, 200);
+    SERVER_EXPECT_STAT(s, closed_ping_timeout_total, 200);
+    SERVER_EXPECT_STAT(s, conns, 0);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_teardown(name, clean_up)
@@ -380,6 +439,8 @@ int main(void)
         CASE(topics_that_are_left_leave_nothing),
         CASE(a_topic_that_ends_in_a_line_feed_is_none),
         CASE(an_evil_constraint_denies_and_costs_little),
+        CASE(the_kernel_gives_up_what_is_not_acknowledged),
+        CASE(a_crowd_that_falls_silent_is_gone_with_its_pongs),
     };
 
     return cmocka_run_group_tests(cases, NULL, NULL);
