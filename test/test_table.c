@@ -502,6 +502,101 @@ static void the_hash_is_siphash_under_the_random_key(void **state)
     memcpy(hash_key, random_key, sizeof(hash_key));
 }
 
+/* ---- keys made to collide ---- */
+
+#define STAGES 17 /* two choices in each: 131,072 keys */
+#define TRIES (1u << 18)
+
+static uint32_t fnv(uint32_t state, const unsigned char *bytes, size_t len)
+{
+    for (size_t i = 0; i != len; ++i)
+        state = (state ^ bytes[i]) * 16777619u;
+    return state;
+}
+
+static uint64_t block_of(uint32_t number)
+{
+    return number * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+/* Two blocks that take FNV-1a from this state to the same one: among some eighty thousand there are
+ * two. */
+static uint32_t find_twins(uint32_t state, uint64_t twins[2])
+{
+    uint32_t *seen = calloc(TRIES, sizeof(*seen)), after = 0;
+
+    assert_non_null(seen);
+    for (uint32_t number = 1; twins[1] == 0 && number != TRIES; ++number) {
+        uint64_t block = block_of(number), before;
+
+        after = fnv(state, (const unsigned char *)&block, sizeof(block));
+        before = block_of(seen[after % TRIES]);
+        if (before != 0 && fnv(state, (const unsigned char *)&before, sizeof(before)) == after) {
+            twins[0] = before;
+            twins[1] = block;
+        }
+        seen[after % TRIES] = number;
+    }
+    free(seen);
+    assert_true(twins[1] != 0);
+    return after;
+}
+
+static size_t longest_chain(const hub__table_t *table)
+{
+    size_t longest = 0;
+
+    for (uint32_t i = 0; i != table->size; ++i) {
+        size_t chain = 0;
+
+        for (const hub__table_node_t *node = table->buckets.many[i]; node != NULL;
+             node = node->next)
+            ++chain;
+        longest = chain > longest ? chain : longest;
+    }
+    return longest;
+}
+
+/* All of them have the same hash of the kind that a table without a key would go by. */
+static void keys_that_were_made_to_collide_do_not(void **state)
+{
+    uint64_t twins[STAGES][2] = {{0}}, key[STAGES];
+    uint32_t common = 2166136261u;
+    hub__table_node_t *nodes = calloc(1u << STAGES, sizeof(*nodes));
+    hub__table_t table = {0};
+
+    (void)state;
+    assert_non_null(nodes);
+    for (int i = 0; i != STAGES; ++i)
+        common = find_twins(common, twins[i]);
+    for (uint32_t choice = 0; choice != 1u << STAGES; ++choice) {
+        for (int i = 0; i != STAGES; ++i)
+            key[i] = twins[i][choice >> i & 1];
+        assert_true(fnv(2166136261u, (const unsigned char *)key, sizeof(key)) == common);
+        nodes[choice].hash = hub__hash(hub_str_n((const char *)key, sizeof(key)));
+        hub__table_insert(&table, &nodes[choice]);
+    }
+    assert_int_equal(table.count, 1u << STAGES);
+    assert_in_range(longest_chain(&table), 1, 32);
+    hub__table_dispose(&table);
+    free(nodes);
+}
+
+/* What one process gives away is of no use against the next. */
+static void each_process_hashes_under_a_key_of_its_own(void **state)
+{
+    unsigned char kept[sizeof(hash_key)];
+    uint64_t here = hub__hash(HUB_STR("room:1")), there;
+
+    (void)state;
+    memcpy(kept, hash_key, sizeof(kept));
+    make_hash_key(); /* as the first hash of a process does */
+    there = hub__hash(HUB_STR("room:1"));
+    assert_memory_not_equal(hash_key, kept, sizeof(kept));
+    assert_true(here != there);
+    memcpy(hash_key, kept, sizeof(kept));
+}
+
 static void *hash_in_thread(void *result)
 {
     *(uint64_t *)result = hub__hash(HUB_STR("room:1"));
@@ -552,6 +647,8 @@ int main(void)
         TABLE_TEST(forgotten_nodes_are_not_touched_by_growth_put_off),
         cmocka_unit_test(equal_keys_hash_alike_and_others_apart),
         cmocka_unit_test(the_hash_is_siphash_under_the_random_key),
+        cmocka_unit_test(keys_that_were_made_to_collide_do_not),
+        cmocka_unit_test(each_process_hashes_under_a_key_of_its_own),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
