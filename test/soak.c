@@ -42,7 +42,7 @@
 #define QUIET_MS 20000
 #define ANSWER_BYTES 131072
 #define NAMES_MAX 64
-#define KEPT_BYTES 262144 /* by all workers */
+#define KEPT_BYTES 1048576 /* by all workers */
 #define GROWTH_PERCENT 2
 #define HEAP_SLACK 131072 /* bytes: what malloc's own caches may hold more */
 #define RSS_SLACK 512     /* KiB, likewise in pages */
@@ -753,8 +753,10 @@ int main(int argc, char **argv)
         run_cycle();
         sample = await_quiet(&before);
         keep(&sample);
-        printf("cycle %2u: RSS %" PRIu64 " KiB, heap %" PRIu64 " KiB, %" PRIu64 " descriptors\n",
-               the.cycle, sample.rss_kib, sample.heap / 1024, sample.fds);
+        printf("cycle %2u: RSS %" PRIu64 " KiB, heap %" PRIu64 " KiB, %" PRIu64
+               " of it for peers, %" PRIu64 " descriptors\n",
+               the.cycle, sample.rss_kib, sample.heap / 1024,
+               value_of(&sample, "memory_bytes") / 1024, sample.fds);
         fflush(stdout);
         the.cycle++;
     } while (now_s() - the.began < the.minutes * 60);
