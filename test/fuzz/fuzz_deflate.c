@@ -214,7 +214,9 @@ static void say(peer_t *peer, fuzz_input_t *input)
         receive(peer, hub_str_n(copy, bytes.len), (choice & 4) != 0);
         break;
     case 2:
-        receive_compressed(peer, hub_str_n(copy, message.len), 1 + choice / 32, (choice & 4) != 0);
+        if (message.len != 0) /* zlib makes nothing of nothing */
+            receive_compressed(peer, hub_str_n(copy, message.len), 1 + choice / 32,
+                               (choice & 4) != 0);
         break;
     default:
         send_back(peer, hub_str_n(copy, message.len), 1 + choice / 32, 8 + (choice >> 2) % 8);

@@ -535,9 +535,22 @@ static void check_witness(talk_t *talk)
     FUZZ_CHECK(!talk->witness.closed, "the witness was closed");
 }
 
+/* Long poll has no socket whose end is its own. */
+static bool somebody_is_left(void)
+{
+    return host.worker->stats.conns != host.worker->stats.longpoll_conns;
+}
+
 static bool something_is_left(void)
 {
     return host.opened != host.ended || lowest_fd() > host.lowest_fd;
+}
+
+/* A few turns, and more while it holds. */
+static void turn_while(bool (*holds)(void))
+{
+    for (int i = 0; i != TURNS_AT_THE_END && (i < 5 || holds()); ++i)
+        h2o_evloop_run(host.context.loop, i < 5 ? 0 : 1);
 }
 
 static void end(talk_t *talk)
@@ -547,10 +560,12 @@ static void end(talk_t *talk)
     go(&talk->guest);
     go(&talk->visitor);
     go(&talk->witness);
+    turn_while(somebody_is_left);
+    FUZZ_CHECK(!somebody_is_left(), "%zu connections of clients who are gone",
+               (size_t)(stats->conns - stats->longpoll_conns));
     for (size_t i = 0; i != host.open_count; ++i)
         (void)!hub_conn_close_id(host.hub, host.open[i], 1000, (hub_str_t){0});
-    for (int i = 0; i != TURNS_AT_THE_END && (i < 5 || something_is_left()); ++i)
-        h2o_evloop_run(host.context.loop, i < 5 ? 0 : 1);
+    turn_while(something_is_left);
     FUZZ_CHECK(host.opened == host.ended, "%u opened, %u ended", host.opened, host.ended);
     FUZZ_CHECK(host.joined == host.left, "%u joined, %u left", host.joined, host.left);
     FUZZ_CHECK(host.given == host.freed, "%u given, %u freed", host.given, host.freed);
