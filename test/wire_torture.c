@@ -8,6 +8,7 @@
  * those that a peer reaches each is named, and why it may. TORTURE_SITES=1 in the environment
  * prints how much each scenario allocates, and which buffers grow that may not fail. */
 #define _GNU_SOURCE 1
+#include "test/certificate.h"
 #include "test/server.h"
 
 #include <setjmp.h>
@@ -376,6 +377,18 @@ static hub_status_t follow_frames(const hub_hook_event_t *event, void *user)
     return HUB_OK;
 }
 
+static void listen_with_tls(server_t *s)
+{
+    certificate_t files = certificate_make("torture", 30, NULL);
+
+    assert_int_equal(
+        hub_server_listen_tls(s->server, "127.0.0.1:0",
+                              &(hub_tls_options_t){.certificate_file = files.certificate_file,
+                                                   .key_file = files.key_file}),
+        HUB_OK);
+    certificate_forget();
+}
+
 static server_t *tortured(bool follows)
 {
     static const hub_presence_options_t presence = {0};
@@ -408,7 +421,9 @@ static server_t *tortured(bool follows)
     server_mount(s,
                  &(hub_endpoint_options_t){.path = "/later", .on_authorize = on_authorize_later});
     assert_int_equal(hub_server_route(s->server, "GET", "/page", on_http, NULL), HUB_OK);
+    listen_with_tls(s);
     server_start(s);
+    s->address = hub_server_address(s->server, 1);
     return s;
 }
 
@@ -422,6 +437,7 @@ typedef struct scenario {
     bool answered;     /* whoever lives on must have got an answer to ref 7 */
     int receive_bytes; /* of the client's socket; 0: many */
     bool http;         /* the client has not shaken hands, and what comes back is HTTP */
+    SSL_CTX *tls;      /* it speaks TLS; NULL: plain */
 } scenario_t;
 
 static void arm(unsigned number, bool all)
@@ -479,11 +495,15 @@ static void expect_served(client_t *witness)
 static bool round_of(server_t *s, client_t *witness, const scenario_t *scenario, unsigned number,
                      bool all)
 {
-    client_t *client = client_connect(s->address, scenario->receive_bytes);
+    client_t *client =
+        client_connect(scenario->tls != NULL ? hub_server_address(s->server, 0) : s->address,
+                       scenario->receive_bytes);
     client_response_t response;
     uint64_t conns = SERVER_STAT(s, conns), members = SERVER_STAT(s, members), bytes;
     bool more;
 
+    if (scenario->tls != NULL)
+        client_tls(client, scenario->tls);
     if (!scenario->http) {
         client_send_text(client, client_upgrade_text("/socket?a=b", ""));
         client_expect_upgraded(client);
@@ -822,6 +842,26 @@ static void coming_in(void **state)
     torture(&(scenario_t){.http = true, .act = act_upgrade_later});
 }
 
+static void coming_in_over_tls(void **state)
+{
+    SSL_CTX *context = certificate_client();
+
+    (void)state;
+    torture(&(scenario_t){.http = true, .act = act_upgrade, .tls = context});
+    SSL_CTX_free(context);
+}
+
+static void what_waits_for_who_does_not_read_over_tls(void **state)
+{
+    SSL_CTX *context = certificate_client();
+
+    (void)state;
+    torture_with(
+        &(scenario_t){.topic = "t0", .act = act_burst, .receive_bytes = 4096, .tls = context},
+        false);
+    SSL_CTX_free(context);
+}
+
 static void act_poll(client_t *c)
 {
     client_request(c, "GET", "/socket/longpoll?vsn=2.0.0", "");
@@ -889,6 +929,8 @@ int main(void)
         SERVER_CASE(pings),
         SERVER_CASE(closing_by_either_side),
         SERVER_CASE(what_waits_for_who_does_not_read),
+        SERVER_CASE(coming_in_over_tls),
+        SERVER_CASE(what_waits_for_who_does_not_read_over_tls),
         SERVER_CASE(a_policy_for_who_does_not_read),
         SERVER_CASE(timers_and_jobs),
         SERVER_CASE(an_answer_by_token),
