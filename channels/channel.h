@@ -90,7 +90,7 @@ typedef enum hub_slow_policy {
  * the completion of its publish. Replies, presence and the ends of members are never dropped: more
  * of them than those bounds close the connection. The endpoint's outbox_bytes, outbox_messages and
  * outbox_age_ms bound what is on its way to the connection, whatever the policy: who reads nothing
- * at all is closed by the age, so raise it for clients that may sleep. */
+ * at all is closed by the age, and after 20 s by the kernel (TCP_USER_TIMEOUT). */
 
 /* HUB_SLOW_LATEST: what a message is news of. The result is borrowed until the next call; absent:
  * it replaces nothing and is replaced by nothing. Runs once for each message and worker; must not
