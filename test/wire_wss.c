@@ -406,7 +406,7 @@ static void bytes_past_their_rate_wait_as_without_tls(void **state)
 /* Each costs the server as much as a hundred frames. */
 static void a_flood_of_key_updates_ends_the_connection(void **state)
 {
-    secure_t *s = secure_chat(NULL, NULL);
+    secure_t *s = secure_chat(NULL, &(hub_limits_t){SERVER_UNHURRIED});
     client_t *c;
 
     (void)state;
