@@ -63,9 +63,7 @@ void hub__conn_want_proceed(hub_conn_t *conn)
     if (conn->due)
         return;
     conn->due = true;
-    conn->due_next = NULL;
-    *worker->due_last = conn;
-    worker->due_last = &conn->due_next;
+    hub__worker_line_up(worker, &worker->due, conn);
     hub__worker_touch(worker);
 }
 
@@ -73,9 +71,7 @@ static void line_up(hub_conn_t *conn)
 {
     hub__worker_t *worker = hub__conn_worker(conn);
 
-    conn->flush_next = NULL;
-    *worker->flush_last = conn;
-    worker->flush_last = &conn->flush_next;
+    hub__worker_line_up(worker, &worker->flushing, conn);
     hub__worker_touch(worker);
 }
 
@@ -566,13 +562,36 @@ static bool limit_extra(hub_conn_t *conn)
     return hub__kin_enter(&endpoint->kin, &conn->extra->kin, conn->extra->identity) == HUB_OK;
 }
 
+static hub_conn_t *conn_alloc(hub__worker_t *worker)
+{
+    hub_conn_t *conn;
+
+    if (!hub__worker_conn_made(worker))
+        return NULL;
+    if ((conn = hub__peer_alloc_zeroed(sizeof(*conn))) == NULL) {
+        hub__worker_conn_freed(worker);
+        return NULL;
+    }
+    hub__account.bytes += H2O_SOCKET;
+    return conn;
+}
+
+static void conn_free(hub__worker_t *worker, hub_conn_t *conn)
+{
+    hub__account.bytes -= H2O_SOCKET;
+    hub__worker_conn_freed(worker);
+    hub__peer_free(conn);
+}
+
 hub_conn_t *hub__conn_create(const hub__conn_birth_t *birth)
 {
     hub__worker_t *worker = birth->seat->worker;
-    hub_conn_t *conn = hub__peer_alloc_zeroed(sizeof(*conn));
+    hub_conn_t *conn = conn_alloc(worker);
 
-    if (conn == NULL || hub__worker_slot_take(worker, conn, &conn->slot) != HUB_OK) {
-        hub__peer_free(conn);
+    if (conn == NULL)
+        goto Failed;
+    if (hub__worker_slot_take(worker, conn, &conn->slot) != HUB_OK) {
+        conn_free(worker, conn);
         goto Failed;
     }
     if ((conn->is_longpoll = birth->longpoll != NULL))
@@ -582,7 +601,6 @@ hub_conn_t *hub__conn_create(const hub__conn_birth_t *birth)
     else
         conn->socket = birth->socket;
     conn->fd = conn->is_longpoll ? -1 : h2o_socket_get_fd(birth->socket);
-    hub__account.bytes += H2O_SOCKET;
     if (birth->deflate.server_bits != 0)
         conn->window = (uint8_t)(hub__window_for(birth->deflate.server_bits) & 3);
     if (birth->deflate.client_context)
@@ -591,15 +609,13 @@ hub_conn_t *hub__conn_create(const hub__conn_birth_t *birth)
     hub__session_init(&conn->session, &birth->seat->host, birth->dialect);
     if (!make_extra(conn, birth)) {
         hub__worker_slot_free(worker, conn->slot);
-        hub__account.bytes -= H2O_SOCKET;
-        hub__peer_free(conn);
+        conn_free(worker, conn);
         goto Failed;
     }
     if (!limit_extra(conn)) {
         free_extra(conn);
         hub__worker_slot_free(worker, conn->slot);
-        hub__account.bytes -= H2O_SOCKET;
-        hub__peer_free(conn);
+        conn_free(worker, conn);
         return NULL;
     }
     conn->last_seen = (uint32_t)worker->now_ms;
@@ -779,10 +795,8 @@ void hub__conn_destroy(hub_conn_t *conn)
         hub__worker_slot_free(worker, conn->slot);
         hub__seat_dismiss(hub__conn_seat(conn));
     }
-    if (!conn->due && !conn->flushing) {
-        hub__account.bytes -= H2O_SOCKET;
-        hub__peer_free(conn);
-    }
+    if (!conn->due && !conn->flushing)
+        conn_free(worker, conn);
 }
 
 /* ---- public ---- */

@@ -145,6 +145,13 @@ typedef struct hub__attached {
     unsigned endpoints;
 } hub__attached_t;
 
+/* Connections that wait for their turn, each once at most: in a block that has room for all there
+ * are, since two links in each of them would be a tenth of what an idle one takes. */
+typedef struct hub__line {
+    hub_conn_t **conns;
+    uint32_t head, end;
+} hub__line_t;
+
 struct hub__worker {
     hub_executor_t executor; /* first */
     atomic_uint refs;        /* of its server or mount, and of each hub until that is destroyed */
@@ -197,9 +204,12 @@ struct hub__worker {
     hub__table_t topics, identities, requests;
     hub__table_t parked; /* requests of long-poll clients that wait for their answer */
     hub__topic_t *dirty_first, **dirty_last;
-    hub_conn_t *flush_first, **flush_last;
+    hub__line_t flushing;
     hub_conn_t *reading; /* whose bytes are handled: it is not in the flush list on their account */
-    hub_conn_t *due_first, **due_last; /* closes and sessions to go on at the end of the turn */
+    hub__line_t due;     /* closes and sessions to go on at the end of the turn */
+    uint32_t line_capacity; /* capacity of both: as many as there are connections, the dead ones
+                            that are still in one counted */
+    uint32_t conns_made;
     uint32_t next_tag;
     uint64_t next_request;
 
@@ -247,7 +257,7 @@ void hub__worker_wake(hub__worker_t *worker);
 void hub__worker_touch(hub__worker_t *worker);
 static inline bool hub__worker_has_more(const hub__worker_t *worker)
 {
-    return worker->flush_first != NULL || worker->due_first != NULL ||
+    return worker->flushing.head != worker->flushing.end || worker->due.head != worker->due.end ||
            worker->dirty_first != NULL || worker->emits_waiting || worker->presence_due;
 }
 uint64_t hub__monotonic_ms(void);
@@ -275,6 +285,11 @@ void hub__h2o_worker_gone(hub__worker_t *worker);
 hub_status_t hub__worker_attach(hub__worker_t *worker, hub_t *hub);
 void hub__worker_detach(hub__worker_t *worker, hub_t *hub);
 
+void hub__worker_line_up(hub__worker_t *worker, hub__line_t *line, hub_conn_t *conn);
+/* Room in both lines for one more connection; false: no memory. The connection is freed by
+ * hub__worker_conn_freed(). */
+bool hub__worker_conn_made(hub__worker_t *worker);
+void hub__worker_conn_freed(hub__worker_t *worker);
 hub_status_t hub__worker_slot_take(hub__worker_t *worker, hub_conn_t *conn, uint32_t *ret_slot);
 void hub__worker_slot_free(hub__worker_t *worker, uint32_t slot);
 /* The part of a connection id that is the worker's. */
@@ -502,7 +517,6 @@ struct hub_conn {
     uint8_t context_bits : 4; /* of the client's window, where it may refer back; else 0 */
     uint32_t last_seen;       /* low bits of milliseconds */
     uint32_t ping_at;
-    hub_conn_t *flush_next, *due_next;
     hub__frame_reader_t reader;
     hub__timer_t timer;
     hub__conn_extra_t *extra; /* NULL: nothing special about it */

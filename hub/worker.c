@@ -338,8 +338,6 @@ hub__worker_t *hub__worker_create(unsigned index, h2o_loop_t *loop, size_t mail_
     atomic_init(&worker->refs, 1);
     worker->mail_last = &worker->mail_first;
     worker->dirty_last = &worker->dirty_first;
-    worker->flush_last = &worker->flush_first;
-    worker->due_last = &worker->due_first;
     worker->slot_free = SLOT_NONE;
     worker->armed_for = UINT64_MAX;
     worker->now_ms = hub__monotonic_ms();
@@ -393,6 +391,9 @@ void hub__worker_close(hub__worker_t *worker)
     hub__table_dispose(&worker->parked);
     free(worker->slots);
     worker->slots = NULL;
+    free(worker->flushing.conns);
+    free(worker->due.conns);
+    worker->flushing = worker->due = (hub__line_t){0};
     free(worker->read_buffer);
     worker->read_buffer = NULL;
     hub__compression_dispose(worker);
@@ -450,6 +451,61 @@ void hub__worker_detach(hub__worker_t *worker, hub_t *hub)
         hub__worker_leave_hub(hub, worker);
         return;
     }
+}
+
+/* ---- connections in line ---- */
+
+static uint32_t line_len(const hub__line_t *line)
+{
+    return line->end - line->head;
+}
+
+static hub_conn_t *line_next(hub__line_t *line)
+{
+    hub_conn_t *conn = line->conns[line->head++];
+
+    if (line->head == line->end)
+        line->head = line->end = 0;
+    return conn;
+}
+
+void hub__worker_line_up(hub__worker_t *worker, hub__line_t *line, hub_conn_t *conn)
+{
+    if (line->end == worker->line_capacity) {
+        memmove(line->conns, line->conns + line->head, line_len(line) * sizeof(*line->conns));
+        line->end -= line->head;
+        line->head = 0;
+    }
+    assert(line->end < worker->line_capacity);
+    line->conns[line->end++] = conn;
+}
+
+static bool line_widen(hub__line_t *line, uint32_t capacity)
+{
+    hub_conn_t **conns = realloc(line->conns, capacity * sizeof(*conns));
+
+    if (conns == NULL)
+        return false;
+    line->conns = conns;
+    return true;
+}
+
+bool hub__worker_conn_made(hub__worker_t *worker)
+{
+    if (worker->conns_made == worker->line_capacity) {
+        uint32_t capacity = worker->line_capacity == 0 ? 64 : worker->line_capacity * 2;
+
+        if (!line_widen(&worker->flushing, capacity) || !line_widen(&worker->due, capacity))
+            return false;
+        worker->line_capacity = capacity;
+    }
+    ++worker->conns_made;
+    return true;
+}
+
+void hub__worker_conn_freed(hub__worker_t *worker)
+{
+    --worker->conns_made;
 }
 
 /* ---- connections by id ---- */
@@ -568,20 +624,15 @@ void hub__worker_touch(hub__worker_t *worker)
 
 static void proceed_due(hub__worker_t *worker)
 {
-    hub_conn_t *conn = worker->due_first;
-
-    worker->due_first = NULL;
-    worker->due_last = &worker->due_first;
-    while (conn != NULL) {
-        hub_conn_t *next = conn->due_next;
+    /* those that come meanwhile have the next round */
+    for (uint32_t left = line_len(&worker->due); left != 0; --left) {
+        hub_conn_t *conn = line_next(&worker->due);
 
         conn->due = false;
-        if (conn->destroyed) {
+        if (conn->destroyed)
             hub__conn_destroy(conn);
-        } else {
+        else
             hub__conn_proceed(conn);
-        }
-        conn = next;
     }
 }
 
@@ -613,14 +664,9 @@ bool hub__worker_may_write(hub__worker_t *worker)
 /* Writes connection after connection until the time is up; the rest stays first in line. */
 static void flush_conns(hub__worker_t *worker)
 {
-    while (worker->flush_first != NULL && hub__worker_may_write(worker)) {
-        hub_conn_t *conn = worker->flush_first;
-
-        if ((worker->flush_first = conn->flush_next) == NULL)
-            worker->flush_last = &worker->flush_first;
-        hub__conn_flush(conn);
-    }
-    if ((worker->behind = worker->flush_first != NULL))
+    while (line_len(&worker->flushing) != 0 && hub__worker_may_write(worker))
+        hub__conn_flush(line_next(&worker->flushing));
+    if ((worker->behind = line_len(&worker->flushing) != 0))
         HUB__STAT(&worker->stats, flush_deferred_total);
     worker->written = 0;
     worker->write_until_us = 0;
@@ -664,7 +710,7 @@ void hub__worker_end_turn(hub__worker_t *worker)
         hub__worker_flush_emits(worker);
         hub__presence_settle(worker);
         hub__fanout_settle(worker);
-        if (worker->due_first == NULL && !worker->emits_waiting &&
+        if (line_len(&worker->due) == 0 && !worker->emits_waiting &&
             (!worker->presence_due || worker->presence_late) && worker->dirty_first == NULL)
             break;
     }
