@@ -14,8 +14,8 @@
 
 #include "channels/dialect.h"
 
-#define STEPS_PER_BYTE 120
-#define STEPS_MORE 20000
+#define STEPS_PER_BYTE 20
+#define STEPS_MORE 1000
 #define CLAIMED_DEPTH 60 /* what is nested deeper is refused before it is known to be JSON */
 
 static const hub__envelope_limits_t limits = {.topic_bytes = 255,

@@ -19,8 +19,8 @@
 
 #define FIELDS 4
 #define PARAMS 64
-#define STEPS_PER_BYTE 300
-#define STEPS_MORE 20000
+#define STEPS_PER_BYTE 50
+#define STEPS_MORE 2500
 
 /* ---- the reference: all of a list is read into text first, then judged ---- */
 

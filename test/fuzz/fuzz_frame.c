@@ -14,8 +14,8 @@
 
 #include "hub/frame.h"
 
-#define STEPS_PER_BYTE 60
-#define STEPS_MORE 2000
+#define STEPS_PER_BYTE 30
+#define STEPS_MORE 1000
 #define BLOCK_BYTES 1024
 
 typedef struct story {

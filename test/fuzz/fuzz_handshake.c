@@ -17,8 +17,8 @@
 
 #include "hub/handshake.h"
 
-#define STEPS_PER_BYTE 400
-#define STEPS_MORE 40000
+#define STEPS_PER_BYTE 80
+#define STEPS_MORE 2000
 
 static bool is_within(hub_str_t part, hub_str_t whole)
 {

@@ -15,8 +15,8 @@
 
 #include "bus/json.h"
 
-#define STEPS_PER_BYTE 60
-#define STEPS_MORE 1000
+#define STEPS_PER_BYTE 20
+#define STEPS_MORE 500
 
 static const hub_json_kind_t kinds[] = {
     [JSON_OBJECT] = HUB_JSON_OBJECT, [JSON_ARRAY] = HUB_JSON_ARRAY,

@@ -15,8 +15,8 @@
 #include "channels/router.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define STEPS_PER_BYTE 200
-#define STEPS_MORE 20000
+#define STEPS_PER_BYTE 100
+#define STEPS_MORE 5000
 
 static const char *const patterns[] = {
     "room:lobby",
