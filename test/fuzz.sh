@@ -20,6 +20,8 @@ cd "$(dirname "$0")/.."
 # The longest input, where 1,024 bytes are too few or too many.
 declare -A LENGTHS=([bus]=1500 [conn]=2048 [deflate]=1500 [extension]=400 [frame]=2048
     [message]=2048 [model]=600 [pattern]=400 [server]=1500 [ticket]=200 [topic]=300)
+# And the longest that is stored, where that would be much.
+declare -A STORED=([conn]=800 [frame]=600 [message]=600 [model]=300 [server]=800)
 build=build/fuzz
 
 targets_of()
@@ -123,7 +125,8 @@ minimize()
     unpack "$target"
     rm -rf "$merged"
     mkdir -p "$merged" test/fuzz/corpus
-    "$build/test/fuzz/fuzz_$target" -merge=1 -timeout=10 -max_len="${LENGTHS[$target]:-1024}" \
+    "$build/test/fuzz/fuzz_$target" -merge=1 -timeout=10 \
+        -max_len="${STORED[$target]:-${LENGTHS[$target]:-1024}}" \
         "$merged" "$build/stored/$target" "$build/corpus/$target" >"$build/log/$target.merge" 2>&1 ||
         { tail -5 "$build/log/$target.merge" >&2 && return 1; }
     "$build/test/fuzz/fuzz_pack" pack "$merged" >"test/fuzz/corpus/$target.txt"
