@@ -163,8 +163,11 @@ static struct hub__unfinished *reserve_block(hub__frame_reader_t *reader, size_t
 
     if (block != NULL && need <= capacity)
         return block;
-    /* exactly at first: most messages come in one piece more */
-    capacity = need > 2 * capacity ? need : 2 * capacity;
+    /* exactly at first: most messages come in one piece more. Then by a quarter: what is held on
+     * account of a message that never ends is little more than what was sent for it */
+    capacity += capacity / 4;
+    if (capacity < need)
+        capacity = need;
     if ((block = hub__peer_realloc(block, sizeof(*block) + capacity)) == NULL)
         return NULL;
     if (reader->block == NULL)
