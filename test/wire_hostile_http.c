@@ -4,7 +4,7 @@
  * and who would like to speak HTTP/2. */
 #define _GNU_SOURCE 1
 #include "test/horde.h"
-#include "test/server.h"
+#include "test/secure.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -103,6 +103,33 @@ static void three_hundred_who_say_nothing(void **state)
 {
     (void)state;
     expect_drippers_shown_out("", "");
+}
+
+/* The beginning of a ClientHello, and then a byte now and then of what is to follow. */
+static void three_hundred_who_drip_a_tls_handshake(void **state)
+{
+    secure_t *s = secure_create(&(hub_server_options_t){.limits = {.request_ms = 700}}, NULL);
+    client_t *c;
+
+    (void)state;
+    secure_start(s, NULL);
+    horde_connect(&horde, s->server->address, 300);
+    horde_send(&horde, HUB_STR("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"));
+    SERVER_EXPECT_STAT(s->server, pre_upgrade, 300);
+    c = secure_member(s);
+    for (int i = 0; i < 20; i++) {
+        horde_send(&horde, HUB_STR("x"));
+        client_expect_quiet(c);
+    }
+    horde_await_end(&horde, HUB_STR("x"));
+    SERVER_EXPECT_STAT(s->server, pre_upgrade, 0);
+    client_expect_quiet(c);
+}
+
+static int clean_up_secure(void **state)
+{
+    horde_destroy(&horde);
+    return secure_teardown(state);
 }
 
 /* ---- requests behind requests ---- */
@@ -288,6 +315,7 @@ int main(void)
         CASE(three_hundred_who_drip_a_body),
         CASE(three_hundred_who_drip_chunks),
         CASE(three_hundred_who_say_nothing),
+        cmocka_unit_test_teardown(three_hundred_who_drip_a_tls_handshake, clean_up_secure),
         CASE(nothing_is_answered_behind_a_doubtful_body),
         CASE(paths_and_headers_without_end_are_refused),
         CASE(header_fields_without_end_are_refused),
