@@ -74,6 +74,11 @@ static void expect_served(client_t *c)
     client_expect_ok(c, "t0", "7", "'hello'");
 }
 
+static void print_grown(const char *by, size_t heap)
+{
+    print_message("%s: heap of %zu bytes grown by %zd\n", by, heap, (ssize_t)(horde_heap() - heap));
+}
+
 static hub_str_t frame_of(unsigned first, hub_str_t payload)
 {
     static char bytes[70000];
@@ -104,6 +109,7 @@ static void expect_refused_from_the_header(const char *header)
     horde_send(&horde, hub_str_n(header, 17));
     horde_await_end(&horde, (hub_str_t){0});
     expect_served(c);
+    print_grown("200 headers", heap);
     assert_true(horde_heap() <= heap + 64 * KIB);
     assert_int_equal(SERVER_STAT(s, closed_too_large_total), 200);
 }
@@ -150,6 +156,7 @@ static void a_thousand_unfinished_messages_cost_what_they_hold(void **state)
     horde_send(&horde, frame_of(0x00, many('x', 1)));
     horde_send(&horde, frame_of(0x00, many('x', 0)));
     SERVER_EXPECT_STAT_AT_LEAST(s, bytes_in_total, before + BOMBS * (held + 8 + 6 + 6));
+    print_grown("1000 messages of 14999 bytes", heap);
     assert_true(horde_heap() <= heap + BOMBS * (held + held / 4 + 4 * KIB));
     expect_served(c);
     horde_await_end(&horde, (hub_str_t){0});
@@ -203,6 +210,7 @@ static void expect_flood_withstood(hub_str_t frame, uint64_t frames)
     }
     free(bytes);
     assert_true(SERVER_STAT(s, outbox_bytes) <= 10 * 65 * KIB);
+    print_message("10 floods: heap grown by %zd bytes at most\n", (ssize_t)(peak - heap));
     assert_true(peak <= heap + 10 * 4 * 64 * KIB);
 }
 
@@ -249,6 +257,7 @@ static void a_crowd_that_never_reads_is_closed_and_costs_its_outboxes(void **sta
             most = SERVER_STAT(s, outbox_bytes);
     }
     SERVER_EXPECT_STAT(s, closed_slow_total, 50);
+    print_message("50 outboxes: %zu bytes at most\n", (size_t)most);
     assert_true(most <= 50 * (64 + 32) * KIB);
     expect_served(c);
 }
@@ -327,6 +336,7 @@ static void topics_that_are_left_leave_nothing(void **state)
     SERVER_EXPECT_STAT(s, topics, 0);
     SERVER_EXPECT_STAT(s, members, 0);
     SERVER_EXPECT_STAT_AT_LEAST(s, joins_total, topics);
+    print_grown("topics", heap);
     assert_true(horde_heap() <= heap + heap / 50);
 }
 
