@@ -515,18 +515,20 @@ static void expect_served(client_t *witness)
     while (strstr(frame.payload.base, "\"ref\":\"w\"") == NULL);
 }
 
-/* False: nothing failed any more. */
-static bool round_of(server_t *s, client_t *witness, const scenario_t *scenario, unsigned number,
-                     bool all)
+/* Connected, and all that goes before `act`. Who only asks for something by HTTP is let in under
+ * torture already. */
+static client_t *let_in(server_t *s, const scenario_t *scenario, unsigned number, bool all,
+                        uint64_t *ret_bytes_in)
 {
-    client_t *client =
-        scenario->tls
-            ? client_tls(client_connect(tls_address, scenario->receive_bytes), tls_clients)
-            : client_connect(s->address, scenario->receive_bytes);
-    client_response_t response;
-    uint64_t conns = SERVER_STAT(s, conns), members = SERVER_STAT(s, members), bytes;
-    bool more;
+    bool early = scenario->http && scenario->prepare == NULL && !scenario->tls;
+    uint64_t conns = SERVER_STAT(s, conns);
+    client_t *client;
 
+    if (early)
+        arm(number, all);
+    client = client_connect(scenario->tls ? tls_address : s->address, scenario->receive_bytes);
+    if (scenario->tls)
+        client = client_tls(client, tls_clients);
     if (!scenario->http) {
         client_send_text(client, client_upgrade_text("/socket?a=b", ""));
         client_expect_upgraded(client);
@@ -536,8 +538,21 @@ static bool round_of(server_t *s, client_t *witness, const scenario_t *scenario,
         client_join(client, scenario->topic, "'j'");
     if (scenario->prepare != NULL)
         scenario->prepare(client);
-    bytes = SERVER_STAT(s, bytes_in_total);
-    arm(number, all);
+    *ret_bytes_in = SERVER_STAT(s, bytes_in_total);
+    if (!early)
+        arm(number, all);
+    return client;
+}
+
+/* False: nothing failed any more. */
+static bool round_of(server_t *s, client_t *witness, const scenario_t *scenario, unsigned number,
+                     bool all)
+{
+    uint64_t conns = SERVER_STAT(s, conns), members = SERVER_STAT(s, members), bytes;
+    client_t *client = let_in(s, scenario, number, all, &bytes);
+    client_response_t response;
+    bool more;
+
     scenario->act(client);
     if (scenario->http) {
         if (client_try_response(client, &response))
