@@ -320,24 +320,33 @@ static void go_through(client_t *c, const char *event, size_t from, size_t count
     assert_non_null(strstr(frame.payload.base, "\"ok\""));
 }
 
-static void topics_that_are_left_leave_nothing(void **state)
+/* A client of its own comes and goes, so that its buffers are not counted. */
+static void join_and_leave(server_t *s, size_t topics)
 {
-    server_t *s = hostile(&(hub_limits_t){.topics = TOPICS_AT_ONCE, UNHURRIED});
     client_t *c = server_client(s, "/socket");
-    size_t heap = 0, topics = topics_asked_for();
 
-    (void)state;
     for (size_t from = 1; from < topics; from += TOPICS_AT_ONCE) {
         go_through(c, "join", from, TOPICS_AT_ONCE);
         go_through(c, "leave", from, TOPICS_AT_ONCE);
-        if (from == 1) /* what is kept for next time is there */
-            heap = horde_heap();
     }
+    server_drop_client(s, c, client_destroy);
+    SERVER_EXPECT_STAT(s, conns, 0);
     SERVER_EXPECT_STAT(s, topics, 0);
     SERVER_EXPECT_STAT(s, members, 0);
+}
+
+static void topics_that_are_left_leave_nothing(void **state)
+{
+    server_t *s = hostile(&(hub_limits_t){.topics = TOPICS_AT_ONCE, UNHURRIED});
+    size_t heap, topics = topics_asked_for();
+
+    (void)state;
+    join_and_leave(s, TOPICS_AT_ONCE); /* what is kept for next time is there then */
+    heap = horde_heap();
+    join_and_leave(s, topics);
     SERVER_EXPECT_STAT_AT_LEAST(s, joins_total, topics);
     print_grown("topics", heap);
-    assert_true(horde_heap() <= heap + heap / 50);
+    assert_true(horde_heap() <= heap + heap / 50 + horde_heap_kept());
 }
 
 /* ---- what a topic may be ---- */
