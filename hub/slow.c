@@ -213,10 +213,8 @@ static void tell_gap(hub_member_t *member, uint32_t missed)
     hub_conn_t *conn = conn_of(member);
     hub__run_t *run = hub__worker_run(hub__conn_worker(conn));
     char payload[64];
-    hub__outgoing_t out = {.kind = HUB__OUT_BROADCAST,
-                           .topic = hub__member_name(member),
-                           .event = HUB_STR("gap"),
-                           .payload = hub_json(hub_str(payload))};
+    hub__outgoing_t out = {
+        .kind = HUB__OUT_BROADCAST, .topic = hub__member_name(member), .event = HUB_STR("gap")};
     uint32_t start = run != NULL ? run->len : 0;
 
     if (missed == 0)
