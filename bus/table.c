@@ -81,13 +81,13 @@ static uint32_t index_of(const hub__table_t *table, uint64_t hash)
 static bool reserve_bucket(hub__table_t *table)
 {
     uint32_t size = bucket_count(table);
-    hub__table_node_t **many = size == 1 ? NULL : table->buckets.many;
+    hub__table_node_t **before = size == 1 ? NULL : table->buckets.many, **many;
 
     if (size != level_of(size))
         return true; /* within the capacity */
     if (size == SIZE_MAX_BUCKETS)
         return false;
-    many = realloc(many, 2 * (size_t)size * sizeof(*many));
+    many = realloc(before, 2 * (size_t)size * sizeof(*many));
     if (many == NULL)
         return false;
     if (size == 1)

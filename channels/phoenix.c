@@ -145,7 +145,7 @@ static size_t encode2(const hub__outgoing_t *out, char *bytes, bool *ret_binary)
     if (*ret_binary)
         return hub__phoenix_binary_encode(out, bytes);
     *at++ = '[';
-    at = hub__put_ref(at, out->kind == HUB__OUT_BROADCAST ? (hub_str_t){0} : out->join_ref);
+    at = hub__put_ref(at, out->kind == HUB__OUT_BROADCAST ? hub_str(NULL) : out->join_ref);
     *at++ = ',';
     at = hub__put_ref(at, ref_of(out));
     *at++ = ',';

@@ -358,7 +358,7 @@ static void on_leave_frame(hub__session_t *session, hub_member_t *member,
     if (sent.len != 0)
         memcpy(kept, sent.base, sent.len);
     sent = hub_str_n(sent.len == 0 ? NULL : kept, sent.len);
-    own = member->ref_stands_in ? (hub_str_t){0} : sent;
+    own = member->ref_stands_in ? hub_str(NULL) : sent;
     join_ref = envelope->join_ref.len != 0 ? envelope->join_ref : sent;
     if (member->state == HUB__MEMBER_PENDING) {
         hub_payload_t detail = HUB_JSON("{\"reason\":\"left\"}");
@@ -440,11 +440,12 @@ static void dispatch(hub_member_t *member, const hub__envelope_t *envelope)
 static hub__pending_t *pending_create(const hub__envelope_t *envelope, size_t size)
 {
     hub__pending_t *frame = hub__peer_alloc(size);
-    char *at = (char *)(frame + 1);
+    char *at;
     hub_str_t *spans[5];
 
     if (frame == NULL)
         return NULL;
+    at = (char *)(frame + 1);
     *frame = (hub__pending_t){.envelope = *envelope, .size = (uint32_t)size};
     spans[0] = &frame->envelope.topic;
     spans[1] = &frame->envelope.event;

@@ -198,7 +198,7 @@ static inline hub_str_t hub__member_sent_join_ref(const hub_member_t *member)
 /* What makes a frame of the client's its own, and what its end carries. */
 static inline hub_str_t hub__member_join_ref(const hub_member_t *member)
 {
-    return member->ref_stands_in ? (hub_str_t){0} : hub__member_sent_join_ref(member);
+    return member->ref_stands_in ? hub_str(NULL) : hub__member_sent_join_ref(member);
 }
 
 void hub__session_init(hub__session_t *session, hub__session_host_t *host,
