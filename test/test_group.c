@@ -13,6 +13,22 @@
 
 #define MEMBERS 200u
 
+/* ---- memory that is not to be had: the linker's --wrap puts this before hub/memory.c ---- */
+
+static struct {
+    bool fails;
+    unsigned asked;
+} memory;
+
+void *__real_hub__peer_alloc(size_t size);
+void *__wrap_hub__peer_alloc(size_t size);
+
+void *__wrap_hub__peer_alloc(size_t size)
+{
+    memory.asked++;
+    return memory.fails ? NULL : __real_hub__peer_alloc(size);
+}
+
 struct crowd {
     hub__topic_t topic;
     hub_conn_t conns[MEMBERS];
@@ -25,6 +41,7 @@ static int set_up(void **state)
 {
     struct crowd *crowd = calloc(1, sizeof(*crowd));
 
+    memory.fails = false;
     for (uint32_t i = 0; i != MEMBERS; ++i) {
         crowd->conns[i].slot = 3 * i + 1;
         crowd->conns[i].session.dialect = hub__dialect(HUB__DIALECT_NATIVE);
@@ -120,6 +137,71 @@ static void memory_follows_the_count_down(void **state)
     assert_int_equal(group_in(crowd)->capacity, 0);
 }
 
+/* As many as there is room for without asking again. */
+static uint32_t fill(struct crowd *crowd)
+{
+    uint32_t i = crowd->count;
+
+    for (; group_in(crowd)->count != group_in(crowd)->capacity; ++i)
+        enter(crowd, i);
+    return i;
+}
+
+static void without_memory_the_first_one_does_not_come_in(void **state)
+{
+    struct crowd *crowd = *state;
+
+    memory.fails = true;
+    assert_false(hub__group_add(group_in(crowd), crowd->members[0]));
+    assert_null(group_in(crowd)->members);
+    assert_int_equal(group_in(crowd)->count, 0);
+    assert_int_equal(group_in(crowd)->capacity, 0);
+    memory.fails = false;
+    enter(crowd, 0);
+    check(crowd);
+}
+
+static void without_memory_one_more_does_not_come_in_and_the_others_stay(void **state)
+{
+    struct crowd *crowd = *state;
+    uint32_t next;
+
+    enter(crowd, 0);
+    next = fill(crowd);
+    memory.fails = true;
+    memory.asked = 0;
+    assert_false(hub__group_add(group_in(crowd), crowd->members[next]));
+    assert_false(hub__group_add(group_in(crowd), crowd->members[next]));
+    assert_int_equal(memory.asked, 2);
+    check(crowd);
+    leave(crowd, 0); /* a place is free again */
+    enter(crowd, next);
+    check(crowd);
+    assert_int_equal(memory.asked, 2);
+    memory.fails = false;
+    enter(crowd, next + 1);
+    check(crowd);
+}
+
+static void without_memory_a_group_stays_as_large_as_it_was(void **state)
+{
+    struct crowd *crowd = *state;
+    uint32_t capacity;
+
+    for (uint32_t i = 0; i != MEMBERS; ++i)
+        enter(crowd, i);
+    capacity = group_in(crowd)->capacity;
+    memory.fails = true;
+    memory.asked = 0;
+    for (uint32_t i = 0; i != MEMBERS - 1; ++i)
+        leave(crowd, i);
+    assert_in_range(memory.asked, 1, MEMBERS);
+    assert_int_equal(group_in(crowd)->capacity, capacity);
+    check(crowd);
+    leave(crowd, MEMBERS - 1); /* giving it back needs none */
+    assert_null(group_in(crowd)->members);
+}
+
 static void a_newcomer_is_looked_at_once(void **state)
 {
     struct crowd *crowd = *state;
@@ -188,6 +270,9 @@ int main(void)
     const struct CMUnitTest cases[] = {
         CASE(everybody_stands_at_its_place),
         CASE(memory_follows_the_count_down),
+        CASE(without_memory_the_first_one_does_not_come_in),
+        CASE(without_memory_one_more_does_not_come_in_and_the_others_stay),
+        CASE(without_memory_a_group_stays_as_large_as_it_was),
         CASE(a_newcomer_is_looked_at_once),
         CASE(who_is_not_joined_stays_odd),
         CASE(who_has_taken_a_part_is_odd_until_the_run_is_closed),
