@@ -25,9 +25,11 @@ static hub_status_t on_ask(hub_member_t *me, const hub_message_t *msg)
 static hub_status_t on_burst(hub_member_t *me, const hub_message_t *msg)
 {
     static char json[65536];
+    char text[32]; /* a payload has no NUL behind it */
     int count = 0, size = 0;
 
-    if (sscanf(msg->payload.bytes.base, "[%d,%d]", &count, &size) != 2 || size + 2 > 65536)
+    snprintf(text, sizeof(text), "%.*s", HUB_STR_ARG(msg->payload.bytes));
+    if (sscanf(text, "[%d,%d]", &count, &size) != 2 || size + 2 > 65536)
         return HUB_EPAYLOAD;
     memset(json, 'x', (size_t)size + 2);
     json[0] = json[size + 1] = '"';

@@ -86,6 +86,8 @@ uint64_t server_stat(server_t *server, size_t offset);
 #define SERVER_STAT(server, name) server_stat((server), offsetof(hub_stats_t, name))
 /* Some line of the log so far has this event name and this within its text. */
 void server_expect_log(const char *event, const char *within);
+/* From here on all lines are of the same moment, and so their limits hold. */
+void server_stop_log_clock(void);
 /* Lines so far of this event; whether any holds this text; how long the longest is. */
 size_t server_count_log(const char *event);
 bool server_has_log(const char *within);

@@ -15,14 +15,6 @@
 #define SECRET_BASE64 "c2VjcmV0" /* of SERVER_SECRET */
 #define PATH_BYTES 1048576
 
-/* The limiter's clock in log.c. */
-extern uint64_t (*hub__log_clock)(void);
-
-static uint64_t stopped_clock(void)
-{
-    return 1000000;
-}
-
 static hub_status_t break_down(hub_member_t *me, const hub_message_t *msg)
 {
     (void)me, (void)msg;
@@ -169,13 +161,11 @@ static void no_payload_is_in_a_line(void **state)
 
 static void a_peer_that_fails_a_hundred_times_has_ten_lines(void **state)
 {
-    server_t *s;
-    client_t *c;
+    server_t *s = logged();
+    client_t *c = joined(s, "room");
 
     (void)state;
-    hub__log_clock = stopped_clock;
-    s = logged();
-    c = joined(s, "room");
+    server_stop_log_clock();
     for (int i = 0; i < 100; i++) {
         client_say(c, "room", "say", "{}", "'2'");
         client_expect_error(c, "room", "'2'", "invalid_payload");
@@ -184,21 +174,20 @@ static void a_peer_that_fails_a_hundred_times_has_ten_lines(void **state)
     assert_int_equal(server_count_log("handler.failed"), 10);
 }
 
-static int restore_clock(void **state)
+static int log_all(void **state)
 {
-    hub__log_clock = *state;
-    hub_log_set_level(HUB_LOG_INFO);
-    return server_teardown(state);
-}
-
-static int keep_clock(void **state)
-{
-    *state = (void *)hub__log_clock;
+    (void)state;
     hub_log_set_level(HUB_LOG_DEBUG);
     return 0;
 }
 
-#define LOG_CASE(name) cmocka_unit_test_setup_teardown(name, keep_clock, restore_clock)
+static int log_as_before(void **state)
+{
+    hub_log_set_level(HUB_LOG_INFO);
+    return server_teardown(state);
+}
+
+#define LOG_CASE(name) cmocka_unit_test_setup_teardown(name, log_all, log_as_before)
 
 int main(void)
 {
