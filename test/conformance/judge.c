@@ -55,6 +55,17 @@ static const struct lead *find_lead(unsigned char byte)
     return NULL;
 }
 
+/* Whether the next eight bytes are ASCII, which needs no look at each. */
+static bool are_ascii(hub_str_t text, size_t at)
+{
+    uint64_t word;
+
+    if (text.len - at < sizeof(word))
+        return false;
+    memcpy(&word, text.base + at, sizeof(word));
+    return (word & UINT64_C(0x8080808080808080)) == 0;
+}
+
 size_t judge_utf8(hub_str_t text, bool *ret_complete)
 {
     const unsigned char *bytes = (const unsigned char *)text.base;
@@ -62,8 +73,13 @@ size_t judge_utf8(hub_str_t text, bool *ret_complete)
 
     *ret_complete = true;
     while (at < text.len) {
-        const struct lead *lead = find_lead(bytes[at]);
+        const struct lead *lead;
 
+        if (are_ascii(text, at)) {
+            at += 8;
+            continue;
+        }
+        lead = find_lead(bytes[at]);
         *ret_complete = false;
         if (lead == NULL)
             return at;

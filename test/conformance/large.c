@@ -42,19 +42,23 @@ static const struct load loads[] = {
     {"9.6.5", 1 * MIB, 0, 1 * KIB, true},    {"9.6.6", 1 * MIB, 0, 2 * KIB, true},
     {"10.1.1", 64 * KIB, 1300, 0, false},    {"rfc 5.4", 64 * KIB, 1300, 0, true},
     {"rfc 5.4", 1 * MIB, 65535, 0, false},   {"rfc 5.4", 1 * MIB, 65536, 0, true},
-    {"rfc 5.4", 1 * MIB, 65537, 997, false}, {"rfc 5.2", 70000, 0, 1, true},
+    {"rfc 5.4", 1 * MIB, 65537, 997, false}, {"rfc 5.2", 66000, 0, 11, true},
 };
 
-/* Text: letters of one to four bytes. Binary: all bytes. Neither repeats before 64 KiB. */
+/* Text: letters of one to four bytes. Binary: all bytes. It repeats after 64 KiB less a bit, so
+ * that blocks out of order would show. */
 static void fill(char *bytes, size_t size, bool binary)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyz \xC3\xA9\xE2\x82\xAC\xF0\x9F\x92\xB6";
+    const size_t period = (64 * KIB - 1) / (sizeof(letters) - 1) * (sizeof(letters) - 1);
     uint32_t state = 1;
 
-    for (size_t i = 0; i < size; i++) {
+    for (size_t i = 0; i < size && i < period; i++) {
         state = state * 1664525 + 1013904223;
         bytes[i] = binary ? (char)(state >> 24) : letters[i % (sizeof(letters) - 1)];
     }
+    for (size_t i = period; i < size; i += period)
+        memcpy(bytes + i, bytes, size - i < period ? size - i : period);
     /* no character is cut by the end */
     for (size_t i = size; !binary && i > 0 && (bytes[i - 1] & 0x80) != 0; i--)
         bytes[i - 1] = '.';

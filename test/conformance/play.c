@@ -62,10 +62,19 @@ static uint32_t next_key(play_t *play)
     return play->keys % 5 == 0 ? 0 : play->keys;
 }
 
-static void put_masked(char *to, hub_str_t payload, const unsigned char key[4])
+/* Eight bytes at a time: there are 16 MiB of some. */
+static void put_masked(char *to, hub_str_t payload, uint32_t key)
 {
-    for (size_t i = 0; i < payload.len; i++)
-        to[i] = (char)((unsigned char)payload.base[i] ^ key[i & 3]);
+    uint64_t twice = key * UINT64_C(0x100000001), word;
+    size_t at = 0;
+
+    for (; payload.len - at >= sizeof(word); at += sizeof(word)) {
+        memcpy(&word, payload.base + at, sizeof(word));
+        word ^= twice;
+        memcpy(to + at, &word, sizeof(word));
+    }
+    for (; at < payload.len; at++)
+        to[at] = (char)(payload.base[at] ^ ((const char *)&twice)[at & 7]);
 }
 
 void play_frame_long(play_t *play, unsigned first, hub_str_t payload, size_t length_bytes)
@@ -86,7 +95,7 @@ void play_frame_long(play_t *play, unsigned first, hub_str_t payload, size_t len
     } else {
         memcpy(at, &key, sizeof(key));
         at += sizeof(key);
-        put_masked(at, payload, (const unsigned char *)&key);
+        put_masked(at, payload, key);
     }
     play->out.len += (size_t)(at - begin) + payload.len;
     if (play->piece == PLAY_EACH_FRAME)
