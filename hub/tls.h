@@ -5,7 +5,8 @@
  *
  * TLS 1.2 and 1.3 (RFC 5246, RFC 8446), with HTTP/1.1 alone (a client whose ALPN offers nothing
  * else than h2 is refused, RFC 7301 3.2); no compression, no renegotiation, no early data. Clients
- * are not asked for certificates. The deadline of the handshake is request_ms, together with that
+ * are not asked for certificates. More than 32 key updates (RFC 8446 4.6.3) in ten seconds end a
+ * connection. The deadline of the handshake is request_ms, together with that
  * of the request that follows. */
 #pragma once
 
