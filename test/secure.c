@@ -69,6 +69,9 @@ secure_t *secure_create(const hub_server_options_t *options, const hub_tls_optio
 void secure_start(secure_t *secure, const hub_endpoint_options_t *endpoint)
 {
     server_channel(secure->server, &(hub_channel_options_t){.pattern = "t{n}", .events = events});
+    server_channel(secure->server, &(hub_channel_options_t){.pattern = "old{n}",
+                                                            .slow_policy = HUB_SLOW_DROP_OLD,
+                                                            .slow_messages = 3});
     server_hook(secure->server, HUB_HOOK_DISCONNECT, note_disconnect);
     server_mount(secure->server, endpoint);
     server_start(secure->server);

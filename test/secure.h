@@ -14,8 +14,8 @@ typedef struct secure {
 /* Not started. `options` may be NULL; the certificate's name is "first". */
 secure_t *secure_create(const hub_server_options_t *options, const hub_tls_options_t *tls);
 /* With a channel t{n}: "say" is broadcast, [count,size] to "burst" pushes so many strings of that
- * size, "ask" is answered with its payload, "thread" with the number of its thread; hooks note
- * "closed <reason>". */
+ * size, "ask" is answered with its payload, "thread" with the number of its thread; a channel
+ * old{n} whose slow members lose the oldest of more than three; hooks note "closed <reason>". */
 void secure_start(secure_t *secure, const hub_endpoint_options_t *endpoint);
 secure_t *secure_chat(const hub_server_options_t *options, const hub_limits_t *limits);
 

@@ -474,6 +474,21 @@ static void an_address_that_is_taken_is_an_error_with_tls_too(void **state)
     assert_non_null(strstr(error.text, "Address already in use"));
 }
 
+static void a_path_may_speak_tls(void **state)
+{
+    secure_t *s = secure_create(NULL, NULL);
+    hub_tls_options_t options = {.certificate_file = s->files.certificate_file,
+                                 .key_file = s->files.key_file};
+    char address[280];
+
+    (void)state;
+    snprintf(address, sizeof(address), "unix:%s.socket", s->files.key_file);
+    assert_int_equal(hub_server_listen_tls(s->server->server, address, &options), HUB_OK);
+    secure_start(s, NULL);
+    s->server->address = address;
+    (void)secure_member(s);
+}
+
 static void a_listener_with_tls_comes_before_the_start(void **state)
 {
     secure_t *s = secure_chat(NULL, NULL);
@@ -670,6 +685,7 @@ int main(void)
         SECURE_CASE(the_chain_behind_the_certificate_is_sent),
         SECURE_CASE(certificate_and_key_may_be_one_file),
         SECURE_CASE(an_address_that_is_taken_is_an_error_with_tls_too),
+        SECURE_CASE(a_path_may_speak_tls),
         SECURE_CASE(a_listener_with_tls_comes_before_the_start),
         SECURE_CASE(a_certificate_that_ends_soon_is_told_of),
         SECURE_CASE(a_reload_is_for_new_connections_and_the_old_ones_stay),

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <zlib.h>
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -361,6 +362,74 @@ static void who_reads_late_gets_all_of_it(void **state)
     SERVER_EXPECT_STAT(s->server, outbox_bytes, 0);
 }
 
+/* Reads on to the message of this number; its numbers rise. Returns what it was told to have
+ * missed.
+ */
+static int read_to_number(client_t *c, int last)
+{
+    int number = -1, missed = 0;
+
+    while (number != last) {
+        const char *text = client_expect_frame(c, CLIENT_TEXT).base, *at;
+        int before = number;
+
+        if ((at = strstr(text, "\"missed\":")) != NULL)
+            assert_int_equal(sscanf(at, "\"missed\":%d", &missed), 1);
+        else if ((at = strstr(text, "\"payload\":\"")) != NULL)
+            assert_true(sscanf(at, "\"payload\":\"%d", &number) == 1 && number > before);
+    }
+    return missed;
+}
+
+static void who_reads_too_slowly_loses_what_its_channel_says(void **state)
+{
+    static char json[60000];
+    secure_t *s = secure_chat(NULL, NULL);
+    client_t *slow = slow_member(s), *reader = secure_websocket(s);
+    int heard = 39;
+
+    (void)state;
+    client_join(slow, "old1", "'s'");
+    client_join(reader, "old1", "'r'");
+    for (int i = 0; i <= heard; i++) {
+        snprintf(json, sizeof(json), "\"%06d %050000d\"", i, 0);
+        assert_int_equal(
+            hub_publish(s->server->hub, HUB_STR("old1"), HUB_STR("n"), hub_json(hub_str(json))),
+            HUB_OK);
+        client_expect_frame(reader, CLIENT_TEXT);
+    }
+    assert_true(read_to_number(slow, heard) > 10);
+    client_expect_quiet(slow);
+}
+
+static void messages_may_be_compressed_as_well(void **state)
+{
+    static char got[4096];
+    secure_t *s = secure_create(NULL, NULL);
+    z_stream stream = {.next_out = (Bytef *)got, .avail_out = sizeof(got) - 1};
+    char *text = string_of(2000);
+    hub_str_t payload;
+    client_t *c;
+
+    (void)state;
+    secure_start(s, &(hub_endpoint_options_t){.deflate = {.enabled = true}});
+    c = secure_client(s);
+    client_send_text(
+        c, client_upgrade_text("/socket", "Sec-WebSocket-Extensions: permessage-deflate\r\n"));
+    client_expect_upgraded(c);
+    client_join(c, "t1", "'j'");
+    client_say(c, "t1", "say", text, NULL);
+    payload = client_expect_frame(c, CLIENT_TEXT | 0x40);
+    assert_true(payload.len < 200);
+    assert_int_equal(inflateInit2(&stream, -15), Z_OK);
+    stream.next_in = (Bytef *)(uintptr_t)payload.base;
+    stream.avail_in = (uInt)payload.len;
+    assert_int_equal(inflate(&stream, Z_SYNC_FLUSH), Z_OK);
+    inflateEnd(&stream);
+    assert_non_null(strstr(got, "yyyyyyyy\"}"));
+    free(text);
+}
+
 static void what_openssl_holds_counts_as_memory(void **state)
 {
     enum { CLIENTS = 5 };
@@ -677,6 +746,8 @@ int main(void)
         SECURE_CASE(a_flood_of_key_updates_ends_the_connection),
         SECURE_CASE(a_flood_of_key_updates_before_a_request_ends_the_connection),
         SECURE_CASE(a_hook_may_write_to_others_while_its_frame_leaves),
+        SECURE_CASE(who_reads_too_slowly_loses_what_its_channel_says),
+        SECURE_CASE(messages_may_be_compressed_as_well),
         SECURE_CASE(what_openssl_holds_counts_as_memory),
         SECURE_CASE(bytes_past_their_rate_wait_as_without_tls),
         SECURE_CASE(routes_answer_over_tls),
