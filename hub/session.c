@@ -141,10 +141,11 @@ void hub__session_refuse_rate(hub__session_t *session, const hub__envelope_t *en
                            .ref = envelope->ref,
                            .join_ref = envelope->join_ref};
 
-    host->answer.len = 0;
+    hub__buffer_clear(&host->answer);
     session->dialect->rate_response(&host->answer, retry_ms);
     out.payload = hub_json(hub__buffer_str(&host->answer));
-    (void)host->io->send(session, NULL, &out);
+    if (hub__session_has_answer(session))
+        (void)host->io->send(session, NULL, &out);
     host->io->over_rate(session, of_join);
 }
 

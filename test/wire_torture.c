@@ -20,6 +20,7 @@
 #include <cmocka.h>
 
 #include "bus/buffer.h"
+#include "bus/json.h"
 #include "hub/presence.h"
 
 #define ROUNDS_MAX 200
@@ -221,7 +222,7 @@ static hub_status_t on_burst(hub_member_t *me, const hub_message_t *msg)
 
     memset(json, 'x', sizeof(json));
     json[0] = json[sizeof(json) - 1] = '"';
-    for (int i = 0; i < 10; i++)
+    for (int i = 0; i < 16; i++)
         (void)hub_member_push(me, HUB_STR("b"), hub_json(hub_str_n(json, sizeof(json))));
     return hub_member_reply(me, msg, HUB_JSON("1"));
 }
@@ -377,44 +378,21 @@ static hub_status_t follow_frames(const hub_hook_event_t *event, void *user)
     return HUB_OK;
 }
 
-/* What speaks TLS listens beside what does not; NULL where nobody wants it. */
-static const char *tls_address;
-static SSL_CTX *tls_clients;
-
-static void listen_tls(server_t *s)
+static void listen_with_tls(server_t *s)
 {
-    static certificate_t files;
+    certificate_t files = certificate_make("torture", 30, NULL);
 
-    files = certificate_make("torture", 30, NULL);
-    tls_clients = certificate_client();
     assert_int_equal(
         hub_server_listen_tls(s->server, "127.0.0.1:0",
                               &(hub_tls_options_t){.certificate_file = files.certificate_file,
                                                    .key_file = files.key_file}),
         HUB_OK);
-}
-
-static int end_case(void **state)
-{
-    int result = server_teardown(state);
-
-    if (tls_clients == NULL)
-        return result;
-    SSL_CTX_free(tls_clients);
-    tls_clients = NULL;
     certificate_forget();
-    return result;
 }
 
-static server_t *tortured(bool follows, bool tls)
+static server_t *tortured(bool follows)
 {
     static const hub_presence_options_t presence = {0};
-    static const hub_limits_t unhurried = {.longpoll_window_ms = 10,
-                                           .messages_per_s = HUB_OFF,
-                                           .bytes_per_s = HUB_OFF,
-                                           .joins_per_s = HUB_OFF,
-                                           .controls_per_s = HUB_OFF,
-                                           .conns_per_identity = HUB_OFF};
     server_t *s = server_create();
 
     is_the_tester = true;
@@ -437,17 +415,18 @@ static server_t *tortured(bool follows, bool tls)
     server_mount(s, &(hub_endpoint_options_t){.on_authorize = on_authorize,
                                               .keep_query = true,
                                               .longpoll = true,
-                                              .limits = unhurried});
+                                              .limits = {.longpoll_window_ms = 10,
+                                                         /* the witness pongs all the time */
+                                                         .controls_per_s = HUB_OFF,
+                                                         .messages_per_s = HUB_OFF}});
+    server_mount(s,
+                 &(hub_endpoint_options_t){.path = "/later", .on_authorize = on_authorize_later});
     server_mount(s, &(hub_endpoint_options_t){
-                        .path = "/later", .on_authorize = on_authorize_later, .limits = unhurried});
+                        .path = "/hurried", .limits = {.messages_per_s = 1, .messages_burst = 1}});
     assert_int_equal(hub_server_route(s->server, "GET", "/page", on_http, NULL), HUB_OK);
-    if (tls)
-        listen_tls(s);
+    listen_with_tls(s);
     server_start(s);
-    if (tls) {
-        tls_address = hub_server_address(s->server, 0);
-        s->address = hub_server_address(s->server, 1);
-    }
+    s->address = hub_server_address(s->server, 1);
     return s;
 }
 
@@ -458,10 +437,11 @@ typedef struct scenario {
     const char *topic; /* which the client has joined, and the witness as well; NULL: none */
     void (*prepare)(client_t *client);
     void (*act)(client_t *client);
-    bool answered;     /* whoever lives on must have got an answer to ref 7 */
-    int receive_bytes; /* of the client's socket; 0: many */
-    bool tls;          /* it comes by TLS, the witness does not */
-    bool http;         /* the client has not shaken hands, and what comes back is HTTP */
+    bool answered;      /* whoever lives on must have got an answer to ref 7 */
+    int receive_bytes;  /* of the client's socket; 0: many */
+    bool http;          /* the client has not shaken hands, and what comes back is HTTP */
+    SSL_CTX *tls;       /* it speaks TLS; NULL: plain */
+    const char *target; /* NULL: "/socket?a=b" */
 } scenario_t;
 
 static void arm(unsigned number, bool all)
@@ -493,6 +473,9 @@ static bool hear_out(const scenario_t *scenario, client_t *client, unsigned numb
 
     client_say(client, "hub", "heartbeat", "{}", "'end'");
     while (client_try_next(client, &frame)) {
+        if (frame.first == CLIENT_TEXT && hub_json_scan(frame.payload, 0, NULL, NULL) != HUB_OK)
+            fail_msg("allocation %u failed, and the client was told half of it: %s", number,
+                     frame.payload.base);
         if (strstr(frame.payload.base, "\"ref\":7") != NULL)
             answered = true;
         if (strstr(frame.payload.base, "\"ref\":\"end\"") == NULL)
@@ -520,17 +503,19 @@ static void expect_served(client_t *witness)
 static client_t *let_in(server_t *s, const scenario_t *scenario, unsigned number, bool all,
                         uint64_t *ret_bytes_in)
 {
-    bool early = scenario->http && scenario->prepare == NULL && !scenario->tls;
+    bool early = scenario->http && scenario->prepare == NULL && scenario->tls == NULL;
+    const char *target = scenario->target != NULL ? scenario->target : "/socket?a=b";
     uint64_t conns = SERVER_STAT(s, conns);
     client_t *client;
 
     if (early)
         arm(number, all);
-    client = client_connect(scenario->tls ? tls_address : s->address, scenario->receive_bytes);
-    if (scenario->tls)
-        client = client_tls(client, tls_clients);
+    client = client_connect(scenario->tls != NULL ? hub_server_address(s->server, 0) : s->address,
+                            scenario->receive_bytes);
+    if (scenario->tls != NULL)
+        client_tls(client, scenario->tls);
     if (!scenario->http) {
-        client_send_text(client, client_upgrade_text("/socket?a=b", ""));
+        client_send_text(client, client_upgrade_text(target, ""));
         client_expect_upgraded(client);
         SERVER_EXPECT_STAT(s, conns, conns + 1); /* the 101 is there first */
     }
@@ -577,7 +562,7 @@ static bool round_of(server_t *s, client_t *witness, const scenario_t *scenario,
 
 static void torture_with(const scenario_t *scenario, bool follows)
 {
-    server_t *s = tortured(follows, scenario->tls);
+    server_t *s = tortured(follows);
     client_t *witness = server_client(s, "/socket");
     unsigned number;
 
@@ -598,7 +583,7 @@ static void torture_with(const scenario_t *scenario, bool follows)
 static void torture(const scenario_t *scenario)
 {
     torture_with(scenario, false);
-    end_case(NULL);
+    server_teardown(NULL);
     torture_with(scenario, true);
 }
 
@@ -658,6 +643,18 @@ static void being_refused(void **state)
 {
     (void)state;
     torture(&(scenario_t){.act = act_join_never, .answered = true});
+}
+
+static void prepare_hurry(client_t *c)
+{
+    client_expect_quiet(c);
+}
+
+static void being_too_fast(void **state)
+{
+    (void)state;
+    torture(&(scenario_t){
+        .target = "/hurried", .prepare = prepare_hurry, .act = act_say, .answered = true});
 }
 
 static void act_leave(client_t *c)
@@ -760,9 +757,9 @@ static void closing_by_either_side(void **state)
 {
     (void)state;
     torture(&(scenario_t){.topic = "t0", .act = act_close});
-    end_case(NULL);
+    server_teardown(NULL);
     torture(&(scenario_t){.topic = "t0", .act = act_violate});
-    end_case(NULL);
+    server_teardown(NULL);
     torture(&(scenario_t){.topic = "t0", .act = act_kick});
 }
 
@@ -802,7 +799,7 @@ static void timers_and_jobs(void **state)
 {
     (void)state;
     torture(&(scenario_t){.topic = "t0", .act = act_alarm, .answered = true});
-    end_case(NULL);
+    server_teardown(NULL);
     torture(&(scenario_t){.topic = "t0", .act = act_job, .answered = true});
 }
 
@@ -876,8 +873,28 @@ static void coming_in(void **state)
 {
     (void)state;
     torture(&(scenario_t){.http = true, .act = act_upgrade});
-    end_case(NULL);
+    server_teardown(NULL);
     torture(&(scenario_t){.http = true, .act = act_upgrade_later});
+}
+
+static void coming_in_over_tls(void **state)
+{
+    SSL_CTX *context = certificate_client();
+
+    (void)state;
+    torture(&(scenario_t){.http = true, .act = act_upgrade, .tls = context});
+    SSL_CTX_free(context);
+}
+
+static void what_waits_for_who_does_not_read_over_tls(void **state)
+{
+    SSL_CTX *context = certificate_client();
+
+    (void)state;
+    torture_with(
+        &(scenario_t){.topic = "t0", .act = act_burst, .receive_bytes = 4096, .tls = context},
+        false);
+    SSL_CTX_free(context);
 }
 
 static void act_poll(client_t *c)
@@ -927,59 +944,39 @@ static void a_long_poll_that_goes_on(void **state)
 {
     (void)state;
     torture(&(scenario_t){.http = true, .prepare = prepare_poll, .act = act_post});
-    end_case(NULL);
+    server_teardown(NULL);
     torture(&(scenario_t){.http = true, .prepare = prepare_poll, .act = act_poll_again});
-}
-
-static void the_same_over_tls(void **state)
-{
-    (void)state;
-    torture(&(scenario_t){.topic = "t0", .act = act_say, .answered = true, .tls = true});
-    end_case(NULL);
-    torture(&(scenario_t){.topic = "t0", .act = act_fragments, .answered = true, .tls = true});
-    end_case(NULL);
-    torture_with(&(scenario_t){.topic = "t0", .act = act_burst, .receive_bytes = 4096, .tls = true},
-                 false);
-    end_case(NULL);
-    torture(&(scenario_t){.topic = "t0", .act = act_close, .tls = true});
-}
-
-/* The handshake is done, the request is what allocates. */
-static void coming_in_over_tls(void **state)
-{
-    (void)state;
-    torture(&(scenario_t){.http = true, .act = act_upgrade, .tls = true});
 }
 
 int main(void)
 {
-#define CASE(name) cmocka_unit_test_teardown(name, end_case)
     const struct CMUnitTest cases[] = {
-        CASE(saying_and_being_answered),
-        CASE(joining),
-        CASE(joining_with_a_push_and_a_broadcast),
-        CASE(a_deferred_join_and_what_waits_for_it),
-        CASE(being_refused),
-        CASE(leaving),
-        CASE(mistakes),
-        CASE(a_push),
-        CASE(a_message_in_fragments),
-        CASE(a_frame_in_single_bytes),
-        CASE(pings),
-        CASE(closing_by_either_side),
-        CASE(what_waits_for_who_does_not_read),
-        CASE(a_policy_for_who_does_not_read),
-        CASE(timers_and_jobs),
-        CASE(an_answer_by_token),
-        CASE(a_suspension_and_what_waits_for_it),
-        CASE(a_filter_that_replaces),
-        CASE(a_publish_that_is_counted),
-        CASE(presence),
-        CASE(coming_in),
-        CASE(a_long_poll_that_opens),
-        CASE(a_long_poll_that_goes_on),
-        CASE(the_same_over_tls),
-        CASE(coming_in_over_tls),
+        SERVER_CASE(saying_and_being_answered),
+        SERVER_CASE(joining),
+        SERVER_CASE(joining_with_a_push_and_a_broadcast),
+        SERVER_CASE(a_deferred_join_and_what_waits_for_it),
+        SERVER_CASE(being_refused),
+        SERVER_CASE(being_too_fast),
+        SERVER_CASE(leaving),
+        SERVER_CASE(mistakes),
+        SERVER_CASE(a_push),
+        SERVER_CASE(a_message_in_fragments),
+        SERVER_CASE(a_frame_in_single_bytes),
+        SERVER_CASE(pings),
+        SERVER_CASE(closing_by_either_side),
+        SERVER_CASE(what_waits_for_who_does_not_read),
+        SERVER_CASE(coming_in_over_tls),
+        SERVER_CASE(what_waits_for_who_does_not_read_over_tls),
+        SERVER_CASE(a_policy_for_who_does_not_read),
+        SERVER_CASE(timers_and_jobs),
+        SERVER_CASE(an_answer_by_token),
+        SERVER_CASE(a_suspension_and_what_waits_for_it),
+        SERVER_CASE(a_filter_that_replaces),
+        SERVER_CASE(a_publish_that_is_counted),
+        SERVER_CASE(presence),
+        SERVER_CASE(coming_in),
+        SERVER_CASE(a_long_poll_that_opens),
+        SERVER_CASE(a_long_poll_that_goes_on),
     };
 
     return cmocka_run_group_tests(cases, NULL, NULL);
