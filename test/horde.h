@@ -25,7 +25,7 @@ size_t horde_drain(horde_t *horde);
  * absent: nothing. */
 void horde_await_end(horde_t *horde, hub_str_t drip);
 
-/* Bytes allocated in this process, exactly where a sanitizer counts them; else with what glibc keeps
- * for its threads, at most so much. */
+/* Bytes allocated in this process, exactly where a sanitizer counts them; else with what glibc
+ * keeps for its threads, at most so much. */
 size_t horde_heap(void);
 size_t horde_heap_kept(void);
