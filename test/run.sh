@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 # Seconds of all tests of a label together, over all stages, on two cores. A noisy machine takes
 # longer, so a label fails the run only at three times its budget.
 BUDGETS="unit=40 corpus=10 wire=240 conformance=60 stress=120 threads=300 phoenix=260 clients=40 browser=60 bench=90 install=40
-    exports=5 format=5"
+    soak=60 exports=5 format=5"
 
 mode=default
 case ${1:-} in
@@ -136,10 +136,10 @@ coverage)
         --print-summary --txt build/coverage/coverage.txt
     ;;
 default)
-    stage dev all 'unit|corpus|wire|conformance|stress' "$@"
+    stage dev all 'unit|corpus|wire|conformance|stress|soak' "$@"
     stage tsan all-threads-tests threads "$@"
-    stage release 'sockethub sockethub_static all-examples all-bench phoenix_app' \
-        'clients|browser|bench|install|exports|format' "$@"
+    stage release 'sockethub sockethub_static all-examples all-bench phoenix_app soak' \
+        'soak|clients|browser|bench|install|exports|format' "$@"
     ;;
 esac
 summarize

@@ -122,7 +122,7 @@ static hub_status_t on_authorize(hub_request_t *request, void *user)
 static hub_limits_t wide_limits(size_t outbox_bytes)
 {
     return (hub_limits_t){.outbox_bytes = outbox_bytes,
-                          .longpoll_window_ms = 3000, /* who has left is forgotten soon */
+                          .longpoll_window_ms = 2000, /* who has left is forgotten soon */
                           .messages_per_s = HUB_OFF,
                           .messages_burst = HUB_OFF,
                           .bytes_per_s = HUB_OFF,

@@ -27,11 +27,13 @@ cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS_DEBUG="
     -DSOCKETHUB_EXAMPLES=OFF -DSOCKETHUB_BENCH=OFF >/dev/null
 cmake --build "$build" --target "$@" -- --quiet
 
+cc -shared -fPIC -O1 -o "$build/interpreter.so" test/interpreter_preload.c
+
 check_one()
 {
     local log=$1.log began=$SECONDS status=0
 
-    timeout 540 valgrind -q --fair-sched=yes --error-exitcode=99 --leak-check=full \
+    LD_PRELOAD=$build/interpreter.so timeout 540 valgrind -q --fair-sched=yes --error-exitcode=99 --leak-check=full \
         --show-leak-kinds=definite,indirect,possible --num-callers=20 \
         --errors-for-leak-kinds=definite,indirect,possible --suppressions="$suppressions" \
         "./$1" >"$log" 2>&1 || status=$?
@@ -44,7 +46,7 @@ check_one()
     return $status
 }
 export -f check_one
-export suppressions=$PWD/test/valgrind.supp SOCKETHUB_BUILD=$build
+export build suppressions=$PWD/test/valgrind.supp SOCKETHUB_BUILD=$build
 export SOCKETHUB_APPS=$build/test SOCKETHUB_ARTIFACTS=$PWD/build
 cd "$build/test"
 printf '%s\n' "$@" | xargs -P "$(nproc)" -I{} bash -c 'check_one "$1"' _ {}
