@@ -19,7 +19,7 @@ cd "$(dirname "$0")/.."
 
 # The longest input, where 1,024 bytes are too few or too many.
 declare -A LENGTHS=([bus]=1500 [conn]=2048 [deflate]=1500 [extension]=400 [frame]=2048
-    [message]=2048 [model]=600 [pattern]=400 [server]=1500 [ticket]=200 [topic]=300)
+    [message]=2048 [model]=600 [pattern]=400 [replica]=800 [server]=1500 [ticket]=200 [topic]=300)
 # And the longest that is stored, where that would be much.
 declare -A STORED=([conn]=800 [frame]=600 [message]=600 [model]=300 [server]=800)
 build=build/fuzz
