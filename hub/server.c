@@ -28,7 +28,8 @@
 #define STOPPING_WAIT_MS 10 /* h2o tells nobody that a connection of its own has ended */
 #define NOFILE_RESERVE 64
 #define SPARE_MS                                                                                   \
-    1000 /* between a deadline of ours and the one of h2o that goes by the wall clock */
+    7200000 /* between a deadline of ours and the one of h2o, which goes by the wall clock: a jump \
+               of an hour must not bring it nearer than ours */
 #define RETRY_MS 10000 /* after a program's own h2o server */
 
 /* A worker of a server, with h2o's side of it. */

@@ -133,6 +133,24 @@ static void someone_who_never_asks_is_shown_out_after_a_jump_back(void **state)
     client_expect_gone(c);
 }
 
+/* libh2o's own deadline would be past. */
+static void a_request_under_way_outlives_a_jump_forward(void **state)
+{
+    server_t *s = clocked(NULL, NULL);
+    client_t *c = server_connect(s), *other = server_client(s, "/socket");
+    const char *request = client_upgrade_text("/socket", "");
+
+    (void)state;
+    client_send(c, hub_str_n(request, 20));
+    SERVER_EXPECT_STAT(s, pre_upgrade, 1);
+    atomic_store(&shift_s, HOUR_S);
+    for (int i = 0; i < 5; i++) /* each of them a turn of the loop, in which it would be closed */
+        client_expect_quiet(other);
+    client_send_text(c, request + 20);
+    client_expect_upgraded(c);
+    client_expect_quiet(c);
+}
+
 static void a_handshake_that_never_ends_is_cut_after_a_jump_back(void **state)
 {
     secure_t *s = secure_create(&(hub_server_options_t){.limits = {.request_ms = 50}}, NULL);
@@ -226,6 +244,7 @@ int main(void)
         SERVER_CASE(a_jump_back_delays_no_message),
         SERVER_CASE(a_jump_forward_ends_no_connection),
         SERVER_CASE(pings_go_on_after_a_jump_back),
+        SERVER_CASE(a_request_under_way_outlives_a_jump_forward),
         SERVER_CASE(someone_who_never_asks_is_shown_out_after_a_jump_back),
         cmocka_unit_test_teardown(nobody_is_disconnected_by_jumps_under_load, clean_up),
         SECURE_CASE(a_handshake_that_never_ends_is_cut_after_a_jump_back),
