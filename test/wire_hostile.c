@@ -141,7 +141,7 @@ static void the_longest_length_there_is_costs_its_header(void **state)
 static void a_thousand_unfinished_messages_cost_what_they_hold(void **state)
 {
     server_t *s =
-        hostile(&(hub_limits_t){.message_bytes = BOMB_BYTES, .unfinished_ms = 1500, UNHURRIED});
+        hostile(&(hub_limits_t){.message_bytes = BOMB_BYTES, .unfinished_ms = 2500, UNHURRIED});
     client_t *c = ordinary(s);
     size_t held = BOMB_BYTES - 1, heap;
     uint64_t before;

@@ -55,7 +55,7 @@ static server_t *site(size_t request_ms)
 /* They are shown out when their time is up, however busy they look; nobody else waits for them. */
 static void expect_drippers_shown_out(const char *beginning, const char *drip)
 {
-    server_t *s = site(700);
+    server_t *s = site(1000);
     client_t *c;
 
     horde_connect(&horde, s->address, 300);
@@ -108,7 +108,7 @@ static void three_hundred_who_say_nothing(void **state)
 /* The beginning of a ClientHello, and then a byte now and then of what is to follow. */
 static void three_hundred_who_drip_a_tls_handshake(void **state)
 {
-    secure_t *s = secure_create(&(hub_server_options_t){.limits = {.request_ms = 700}}, NULL);
+    secure_t *s = secure_create(&(hub_server_options_t){.limits = {.request_ms = 1000}}, NULL);
     client_t *c;
 
     (void)state;
