@@ -42,7 +42,7 @@
 #define QUIET_MS 20000
 #define CYCLES_MIN 3 /* to warm up, to measure, to compare */
 #define ANSWER_BYTES 131072
-#define NAMES_MAX 64
+#define NAMES_MAX 256
 #define KEPT_BYTES 1048576 /* by all workers */
 #define GROWTH_PERCENT 2
 /* KiB */
@@ -89,7 +89,7 @@ static struct {
     char address[64];
     struct sockaddr_in where;
     double began;
-    unsigned cycle;
+    atomic_uint cycle;
 
     pthread_mutex_t lock; /* of what follows */
     FILE *out;
@@ -276,7 +276,7 @@ static uint64_t count_fds(void)
     return count - 2; /* . and .. */
 }
 
-/* Prometheus' text; names are learned from the first one. */
+/* Prometheus' text; names are learned from the first one, before there are other threads. */
 static void read_metrics(sample_t *sample)
 {
     char *text = ask("GET", "/metrics"), *line, *rest = text, name[48], kind[16] = "";
@@ -286,13 +286,16 @@ static void read_metrics(sample_t *sample)
         if (sscanf(line, "# TYPE sockethub_%*s %15s", kind) == 1 || line[0] == '#' ||
             sscanf(line, "sockethub_%47s %" SCNu64, name, &sample->values[at]) != 2)
             continue;
-        snprintf(the.names[at], sizeof(the.names[at]), "%s", name);
-        /* peaks are called gauges there, too */
-        the.gauges[at] = strcmp(kind, "gauge") == 0 && strstr(name, "_max") == NULL;
-        if (at + 1 < NAMES_MAX)
-            at++;
+        if (at >= the.name_count) {
+            snprintf(the.names[at], sizeof(the.names[at]), "%s", name);
+            /* peaks are called gauges there, too */
+            the.gauges[at] = strcmp(kind, "gauge") == 0 && strstr(name, "_max") == NULL;
+        }
+        if (++at == NAMES_MAX)
+            fail("the server has more metrics than this has room for");
     }
-    the.name_count = at;
+    if (the.name_count == 0)
+        the.name_count = at;
     free(text);
 }
 
