@@ -4,9 +4,10 @@
  *
  * Shows: a route with callbacks of its own and no channels, and limits set by name. It is meant for
  * protocol test suites, which send what no honest client does: fragments by the thousand, messages
- * of 16 MiB, floods. So rates and fragments are unlimited here, and the outbox holds four of the
- * largest messages; and with --deflate everything that a client may offer of it is agreed on, and
- * messages of any length are compressed. */
+ * of 16 MiB, floods, and which may take long to read what they get back. So rates, fragments and
+ * ages are unlimited here, nobody is pinged, and the outbox holds four of the largest messages; and
+ * with --deflate everything that a client may offer of it is agreed on, and messages of any length
+ * are compressed. */
 
 #include "options.h"
 
@@ -27,6 +28,9 @@ static hub_limits_t limits_for(size_t max_message)
         .message_bytes = max_message,
         .outbox_bytes = max_message > outbox_default / 4 ? 4 * max_message : outbox_default,
         .outbox_messages = HUB_OFF,
+        .outbox_age_ms = HUB_OFF,
+        .ping_ms = HUB_OFF,
+        .idle_ms = HUB_OFF,
         .fragments = HUB_OFF,
         .unfinished_ms = HUB_OFF,
         .messages_per_s = HUB_OFF,
