@@ -150,15 +150,16 @@ for target in "$@"; do
     fi
 done
 [ $# != 0 ] || set -- $all
+if [ "$command" != --minimize ] && ! [[ $command =~ ^[0-9]*\.?[0-9]+$ ]]; then
+    echo "test/fuzz.sh: how many minutes is \"$command\"?" >&2
+    exit 2
+fi
 prepare
 if [ "$command" = --minimize ]; then
     mkdir -p "$build/log"
     for target in "$@"; do
         minimize "$target"
     done
-elif [[ $command =~ ^[0-9]*\.?[0-9]+$ ]]; then
-    run "$command" "$@"
 else
-    echo "test/fuzz.sh: how many minutes is \"$command\"?" >&2
-    exit 2
+    run "$command" "$@"
 fi

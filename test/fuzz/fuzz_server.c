@@ -5,9 +5,10 @@
  *
  * Oracles: what comes back over a websocket are frames that a server may send, by a plain reader's
  * judgement and jansson's, and none behind a close; whatever the guest does, the witness hears what
- * is published and gets its answers; who was opened ends exactly once, as does every member; in the
- * end no connection, member, topic, byte of an outbox or descriptor is left, and the memory of
- * thousands of conversations is that of one (memory).
+ * is published and gets its answers; what is published comes in order and once, also to a guest who
+ * does not read for a while, with each policy for that; who was opened ends exactly once, as does
+ * every member; in the end no connection, member, topic, byte of an outbox or descriptor is left,
+ * and the memory of thousands of conversations is that of one (memory).
  *
  * Input: a byte for the format and for compression, one that seeds the cuts, then steps, see
  * step(). */
@@ -31,11 +32,17 @@
 #define CONNS_MAX 128
 #define MEMORY_MAX (8 << 20) /* what h2o keeps for later, and the tables that have grown */
 
+/* What is published: numbers, so that what comes twice or in another order shows. */
+#define TOPICS 4
+static const char *const topics[TOPICS] = {"room:1", "new:1", "old:1", "latest:1"};
+
 typedef struct client {
     int fd;
     hub__buffer_t got;
     size_t read; /* of it */
     bool upgraded, closed, deflates;
+    bool quiet;          /* does not read */
+    double last[TOPICS]; /* that it heard of each */
 } client_t;
 
 typedef struct host {
@@ -141,6 +148,8 @@ static void start(void)
 {
     static const hub_event_handler_t events[] = {{"echo", echo}, {"shout", shout}, {"push", push},
                                                  {"stop", stop}, {"crash", crash}, {NULL, NULL}};
+    static const char *const patterns[TOPICS] = {"room:{id}", "new:{id}", "old:{id}",
+                                                 "latest:{id}"};
     h2o_hostconf_t *vhost;
     hub_endpoint_options_t options = {
         .longpoll = true,
@@ -155,11 +164,18 @@ static void start(void)
     h2o_context_init(&host.context, h2o_evloop_create(), &host.config);
     host.accept = (h2o_accept_ctx_t){.ctx = &host.context, .hosts = host.config.hosts};
     FUZZ_CHECK(hub_create(NULL, &host.hub) == HUB_OK, "no hub");
-    FUZZ_CHECK(hub_channel_add(host.hub, &(hub_channel_options_t){.pattern = "room:{id}",
-                                                                  .on_join = on_join,
-                                                                  .on_exit = on_exit_of,
-                                                                  .events = events}) == HUB_OK,
-               "no channel");
+    for (size_t i = 0; i != TOPICS; ++i)
+        FUZZ_CHECK(hub_channel_add(host.hub,
+                                   &(hub_channel_options_t){
+                                       .pattern = patterns[i],
+                                       .on_join = on_join,
+                                       .on_exit = on_exit_of,
+                                       .events = events,
+                                       .slow_policy = (hub_slow_policy_t)i,
+                                       .slow_bytes = i == 0 ? 0 : 3000,
+                                       .slow_messages = i == 0 ? 0 : 8,
+                                   }) == HUB_OK,
+                   "no channel");
     if (hub_hook_add(host.hub, HUB_HOOK_OPEN, on_open, NULL) != HUB_OK ||
         hub_hook_add(host.hub, HUB_HOOK_DISCONNECT, on_end, NULL) != HUB_OK ||
         hub_hook_add(host.hub, HUB_HOOK_JOIN, on_joined, NULL) != HUB_OK)
@@ -179,7 +195,8 @@ static void turn(client_t *client)
 
     for (int i = 0; i != 3; ++i)
         h2o_evloop_run(host.context.loop, 0);
-    while (client->fd != -1 && (got = recv(client->fd, block, sizeof(block), MSG_DONTWAIT)) > 0) {
+    while (client->fd != -1 && !client->quiet &&
+           (got = recv(client->fd, block, sizeof(block), MSG_DONTWAIT)) > 0) {
         hub__buffer_append(&client->got, hub_str_n(block, (size_t)got));
         h2o_evloop_run(host.context.loop, 0);
     }
@@ -187,11 +204,13 @@ static void turn(client_t *client)
 
 static void come(client_t *client)
 {
-    int fds[2];
+    int fds[2], little = 1; /* which the kernel makes a few KiB */
 
     FUZZ_CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0,
                "no more descriptors");
     *client = (client_t){.fd = fds[0]};
+    if (setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &little, sizeof(little)) != 0)
+        abort();
     h2o_accept(&host.accept, h2o_evloop_socket_create(host.context.loop, fds[1],
                                                       H2O_SOCKET_FLAG_IS_ACCEPTED_CONNECTION));
 }
@@ -260,7 +279,24 @@ static void send_compressed(client_t *client, hub_str_t payload, unsigned *seed)
 
 /* ---- what the server sent ---- */
 
-static void check_text(unsigned format, hub_str_t text)
+static void check_order(client_t *client, const json_t *topic, const json_t *event,
+                        const json_t *payload)
+{
+    double number = json_number_value(json_object_get(payload, "number"));
+
+    if (!json_is_string(topic) || !json_is_string(event) ||
+        strcmp(json_string_value(event), "news") != 0)
+        return;
+    for (size_t i = 0; i != TOPICS; ++i) {
+        if (strcmp(json_string_value(topic), topics[i]) != 0)
+            continue;
+        FUZZ_CHECK(number > client->last[i], "%s: %.0f behind %.0f", topics[i], number,
+                   client->last[i]);
+        client->last[i] = number;
+    }
+}
+
+static void check_text(client_t *client, unsigned format, hub_str_t text)
 {
     bool unsure;
     json_t *tree = fuzz_jansson(text, &unsure);
@@ -268,6 +304,12 @@ static void check_text(unsigned format, hub_str_t text)
     FUZZ_CHECK(unsure || (format == HUB__DIALECT_PHOENIX2 ? json_array_size(tree) == 5
                                                           : json_object_size(tree) >= 3),
                "%.*s", HUB_STR_ARG(text));
+    if (format == HUB__DIALECT_PHOENIX2)
+        check_order(client, json_array_get(tree, 2), json_array_get(tree, 3),
+                    json_array_get(tree, 4));
+    else
+        check_order(client, json_object_get(tree, "topic"), json_object_get(tree, "event"),
+                    json_object_get(tree, "payload"));
     json_decref(tree);
 }
 
@@ -325,10 +367,10 @@ static bool read_frame(client_t *client, unsigned format, hub_str_t *ret_text)
         hub__buffer_t text = inflated(*ret_text);
 
         if (opcode == 1)
-            check_text(format, hub__buffer_str(&text));
+            check_text(client, format, hub__buffer_str(&text));
         hub__buffer_dispose(&text);
     } else if (opcode == 1) {
-        check_text(format, *ret_text);
+        check_text(client, format, *ret_text);
     }
     if (opcode == 8)
         FUZZ_CHECK(len != 1 &&
@@ -401,6 +443,22 @@ static void publish(talk_t *talk)
                payload);
 }
 
+/* Many at once, more than a member who does not read may keep. */
+static void publish_many(talk_t *talk, uint8_t choice)
+{
+    char payload[600];
+
+    for (size_t i = 0; i != 12; ++i) {
+        snprintf(payload, sizeof(payload), "{\"number\":%u,\"long\":\"%0*u\"}", ++talk->published,
+                 choice % 5 * 100 + 1, 0u);
+        FUZZ_CHECK(hub_publish(host.hub, hub_str(topics[choice % TOPICS]), HUB_STR("news"),
+                               hub_json(hub_str(payload))) == HUB_OK,
+                   "not published");
+        turn(&talk->witness);
+        (void)hears(&talk->witness, talk->format, NULL);
+    }
+}
+
 /* A plain request, on a connection of its own that goes on while it can. */
 static void request(talk_t *talk, hub_str_t bytes)
 {
@@ -442,11 +500,12 @@ static void poll_or_post(talk_t *talk, const char *method, const char *type, hub
 /* A letter, followed by bytes up to the next 0xff where it takes any. Of the guest: t a text and b
  * a binary message, f a text in two frames with a ping between, z a compressed one, r bytes of the
  * wire, w ends its side, x is gone, and comes back with the next one. h plain bytes to the server,
- * g a poll, o a post, n one of lines. p publishes. d ends whom it finds. */
+ * g a poll, o a post, n one of lines. p publishes, m much on one of the topics. q stops to read, u
+ * goes on. d ends whom it finds. */
 static void step(talk_t *talk, fuzz_input_t *steps)
 {
     uint8_t letter = fuzz_byte(steps);
-    bool takes = strchr("pgwxd", letter) == NULL;
+    bool takes = strchr("pgwxdqum", letter) == NULL;
     hub_str_t bytes = takes ? fuzz_until(steps, '\xff') : (hub_str_t){0};
 
     if (talk->guest.fd == -1 && strchr("tbfzrw", letter) != NULL) {
@@ -490,6 +549,13 @@ static void step(talk_t *talk, fuzz_input_t *steps)
         break;
     case 'p':
         publish(talk);
+        break;
+    case 'm':
+        publish_many(talk, fuzz_byte(steps));
+        break;
+    case 'q':
+    case 'u':
+        talk->guest.quiet = letter == 'q';
         break;
     case 'd':
         if (host.open_count > 1)
