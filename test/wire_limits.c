@@ -592,10 +592,10 @@ static void a_client_that_says_nothing_is_closed_as_idle(void **state)
 
 static void a_pong_counts_against_idleness(void **state)
 {
-    client_t *c = limited_client(&(hub_limits_t){.ping_ms = 100, .pong_ms = 5000, .idle_ms = 300});
+    client_t *c = limited_client(&(hub_limits_t){.ping_ms = 100, .pong_ms = 5000, .idle_ms = 700});
 
     (void)state;
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 9; i++) {
         hub_str_t ping = client_expect_frame(c, CLIENT_PING);
 
         client_frame(c, CLIENT_PONG, ping);
