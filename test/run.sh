@@ -138,7 +138,7 @@ coverage)
 default)
     stage dev all 'unit|corpus|wire|conformance|stress|soak' "$@"
     stage tsan all-threads-tests threads "$@"
-    stage release 'sockethub sockethub_static all-examples all-bench phoenix_app soak' \
+    stage release 'sockethub sockethub_static all-examples all-bench phoenix_app soak limits_table' \
         'soak|clients|browser|bench|install|exports|format' "$@"
     ;;
 esac
