@@ -101,7 +101,8 @@ extern "C" {
     X(inflates_total, counter, "compressed messages received")                                     \
     X(inflate_bytes_in_total, counter, "bytes of those as received")                               \
     X(inflate_bytes_out_total, counter, "and inflated")                                            \
-    X(inflates_bad_total, counter, "of those, bad, not UTF-8 or too large: they end a connection")
+    X(inflates_bad_total, counter, "of those, bad, not UTF-8 or too large: they end a connection") \
+    X(timers, gauge, "deadlines of connections, members and workers that are set")
 
 typedef struct hub_stats {
 #define HUB_METRIC_FIELD(name, kind, help) uint64_t name;

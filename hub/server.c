@@ -434,6 +434,7 @@ void hub__worker_watch_memory(hub__worker_t *worker)
 
     if (server == NULL || worker->stopping)
         return;
+    gauge(&worker->stats.timers, (int64_t)hub__wheel_count(worker->wheel));
     gauge(&worker->stats.memory_bytes, hub__account.bytes - worker->others.bytes);
     gauge(&worker->stats.memory_queued_bytes, hub__account.queued - worker->others.queued);
     grain = hub__budget_grain(&server->budget);
