@@ -5,7 +5,7 @@
 # random from many addresses and are judged message by message, slow readers, long poll, resets, and
 # hostile ones; 2 minutes of it, with the build for use, where nothing else is asked for. Everybody
 # goes after each cycle (20 s), and then the server's tables and descriptors must be exactly, its heap
-# and resident memory within 2 % (and what malloc keeps for itself) of what they were. What it reads
+# and resident memory within 2 % (and what libraries keep) of what they were. What it reads
 # every two seconds is in build/soak/<time>.csv. --asan finds errors and leaks instead of growth.
 # Fails at the first promise that is broken; a seed repeats the steps, not the run.
 set -euo pipefail
