@@ -32,7 +32,7 @@ const NATIVE = { keys: { format: "native" } };
 const FORMATS = [NATIVE, ...["1.0.0", "2.0.0"].map((speak) => ({ keys: { format: speak }, speak }))];
 const LARGE = ["--message-bytes", "131072"]; // the default is 64 KiB for all of a message
 const MANY_TOPICS = ["--topics", "1024"]; // the default is 128; who publishes is a member of all
-const DEFAULTS = { keys: { format: "native", limits: "defaults" }, serve: ["--defaults"] };
+const DEFAULTS = { keys: { format: "native", limits: "defaults" }, serve: ["--defaults", "--high-rates"] };
 
 function threads(count, more = {}) {
   return { ...more, keys: { ...more.keys, threads: count }, serve: ["--threads", String(count)] };
