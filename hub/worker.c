@@ -480,13 +480,17 @@ void hub__worker_line_up(hub__worker_t *worker, hub__line_t *line, hub_conn_t *c
     line->conns[line->end++] = conn;
 }
 
+/* Only those in line move: what is never used is never touched. */
 static bool line_widen(hub__line_t *line, uint32_t capacity)
 {
-    hub_conn_t **conns = realloc(line->conns, capacity * sizeof(*conns));
+    hub_conn_t **conns = malloc(capacity * sizeof(*conns));
 
     if (conns == NULL)
         return false;
-    line->conns = conns;
+    if (line_len(line) != 0)
+        memcpy(conns, line->conns + line->head, line_len(line) * sizeof(*conns));
+    free(line->conns);
+    *line = (hub__line_t){.conns = conns, .end = line_len(line)};
     return true;
 }
 
