@@ -442,7 +442,8 @@ static void a_context_takes_eight_kib_and_its_window(void **state)
             HUB_OK);
         assert_in_range(heap.live - box.out.capacity, (size_t)1 << bits,
                         ((size_t)1 << bits) + 8 * KIB);
-        assert_int_equal(hub__account.bytes - account, heap.live - box.out.capacity);
+        /* but for what malloc rounds up */
+        assert_in_range(hub__account.bytes - account + 64 - (heap.live - box.out.capacity), 0, 128);
         hub__inflater_destroy(inflater);
         assert_int_equal(hub__account.bytes, account);
         hub__buffer_dispose(&box.out);
