@@ -57,8 +57,8 @@ static void print_value(const char *name, size_t value)
     static const char *const units[] = {"GiB", "MiB", "KiB"};
     bool bytes = strstr(name, "bytes") != NULL;
 
-    if (value == HUB_OFF) {
-        printf("off");
+    if (value == HUB_OFF || value == 0) { /* zero is found out at the start */
+        printf(value == 0 ? "by the machine" : "off");
         return;
     }
     for (size_t i = 0; bytes && i != COUNT(units); ++i) {
