@@ -112,6 +112,9 @@ static server_t *polled_with(const hub_server_options_t *options, hub_endpoint_o
     server_t *server = server_create_with(options, NULL);
 
     server_channel(server, &(hub_channel_options_t){.pattern = "t{id}", .events = events});
+    server_channel(server, &(hub_channel_options_t){.pattern = "lossy{id}",
+                                                    .slow_policy = HUB_SLOW_DROP_OLD,
+                                                    .slow_messages = 2});
     server_hook(server, HUB_HOOK_DISCONNECT, note_disconnect);
     endpoint.longpoll = true;
     if (endpoint.on_authorize == NULL)
@@ -370,6 +373,29 @@ static void a_poll_waits_until_there_is_something(void **state)
     assert_false(client_is_readable(waiting));
     assert_int_equal(hub_publish(s->hub, HUB_STR("t1"), HUB_STR("news"), HUB_JSON("{}")), HUB_OK);
     expect_messages(&p, waiting, "[[null,null,'t1','news',{}]]");
+}
+
+/* Its outbox is what waits for the next poll; behind that a channel's policy decides. */
+static void who_polls_too_slowly_is_told_what_is_missing(void **state)
+{
+    server_t *s = polled(&(hub_limits_t){.outbox_messages = 2});
+    poller_t p = member_of(s, V2);
+
+    (void)state;
+    post(&p, "['9','9','lossy1','phx_join',{}]");
+    poll_expect(&p, "[['9','9','lossy1','phx_reply',{'response':{},'status':'ok'}]]");
+    for (uint64_t i = 1; i != 7; i++) {
+        char number[2] = {(char)('0' + i), '\0'};
+
+        assert_int_equal(
+            hub_publish(s->hub, HUB_STR("lossy1"), HUB_STR("n"), hub_json(hub_str(number))),
+            HUB_OK);
+        SERVER_EXPECT_STAT(s, publishes_total, i);
+    }
+    poll_expect(&p, "[[null,null,'lossy1','n',1],[null,null,'lossy1','n',2]]");
+    poll_expect(&p, "[[null,null,'lossy1','gap',{'missed':2,'reason':'slow'}],"
+                    "[null,null,'lossy1','n',5],[null,null,'lossy1','n',6]]");
+    SERVER_EXPECT_STAT(s, slow_dropped_total, 2);
 }
 
 static void what_one_turn_brings_comes_in_one_answer(void **state)
@@ -1529,6 +1555,7 @@ int main(void)
         SERVER_CASE(a_post_brings_a_message_and_a_poll_its_reply),
         SERVER_CASE(messages_that_are_ready_come_in_one_answer_in_order),
         SERVER_CASE(a_poll_waits_until_there_is_something),
+        SERVER_CASE(who_polls_too_slowly_is_told_what_is_missing),
         SERVER_CASE(what_one_turn_brings_comes_in_one_answer),
         SERVER_CASE(a_poll_ends_empty_with_its_window),
         SERVER_CASE(who_does_not_poll_for_a_window_and_a_half_is_gone),
