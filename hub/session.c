@@ -505,7 +505,7 @@ bool hub__member_wait_update(hub_member_t *member, const hub_message_t *message)
     if (member->state != HUB__MEMBER_JOINED || !hub__member_must_wait(member))
         return false;
     if (extra->update_count < hub__member_channel(member)->options.pending_limit)
-        frame = calloc(1, sizeof(*frame));
+        frame = hub__peer_alloc_zeroed(sizeof(*frame));
     if (frame == NULL || (frame->update = hub_message_retain(message)) == NULL) {
         hub__peer_free(frame);
         HUB__STAT(member->session->host->stats, dropped_total);

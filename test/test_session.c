@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "hub/memory.h"
 #include "test/program.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -512,6 +513,21 @@ static void messages_for_the_filter_of_a_suspended_member_wait_among_its_frames(
     assert_int_equal(program->talk.session.pending_bytes, 0);
 }
 
+static void what_waits_for_a_filter_is_charged_as_it_is_given_back(void **state)
+{
+    program_t *program = begin(state, NATIVE);
+    int64_t before;
+
+    joined(program, "room:1");
+    ask(program, "2", "room:1", "suspend");
+    before = hub__account.bytes;
+    for (unsigned i = 0; i != 2; i++)
+        assert_true(told(program, "room:1", "kept"));
+    assert_true(hub__account.bytes >= before + 2 * (int64_t)sizeof(hub__pending_t));
+    hub__session_resume(&program->talk.session, &program->tokens[0]);
+    assert_int_equal(hub__account.bytes, before);
+}
+
 static void a_filter_may_make_the_rest_wait_again(void **state)
 {
     program_t *program = begin(state, NATIVE);
@@ -962,6 +978,7 @@ int main(void)
         PROGRAM_CASE(a_suspension_ends_at_its_deadline),
         PROGRAM_CASE(a_second_suspension_makes_the_rest_wait_again),
         PROGRAM_CASE(messages_for_the_filter_of_a_suspended_member_wait_among_its_frames),
+        PROGRAM_CASE(what_waits_for_a_filter_is_charged_as_it_is_given_back),
         PROGRAM_CASE(a_filter_may_make_the_rest_wait_again),
         PROGRAM_CASE(messages_that_are_too_many_to_wait_are_dropped_and_counted),
         PROGRAM_CASE(what_waited_behind_a_leave_for_its_filter_is_for_nobody),
