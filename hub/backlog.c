@@ -123,11 +123,30 @@ static void drop_same_key(hub__backlog_t *backlog, uint64_t key, hub__backlog_dr
         drop(backlog, HUB__CONTAINER(node, hub__backlog_item_t, node), on_drop, user);
 }
 
+/* How many of the oldest stand in the way of so many bytes more. */
+static uint32_t count_excess(const hub__backlog_t *backlog, const hub__backlog_limits_t *limits,
+                             uint32_t size)
+{
+    const hub__backlog_item_t *item = backlog->first;
+    hub__backlog_t left = *backlog;
+
+    for (; !fits(&left, limits, size); item = item->next)
+        if (!is_fixed(item)) {
+            left.bytes -= item->end - item->start;
+            --left.count;
+        }
+    return backlog->count - left.count;
+}
+
+/* Counted before: who is told of a drop may add another one each time. */
 static void make_room(hub__backlog_t *backlog, const hub__backlog_limits_t *limits, uint32_t size,
                       hub__backlog_drop_cb on_drop, void *user)
 {
-    while (!fits(backlog, limits, size))
-        drop(backlog, oldest(backlog), on_drop, user);
+    uint32_t excess = count_excess(backlog, limits, size);
+    hub__backlog_item_t *item;
+
+    for (; excess != 0 && (item = oldest(backlog)) != NULL; --excess)
+        drop(backlog, item, on_drop, user);
 }
 
 static bool has_room(const hub__backlog_t *backlog, const hub__backlog_limits_t *limits,

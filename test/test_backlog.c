@@ -21,6 +21,7 @@ struct line {
     hub__backlog_limits_t limits;
     uint32_t now_ms;
     size_t dropped_count;
+    bool adding;
     char text[256];
 };
 
@@ -334,6 +335,39 @@ static void all_that_may_be_dropped_is_where_a_member_leaves(void **state)
     assert_string_equal(taken(line), "(3)R");
 }
 
+/* ---- who is told of a drop ---- */
+
+static void on_drop_add(hub__run_t *run, void *user)
+{
+    struct line *line = user;
+    hub__run_t *another = frame_of('z', 8);
+
+    on_drop(run, line);
+    if (!line->adding && line->dropped_count < 50) {
+        line->adding = true;
+        (void)hub__backlog_add(&line->backlog, &line->limits, another, 0, another->len,
+                               HUB__KEY_NONE, line->now_ms, on_drop_add, line);
+        line->adding = false;
+    }
+    hub__run_release(another);
+}
+
+static void who_adds_another_one_for_each_that_is_dropped_comes_to_an_end(void **state)
+{
+    struct line *line = *state;
+    hub__run_t *run = frame_of('d', 8);
+
+    line->limits.messages = 3;
+    add(line, "abc");
+    assert_int_equal(hub__backlog_add(&line->backlog, &line->limits, run, 0, run->len,
+                                      HUB__KEY_NONE, line->now_ms, on_drop_add, line),
+                     HUB__BACKLOG_KEPT);
+    hub__run_release(run);
+    assert_int_equal(line->dropped_count, 1);
+    add(line, "e"); /* one more than there may be, but no more than that */
+    assert_string_equal(taken(line), "(3)zde");
+}
+
 /* ---- memory ---- */
 
 static void a_small_piece_does_not_pin_a_large_run(void **state)
@@ -437,6 +471,7 @@ int main(void)
         CASE(what_is_fixed_stays_in_its_place),
         CASE(too_much_that_is_fixed_ends_the_connection),
         CASE(all_that_may_be_dropped_is_where_a_member_leaves),
+        CASE(who_adds_another_one_for_each_that_is_dropped_comes_to_an_end),
         CASE(a_small_piece_does_not_pin_a_large_run),
         CASE(what_went_in_comes_out_or_is_told_missing),
     };
