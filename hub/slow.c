@@ -171,7 +171,9 @@ uint32_t hub__slow_deliver(hub_member_t *member, hub__run_t *run, uint32_t start
         size_t payload, header = hub__frame_split(run->base + at, &payload);
         uint32_t next = at + (uint32_t)(header + payload);
 
-        dropped += add(member, run, at, next, hub__run_key(run, index)) == HUB_ESLOW;
+        /* one that is closed is counted as that */
+        dropped += add(member, run, at, next, hub__run_key(run, index)) == HUB_ESLOW &&
+                   hub__conn_is_open(conn_of(member));
         at = next;
     }
     return dropped;

@@ -350,6 +350,18 @@ static void a_publisher_learns_how_many_were_dropped(void **state)
     expect(pair.slow, "123(1)");
 }
 
+static void a_publisher_learns_once_who_was_closed(void **state)
+{
+    struct pair pair = stalled_pair(serve(NULL), "close:1");
+
+    (void)state;
+    PUBLISH(&pair, "1", "2", "3");
+    assert_int_equal(hub_publish_counted(pair.s->hub, HUB_STR("close:1"), HUB_STR("n"),
+                                         HUB_JSON("4"), note_counts, NULL),
+                     HUB_OK);
+    SERVER_EXPECT_NOTES("members 2 queued 1 dropped 1 skipped 0", "closed slow");
+}
+
 static hub_status_t note_failed(const hub_hook_event_t *event, void *user)
 {
     (void)user;
@@ -445,6 +457,7 @@ int main(void)
         SERVER_CASE(topics_of_one_connection_wait_each_by_its_own_policy),
         SERVER_CASE(a_filter_decides_before_a_policy_does),
         SERVER_CASE(a_publisher_learns_how_many_were_dropped),
+        SERVER_CASE(a_publisher_learns_once_who_was_closed),
         SERVER_CASE(the_hook_is_told_of_each),
         SERVER_CASE(a_phoenix_client_is_told_in_its_format),
         SERVER_CASE(what_waits_for_one_that_goes_is_dropped),
