@@ -439,7 +439,9 @@ void hub__worker_watch_memory(hub__worker_t *worker)
     gauge(&worker->stats.memory_queued_bytes, hub__account.queued - worker->others.queued);
     grain = hub__budget_grain(&server->budget);
     level = (hub__memory_level_t)atomic_load_explicit(&server->budget.level, memory_order_relaxed);
-    if (bytes >= grain || -bytes >= grain || queued >= grain || -queued >= grain) {
+    /* what is held outside all accounts goes without a word: who is not at ease looks each time */
+    if (level != HUB__MEMORY_EASY || bytes >= grain || -bytes >= grain || queued >= grain ||
+        -queued >= grain) {
         worker->told = hub__account;
         level = hub__budget_add(&server->budget, bytes, queued, hub__messages_held(), &changed);
         if (changed)

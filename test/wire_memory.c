@@ -96,6 +96,32 @@ static void nobody_new_is_let_in_while_memory_is_tight(void **state)
     SERVER_EXPECT_STAT(s, memory_shed_total, 0);
 }
 
+/* Messages that the program keeps are in no worker's account, and it lets go of them unseen. */
+static void it_is_over_when_the_program_lets_go_of_its_messages(void **state)
+{
+    static char json[820000];
+    server_t *s = serve(1000000, HUB_OFF);
+    client_t *member = server_client(s, "/socket");
+    hub_message_options_t options = {.payload_is_valid = true};
+    hub_message_t *held;
+
+    (void)state;
+    memset(json, 'x', sizeof(json));
+    json[0] = json[sizeof(json) - 1] = '"';
+    client_join(member, "t0", "'1'");
+    assert_int_equal(hub_message_create(HUB_STR("t0"), HUB_STR("e"),
+                                        hub_json(hub_str_n(json, sizeof(json))), &options, &held,
+                                        NULL),
+                     HUB_OK);
+    begin_message(server_client(s, "/socket"), 30000);
+    client_expect_pong(s->clients[1]);
+    client_say(member, "t1", "join", "{}", "'2'");
+    client_expect_error(member, "t1", "'2'", "busy");
+    hub_message_release(held);
+    client_expect_pong(member);
+    client_join(member, "t1", "'3'");
+}
+
 /* Of what has begun and does not end, the longest goes. */
 static void the_largest_goes_when_memory_is_short(void **state)
 {
@@ -219,6 +245,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         SERVER_CASE(nobody_new_is_let_in_while_memory_is_tight),
+        SERVER_CASE(it_is_over_when_the_program_lets_go_of_its_messages),
         SERVER_CASE(the_largest_goes_when_memory_is_short),
         SERVER_CASE(the_largest_queue_goes_where_queues_are_too_much),
         SERVER_CASE(what_many_wait_for_counts_once),
