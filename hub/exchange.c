@@ -272,7 +272,8 @@ static hub__worker_t *find_home(hub__worker_t *from, hub_t *root, uint64_t local
 }
 
 /* Only what brings bytes along is subject to the bound of a mailbox: of the others there is at most
- * one for each HTTP connection. */
+ * one for each HTTP connection. What is at home already waits behind the mail all the same: its
+ * client may know from another worker that a poll is over, and the word of that lies there. */
 static void send_exchange(hub__exchange_t *exchange)
 {
     hub__worker_t *from = exchange->from;
@@ -282,7 +283,7 @@ static void send_exchange(hub__exchange_t *exchange)
 
     exchange->home = home;
     exchange->task = (hub_task_t){.run = run_at_home, .discard = discard_at_home};
-    if (home == from) {
+    if (home == from && !hub__worker_has_mail(home)) {
         run_at_home(&exchange->task);
         return;
     }

@@ -276,6 +276,8 @@ void hub__worker_settle_here(hub__worker_t *worker);
 void hub__worker_settle_nowhere(hub__worker_t *worker);
 bool hub__worker_is_here(const hub__worker_t *worker); /* Any thread. */
 void hub__worker_run_all_mail(hub__worker_t *worker);  /* what has been posted so far */
+/* Something was posted and has not run yet. Loop thread. */
+bool hub__worker_has_mail(hub__worker_t *worker);
 /* No mail any more, from now on: what is there is discarded, who posts is told. */
 void hub__worker_end_mail(hub__worker_t *worker);
 void hub__worker_flush_emits(hub__worker_t *worker);

@@ -245,6 +245,16 @@ void hub__worker_run_all_mail(hub__worker_t *worker)
         hub__worker_run_all_mail(worker);
 }
 
+bool hub__worker_has_mail(hub__worker_t *worker)
+{
+    bool has;
+
+    pthread_mutex_lock(&worker->lock);
+    has = worker->mail_first != NULL;
+    pthread_mutex_unlock(&worker->lock);
+    return has || worker->mail_batch != NULL;
+}
+
 static void drain_fd(int fd)
 {
     uint64_t value;

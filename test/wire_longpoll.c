@@ -6,6 +6,7 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -77,9 +78,21 @@ static hub_status_t on_block(hub_member_t *me, const hub_message_t *msg)
     return HUB_OK;
 }
 
+static sem_t pause_over;
+
+static hub_status_t on_pause(hub_member_t *me, const hub_message_t *msg)
+{
+    (void)me, (void)msg;
+    server_note("paused");
+    while (sem_wait(&pause_over) != 0)
+        ;
+    return HUB_OK;
+}
+
 static const hub_event_handler_t events[] = {
     {"echo", on_echo}, {"say", on_say},     {"about", on_about}, {"burst", on_burst},
-    {"kick", on_kick}, {"block", on_block}, {NULL, NULL}};
+    {"kick", on_kick}, {"block", on_block}, {"pause", on_pause}, {"thread", server_reply_thread},
+    {NULL, NULL}};
 
 static hub_status_t note_open(const hub_hook_event_t *event, void *user)
 {
@@ -1228,6 +1241,73 @@ static void a_client_that_vanishes_from_another_worker_loses_nothing(void **stat
     }
 }
 
+/* The number of the worker that this connection's own poller lives on, whose topic is t2. */
+static long long worker_of(poller_t *poller)
+{
+    json_t *messages, *reply;
+    long long number;
+
+    post(poller, "['1','1','t2','phx_join',{}]");
+    poll_expect(poller, "[['1','1','t2','phx_reply',{'response':{},'status':'ok'}]]");
+    post(poller, "['1','2','t2','thread',{}]");
+    send_get(poller, poller->client);
+    messages = next_messages(poller, poller->client, 200);
+    reply = json_loads(json_string_value(json_array_get(messages, 0)), 0, NULL);
+    number = json_integer_value(json_object_get(json_array_get(reply, 4), "response"));
+    json_decref(reply);
+    json_decref(messages);
+    assert_int_not_equal(number, 0);
+    return number;
+}
+
+/* A websocket of that worker, with t2 joined. */
+static client_t *websocket_at(server_t *s, long long worker)
+{
+    for (;;) {
+        client_t *client = server_client(s, "/socket");
+        const char *response;
+
+        client_join(client, "t2", "'1'");
+        client_say(client, "t2", "thread", "{}", "'2'");
+        response = strstr(client_expect_frame(client, CLIENT_TEXT).base, "\"response\":");
+        assert_non_null(response);
+        if (atoll(response + strlen("\"response\":")) == worker)
+            return client;
+    }
+}
+
+/* The worker that got the poll answers it and is held up before it wakes the other one, which the
+ * client asks at once. */
+static void a_worker_knows_of_the_end_of_a_poll_before_it_takes_what_follows(void **state)
+{
+    static const hub_server_options_t two = {.threads = 2};
+    server_t *s = polled_with(&two, (hub_endpoint_options_t){0});
+    poller_t p = member_of(s, V2), q;
+    long long home = worker_of(&p), away;
+    client_t *first, *second;
+    uint64_t polls;
+
+    (void)state;
+    assert_int_equal(sem_init(&pause_over, 0, 0), 0);
+    do
+        q = poller_of(s, V2);
+    while ((away = worker_of(&q)) == home);
+    first = websocket_at(s, away);
+    second = websocket_at(s, away);
+    polls = SERVER_STAT(s, longpoll_polls_total);
+    send_get(&p, q.client);
+    SERVER_EXPECT_STAT(s, longpoll_polls_total, polls + 1);
+    client_say(first, "t2", "pause", "{}", "'3'");
+    server_expect_note("paused");
+    client_say(second, "t2", "block", "{}", "'3'"); /* h2o takes the newest first */
+    client_shutdown(q.client);
+    assert_int_equal(sem_post(&pause_over), 0);
+    expect_nothing(&p, q.client, 204);
+    post(&p, "['1','2','t1','echo',1]");
+    poll_expect(&p, "[['1','2','t1','phx_reply',{'response':1,'status':'ok'}]]");
+    server_gate_open();
+}
+
 /* Takes what a poll brings, which must go on where the last one ended. Returns where it ends. */
 static int take_numbers(poller_t *poller, client_t *client, int next)
 {
@@ -1604,6 +1684,7 @@ int main(void)
         SERVER_CASE(any_worker_takes_what_is_for_another),
         SERVER_CASE(a_poll_waits_on_another_worker_as_well),
         SERVER_CASE(a_client_that_vanishes_from_another_worker_loses_nothing),
+        SERVER_CASE(a_worker_knows_of_the_end_of_a_poll_before_it_takes_what_follows),
         SERVER_CASE(everything_comes_once_and_in_order_whatever_worker_is_asked),
         SERVER_CASE(a_dead_token_is_told_by_any_worker),
         SERVER_CASE(a_worker_that_does_not_answer_is_408),
