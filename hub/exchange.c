@@ -162,7 +162,7 @@ static h2o_req_t *unpark(hub__parked_t *parked)
 void hub__exchange_destroy(hub__exchange_t *exchange)
 {
     hub__buffer_dispose(&exchange->messages);
-    free(exchange);
+    hub__peer_free(exchange);
 }
 
 static hub__parked_t *find_parked(hub__worker_t *worker, uint64_t serial)
@@ -302,7 +302,7 @@ static void send_exchange(hub__exchange_t *exchange)
 /* The connection is told that this poll waits no more. */
 static void cancel(const hub__parked_t *parked)
 {
-    hub__exchange_t *exchange = calloc(1, sizeof(*exchange));
+    hub__exchange_t *exchange = hub__peer_alloc_zeroed(sizeof(*exchange));
 
     if (exchange == NULL)
         return; /* it will find out that nobody polls */
@@ -519,11 +519,11 @@ static void exchange(hub__seat_t *seat, h2o_req_t *req, hub__exchange_kind_t kin
                      uint64_t local, hub_str_t token)
 {
     size_t body_len = kind == HUB__EXCHANGE_SEND ? req->entity.len : 0;
-    hub__exchange_t *made = malloc(sizeof(*made) + body_len);
+    hub__exchange_t *made = hub__peer_alloc(sizeof(*made) + body_len);
     uint64_t serial = 0;
 
     if (made == NULL || (serial = park(seat, req, local, kind == HUB__EXCHANGE_POLL, token)) == 0) {
-        free(made);
+        hub__peer_free(made);
         hub__exchange_refuse_plainly(seat, req, 503);
         return;
     }

@@ -1596,6 +1596,23 @@ static void the_answer_of_a_post_that_brings_too_much_comes_later(void **state)
     expect_status(p.client, 200);
 }
 
+static void a_post_is_counted_as_memory_until_it_is_answered(void **state)
+{
+    static char text[50000];
+    server_t *s = polled(&(hub_limits_t){.bytes_per_s = 1, .bytes_burst = 1000});
+    poller_t p = member_of(s, V2 "&user=ann");
+    uint64_t before = SERVER_STAT(s, memory_bytes);
+    int len = snprintf(text, sizeof(text), "[null,null,\"t9\",\"say\",\"%0*d\"]", 40000, 0);
+
+    (void)state;
+    send_post(&p, p.client, "application/json", hub_str_n(text, (size_t)len));
+    SERVER_EXPECT_STAT_AT_LEAST(s, memory_bytes, before + 40000);
+    assert_int_equal(hub_disconnect(s->hub, HUB_STR("ann")), HUB_OK);
+    expect_status(p.client, 200);
+    (void)poller_of(s, V2); /* the turn is over */
+    assert_true(SERVER_STAT(s, memory_bytes) < before + 40000);
+}
+
 static void who_does_not_wait_for_that_answer_is_refused(void **state)
 {
     server_t *s = polled(&(hub_limits_t){.bytes_per_s = 1, .bytes_burst = 1000});
@@ -1697,6 +1714,7 @@ int main(void)
         SERVER_CASE(a_post_past_the_rate_is_refused_by_the_next_poll),
         SERVER_CASE(a_batch_is_taken_as_far_as_the_rate_goes),
         SERVER_CASE(the_answer_of_a_post_that_brings_too_much_comes_later),
+        SERVER_CASE(a_post_is_counted_as_memory_until_it_is_answered),
         SERVER_CASE(who_does_not_wait_for_that_answer_is_refused),
         SERVER_CASE(one_without_a_websocket_counts_for_its_identity),
     };
