@@ -80,12 +80,14 @@ hub_status_t hub__conn_place(hub_conn_t *conn, hub_member_t *member, hub__run_t 
     return err;
 }
 
-/* What a program pushes may be dropped where its channel says so; answers are waited for. */
+/* What a program pushes may be dropped where its channel says so, and so may a broadcast that a
+ * filter has kept late; answers are waited for. */
 static uint64_t key_of(const hub_member_t *member, const hub__outgoing_t *out)
 {
     const hub_message_t msg = {.topic = out->topic, .event = out->event, .payload = out->payload};
+    bool is_news = out->kind == HUB__OUT_PUSH || out->kind == HUB__OUT_BROADCAST;
 
-    return member == NULL || out->kind != HUB__OUT_PUSH || hub__event_is_obeyed(out->event) ||
+    return member == NULL || !is_news || hub__event_is_obeyed(out->event) ||
                    !hub__channel_keeps(hub__member_channel(member))
                ? HUB__KEY_FIXED
                : hub__slow_key(hub__member_channel(member), &msg);

@@ -34,6 +34,16 @@ static hub_status_t on_push(hub_member_t *me, const hub_message_t *msg)
     return hub_member_push(me, HUB_STR("n"), msg->payload);
 }
 
+static hub_token_t suspension;
+
+static hub_status_t on_suspend(hub_member_t *me, const hub_message_t *msg)
+{
+    (void)msg;
+    suspension = hub_member_suspend(me);
+    server_note("suspended");
+    return HUB_OK;
+}
+
 static hub_status_t note_disconnect(const hub_hook_event_t *event, void *user)
 {
     (void)user;
@@ -57,7 +67,8 @@ static hub_update_t keep_odd(hub_member_t *me, const hub_message_t *msg, hub_pay
                : HUB_UPDATE_KEEP;
 }
 
-static const hub_event_handler_t events[] = {{"ask", on_ask}, {"push", on_push}, {NULL, NULL}};
+static const hub_event_handler_t events[] = {
+    {"ask", on_ask}, {"push", on_push}, {"suspend", on_suspend}, {NULL, NULL}};
 
 /* Three messages wait for a member at most. */
 static server_t *serve(const hub_limits_t *limits)
@@ -333,6 +344,22 @@ static void a_filter_decides_before_a_policy_does(void **state)
     expect(pair.slow, "(2)579");
 }
 
+/* Sixty-four may wait for the filter, three for the connection. */
+static void a_policy_drops_what_waited_for_a_filter_too(void **state)
+{
+    struct pair pair = open_pair(serve(NULL), "odd:1", "/socket");
+
+    (void)state;
+    client_join(pair.slow, "odd:1", "'s'");
+    stall(&pair);
+    client_say(pair.slow, "odd:1", "suspend", "{}", NULL);
+    server_expect_note("suspended");
+    PUBLISH(&pair, "1", "3", "5", "7", "9");
+    assert_int_equal(hub_resume(pair.s->hub, &suspension), HUB_OK);
+    expect(pair.slow, "(2)579");
+    server_expect_no_note();
+}
+
 /* ---- who else is told ---- */
 
 static void a_publisher_learns_how_many_were_dropped(void **state)
@@ -456,6 +483,7 @@ int main(void)
         SERVER_CASE(what_has_no_room_before_a_leave_is_told_missing),
         SERVER_CASE(topics_of_one_connection_wait_each_by_its_own_policy),
         SERVER_CASE(a_filter_decides_before_a_policy_does),
+        SERVER_CASE(a_policy_drops_what_waited_for_a_filter_too),
         SERVER_CASE(a_publisher_learns_how_many_were_dropped),
         SERVER_CASE(a_publisher_learns_once_who_was_closed),
         SERVER_CASE(the_hook_is_told_of_each),
