@@ -677,6 +677,8 @@ h2o_socket_t *hub__tls_socket_of(const SSL *ssl);
 bool hub__tls_can_take(const h2o_socket_t *socket);
 /* From now on h2o only watches. Freed when the socket is closed. NULL: no memory. */
 hub__tls_conn_t *hub__tls_take(hub__worker_t *worker, h2o_socket_t *socket);
+/* Its socket is about to be closed. */
+void hub__tls_leave(hub__tls_conn_t *tls);
 h2o_socket_t *hub__tls_socket(const hub__tls_conn_t *tls);
 
 /* ---- tls.c ---- */

@@ -348,6 +348,8 @@ static hub_conn_t *make_conn(hub_request_t *request, h2o_socket_t *socket)
         conn = hub__conn_create(&birth);
     if (conn == NULL && birth.longpoll != NULL)
         hub__longpoll_destroy(birth.longpoll);
+    if (conn == NULL && birth.tls != NULL)
+        hub__tls_leave(birth.tls);
     if (request->granted) {
         request->grant.on_free =
             NULL; /* the connection has the user pointer now, or it was freed */

@@ -176,6 +176,7 @@ hub__tls_conn_t *hub__tls_take(hub__worker_t *worker, h2o_socket_t *socket)
         hub__peer_free(tls);
         return NULL;
     }
+    assert(worker->tls_io->out_len == 0); /* nobody seals now, and who did has left nothing */
     hub__account.bytes += TLS_STATE;
     tls->socket = socket;
     tls->ssl = socket->ssl->ssl;
@@ -189,6 +190,12 @@ hub__tls_conn_t *hub__tls_take(hub__worker_t *worker, h2o_socket_t *socket)
     /* idle, it holds no buffers: the context of a program's own server may not say so */
     SSL_set_mode(tls->ssl, SSL_MODE_RELEASE_BUFFERS);
     return tls;
+}
+
+void hub__tls_leave(hub__tls_conn_t *tls)
+{
+    tls->leaving = true;
+    tls->io->in_len = 0;
 }
 
 h2o_socket_t *hub__tls_socket(const hub__tls_conn_t *tls)
@@ -534,8 +541,7 @@ static void dispose(hub_conn_t *conn)
         return;
     HUB__STAT_SUB(&hub__conn_worker(conn)->stats, outbox_bytes, tls->rest_len);
     conn->tls = NULL;
-    tls->leaving = true;
-    tls->io->in_len = 0;
+    hub__tls_leave(tls);
     h2o_socket_close(tls->socket);
 }
 
