@@ -166,6 +166,8 @@ static void on_visitor_due(hub__timer_t *timer, uint64_t now_ms)
         hub__timer_arm(reception->worker->wheel, timer, now_ms + reception->look_ms);
     else if (visitor->asked && visitor->writing)
         cut_short(visitor);
+    else if (visitor->ended && !visitor->asked)
+        show_out(visitor, "close_notify");
     else
         time_out(visitor);
 }

@@ -606,6 +606,19 @@ static void a_request_that_ends_with_close_notify_is_answered(void **state)
     SERVER_EXPECT_STAT(s->server, pre_upgrade, 0);
 }
 
+static void who_says_goodbye_has_missed_no_deadline(void **state)
+{
+    secure_t *s = secure_chat(NULL, NULL);
+    client_t *c = secure_client(s);
+
+    (void)state;
+    SERVER_EXPECT_STAT(s->server, pre_upgrade, 1);
+    assert_int_equal(SSL_shutdown(client_ssl(c)), 0);
+    client_expect_gone(c);
+    SERVER_EXPECT_STAT(s->server, pre_upgrade, 0);
+    assert_int_equal(SERVER_STAT(s->server, request_timeouts_total), 0);
+}
+
 /* h2o would keep it: OpenSSL reads no more, and nothing takes it away. */
 static void what_follows_close_notify_is_not_gathered(void **state)
 {
@@ -752,6 +765,7 @@ int main(void)
         SECURE_CASE(bytes_past_their_rate_wait_as_without_tls),
         SECURE_CASE(routes_answer_over_tls),
         SECURE_CASE(a_request_that_ends_with_close_notify_is_answered),
+        SECURE_CASE(who_says_goodbye_has_missed_no_deadline),
         SECURE_CASE(what_follows_close_notify_is_not_gathered),
         SECURE_CASE(a_head_without_an_end_is_refused),
         SECURE_CASE(origins_of_https_pages_pass),
