@@ -151,9 +151,11 @@ static void time_out(hub__visitor_t *visitor)
     hub_str_t text = hub__peer_text(visitor->socket, peer, sizeof(peer));
 
     HUB__STAT(&visitor->reception->worker->stats, request_timeouts_total);
+    hub__source_is_socket(visitor->socket);
     if (!visitor->asked && (visitor->context == NULL || visitor->greeted))
         hub_log_peer(HUB_LOG_INFO, "server.request_timeout", "peer=%.*s limit=request_ms",
                      HUB_STR_ARG(text));
+    hub__source_set(NULL, NULL);
     show_out(visitor, "deadline");
 }
 
@@ -210,6 +212,18 @@ static void say_no(int fd, bool is_tls, const char *status)
 
 /* ---- limits per address ---- */
 
+/* With the mark of a port, as others who are asked. */
+static hub_str_t ask_address(const void *who, char text[HUB__SOURCE_TEXT])
+{
+    char address[HUB__ADDRESS_TEXT];
+    bool is_v6;
+
+    (void)hub__address_format(who, address);
+    is_v6 = strchr(address, ':') != NULL;
+    return hub_str_n(text,
+                     (size_t)snprintf(text, HUB__SOURCE_TEXT, is_v6 ? "[%s]:" : "%s:", address));
+}
+
 static void note_refused(hub__worker_t *worker, hub__admission_t admission,
                          const hub__address_t *address)
 {
@@ -222,8 +236,10 @@ static void note_refused(hub__worker_t *worker, hub__admission_t admission,
         HUB__STAT(&worker->stats, connects_per_ip_refused_total);
         limit = "connects_per_ip_per_s";
     }
+    hub__source_set(ask_address, address);
     hub_log_peer(HUB_LOG_WARN, "server.refused", "limit=%s peer=%s", limit,
                  hub__address_format(address, text));
+    hub__source_set(NULL, NULL);
 }
 
 /* Whoever comes by a proxy of ours, or by a unix socket, is known when their request is. */

@@ -471,7 +471,9 @@ static void end(hub_conn_t *conn)
     }
     HUB__STAT(&worker->stats, tls_chatter_total);
     who = peer(conn);
+    hub__source_is_conn(conn);
     hub_log_peer(HUB_LOG_WARN, "tls.chatter", "why=\"key updates\" peer=%.*s", HUB_STR_ARG(who));
+    hub__source_set(NULL, NULL);
     hub__conn_lost(conn, HUB_DISCONNECT_LIMIT);
 }
 

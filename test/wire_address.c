@@ -137,6 +137,22 @@ static void by_default_nothing_is_limited_per_address(void **state)
     SERVER_EXPECT_STAT(s, conns_per_ip_refused_total, 0);
 }
 
+static void who_is_refused_again_and_again_leaves_others_room_in_the_log(void **state)
+{
+    server_t *s = limited(&(hub_server_limits_t){.conns_per_ip = 1});
+
+    (void)state;
+    server_stop_log_clock();
+    (void)server_connect(s);
+    for (int i = 0; i != 12; ++i)
+        expect_refused(server_connect(s));
+    SERVER_EXPECT_STAT(s, conns_per_ip_refused_total, 12);
+    assert_int_equal(server_count_log("server.refused"), 10);
+    (void)connect_from(s, OTHER);
+    expect_refused(connect_from(s, OTHER));
+    assert_int_equal(server_count_log("server.refused"), 11);
+}
+
 /* ---- how fast ---- */
 
 static void who_connects_too_fast_is_429(void **state)
@@ -262,6 +278,7 @@ int main(void)
         SERVER_CASE(who_has_not_asked_yet_counts_as_well),
         SERVER_CASE(the_workers_count_together),
         SERVER_CASE(a_long_poll_client_counts_beside_its_sockets),
+        SERVER_CASE(who_is_refused_again_and_again_leaves_others_room_in_the_log),
         SERVER_CASE(by_default_nothing_is_limited_per_address),
         SERVER_CASE(who_connects_too_fast_is_429),
         SERVER_CASE(a_forged_header_is_no_way_around),
