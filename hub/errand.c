@@ -49,8 +49,10 @@ static void log_displaced(const hub_conn_t *conn)
 {
     char id[HUB_CONN_ID_TEXT];
 
+    hub__source_is_conn(conn);
     hub_log_peer(HUB_LOG_WARN, "conn.displaced", "conn=%s why=conns_per_identity",
                  hub_conn_id_format(hub_conn_id(conn), id));
+    hub__source_set(NULL, NULL);
 }
 
 static void do_errand(hub_conn_t *conn, const hub__errand_t *errand)

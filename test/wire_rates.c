@@ -428,6 +428,18 @@ static void who_has_gone_is_not_counted(void **state)
     client_expect_quiet(first);
 }
 
+static void who_displaces_itself_again_and_again_leaves_others_room_in_the_log(void **state)
+{
+    server_t *s = limited(&(hub_limits_t){.conns_per_identity = 1});
+
+    (void)state;
+    server_stop_log_clock();
+    for (int i = 0; i != 13; ++i)
+        (void)server_client(s, "/socket?user=ann");
+    SERVER_EXPECT_STAT(s, closed_duplicate_total, 12);
+    assert_int_equal(server_count_log("conn.displaced"), 10);
+}
+
 static void connections_without_an_identity_are_as_many_as_they_like(void **state)
 {
     server_t *s = limited(&(hub_limits_t){.conns_per_identity = 1});
@@ -566,6 +578,7 @@ int main(void)
         SERVER_CASE(the_connection_past_the_limit_takes_the_place_of_the_oldest),
         SERVER_CASE(each_endpoint_counts_its_own),
         SERVER_CASE(who_has_gone_is_not_counted),
+        SERVER_CASE(who_displaces_itself_again_and_again_leaves_others_room_in_the_log),
         SERVER_CASE(connections_without_an_identity_are_as_many_as_they_like),
         SERVER_CASE(the_limit_of_an_identity_may_be_switched_off),
         SERVER_CASE(of_many_at_once_on_all_workers_as_many_stay_as_may),
