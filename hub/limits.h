@@ -71,7 +71,8 @@ typedef struct hub_limits {
 #define HUB_SERVER_LIMIT_MAP(X)                                                                    \
     X(connections, 10000, 1048576, true, "503 with Retry-After; at most nofile - 64")              \
     X(pre_upgrade, 1024, 65536, false, "the oldest unfinished one is closed")                      \
-    X(conns_per_ip, SIZE_MAX, 1048576, true, "429 with Retry-After; IPv6: per /64")                \
+    X(conns_per_ip, SIZE_MAX, 1048576, true,                                                       \
+      "429 with Retry-After; IPv6: per /64; a long-poll client counts beside its sockets")         \
     X(connects_per_ip_per_s, SIZE_MAX, 1048576, true, "429 with Retry-After; IPv6: per /64")       \
     X(connects_per_ip_burst, 50, 1048576, false, "so many at once, where the one above is on")     \
     X(head_bytes, 16384, 417792, false, "431")                                                     \
@@ -80,7 +81,8 @@ typedef struct hub_limits {
     X(body_bytes, 1048576, 16777216, false, "413")                                                 \
     X(request_ms, 10000, 60000, false, "TLS handshake and request, in all: closed")                \
     X(write_stall_ms, 30000, 600000, false,                                                        \
-      "HTTP answer: closed; so is who takes less than 16 KiB in it, on average")                   \
+      "HTTP answer: closed; so is who takes less than 16 KiB in it, on average; on a unix socket " \
+      "who has not taken all of it")                                                               \
     X(mailbox_messages, 65536, 16777216, false, "a gap for that worker's members")                 \
     X(memory_budget_bytes, 0, SIZE_MAX / 4, true,                                                  \
       "what peers make all workers hold: nobody new from 80 % on (503, error busy), the largest "  \

@@ -27,6 +27,7 @@
 #define SHED_NOTHING_MS 500 /* where no queue is left, members and the like are what it is */
 #define STOPPING_WAIT_MS 10 /* h2o tells nobody that a connection of its own has ended */
 #define NOFILE_RESERVE 64
+#define WIDEST_TABLE 65536u /* of descriptors, made at once: 8 bytes and more each */
 #define SPARE_MS                                                                                   \
     7200000 /* between a deadline of ours and the one of h2o, which goes by the wall clock: a jump \
                of an hour must not bring it nearer than ours */
@@ -497,6 +498,8 @@ static void widen_descriptors(size_t count)
 
     if (fd == -1)
         return;
+    if (count > WIDEST_TABLE)
+        count = WIDEST_TABLE;
     if ((high = fcntl(fd, F_DUPFD_CLOEXEC, (int)count)) != -1)
         close(high);
     close(fd);
