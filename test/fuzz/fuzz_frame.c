@@ -65,6 +65,15 @@ static unsigned judge_first(const reference_t *ref)
     return (opcode == 0) == (ref->message != 0) ? 0 : 1002;
 }
 
+/* What a message may have: a compressed one an eighth more, for what has no pattern grows. */
+static size_t message_max(const reference_t *ref)
+{
+    size_t max = ref->limits->message_bytes;
+    bool begins = ref->at[0] % 16 != 0;
+
+    return (begins ? (ref->at[0] & 0x40) != 0 : ref->compressed) ? max + max / 8 + 64 : max;
+}
+
 /* The header's length, its payload's in `*ret_len`; 0: it is not all there, or refused. */
 static size_t read_head(reference_t *ref, uint64_t *ret_len)
 {
@@ -92,7 +101,7 @@ static size_t read_head(reference_t *ref, uint64_t *ret_len)
     else if (ref->at[0] % 16 < 8 && !ref->limits->fragments_unlimited && ref->message != 0 &&
              ref->fragments >= ref->limits->fragments)
         code = 1008;
-    else if (ref->at[0] % 16 < 8 && ref->gathered.len + len > ref->limits->message_bytes)
+    else if (ref->at[0] % 16 < 8 && ref->gathered.len + len > message_max(ref))
         code = 1009;
     if (code != 0)
         end(ref, code);
