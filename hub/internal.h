@@ -832,6 +832,8 @@ const char *hub__retry_after(void);
 void hub__http_refuse(h2o_req_t *req, int status, const char *content_type, hub_str_t body);
 /* Deferred authorizations that are still open on a worker end. */
 void hub__endpoint_forget_requests(hub__worker_t *worker);
+/* The one that this socket's client waits for ends soon, as if its time were up. */
+void hub__endpoint_hurry(hub__worker_t *worker, const h2o_socket_t *socket);
 hub_str_t hub__peer_text(h2o_socket_t *socket, char *buffer, size_t size);
 /* What this thread logs is their doing until hub__source_set(NULL, NULL). Both borrowed until then.
  */

@@ -40,6 +40,7 @@ struct hub__visitor {
     uint64_t looked_ms;        /* when it was last known not to be `writing` */
     bool asked;                /* it has sent a request; what comes of that is looked at often */
     bool writing;              /* at the last look */
+    bool held;                 /* some request of it was to be answered later */
     bool
         counted; /* not while its poll waits, nor once it was shown out and h2o has yet to notice */
 };
@@ -98,12 +99,15 @@ static void judge(hub__visitor_t *visitor, const char *why)
     tell(visitor, "tls.handshake_failed", why);
 }
 
-/* h2o owns the socket: it sees the end and closes it. */
+/* h2o owns the socket: it sees the end and closes it. While a request waits for its answer it does
+ * not look, so that has to come. */
 static void show_out(hub__visitor_t *visitor, const char *why)
 {
     judge(visitor, why);
     visitor_uncount(visitor);
     (void)shutdown(h2o_socket_get_fd(visitor->socket), SHUT_RDWR);
+    if (visitor->held)
+        hub__endpoint_hurry(visitor->reception->worker, visitor->socket);
 }
 
 /* With a reset: else the kernel would go on offering the peer what it does not take. */
@@ -455,8 +459,10 @@ void hub__reception_hold(h2o_socket_t *socket, uint64_t wait_ms)
 {
     hub__visitor_t *visitor = visitor_of(socket);
 
-    if (visitor != NULL)
-        visitor->idle_until_ms = visitor->reception->worker->now_ms + wait_ms + GRACE_MS;
+    if (visitor == NULL)
+        return;
+    visitor->held = true;
+    visitor->idle_until_ms = visitor->reception->worker->now_ms + wait_ms + GRACE_MS;
 }
 
 void hub__reception_park(h2o_socket_t *socket, uint64_t wait_ms)

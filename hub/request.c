@@ -736,6 +736,25 @@ void hub__endpoint_forget_requests(hub__worker_t *worker)
     hub__table_foreach(&worker->requests, forget_request, NULL);
 }
 
+typedef struct hurry {
+    hub__worker_t *worker;
+    const h2o_socket_t *socket;
+} hurry_t;
+
+static void hurry_request(hub__table_node_t *node, void *user)
+{
+    hub_request_t *request = HUB__CONTAINER(node, hub_request_t, node);
+    const hurry_t *hurry = user;
+
+    if (request->req != NULL && socket_of(request) == hurry->socket)
+        hub__timer_arm(hurry->worker->wheel, &request->timer, hurry->worker->now_ms);
+}
+
+void hub__endpoint_hurry(hub__worker_t *worker, const h2o_socket_t *socket)
+{
+    hub__table_foreach(&worker->requests, hurry_request, &(hurry_t){worker, socket});
+}
+
 /* ---- settling what is asked for ---- */
 
 /* False: there is one, and it is not as it must be. */

@@ -703,6 +703,24 @@ static void a_deferred_refusal_may_be_a_close_code(void **state)
     assert_string_equal(client_expect_close(c, 4444).base, "no");
 }
 
+/* h2o does not look at its socket meanwhile, and would keep it until the answer. */
+static void who_makes_room_while_it_waits_is_answered_at_once(void **state)
+{
+    server_t *s = server_create_with(
+        &(hub_server_options_t){.limits = {.pre_upgrade = 1, .request_ms = 60000}}, NULL);
+
+    (void)state;
+    server_mount(s, &(hub_endpoint_options_t){.on_authorize = on_authorize_later});
+    server_start(s);
+    (void)ask(s, client_upgrade_text("/socket", ""));
+    server_expect_note("asked");
+    SERVER_EXPECT_STAT(s, upgrades_refused_total, 0);
+    (void)server_connect(s);
+    SERVER_EXPECT_STAT(s, pre_upgrade_shed_total, 1);
+    SERVER_EXPECT_STAT(s, upgrades_refused_total, 1);
+    assert_int_equal(hub_authorize_accept(s->hub, request_token, NULL), HUB_OK); /* too late */
+}
+
 static void a_client_that_went_before_the_answer_harms_nobody(void **state)
 {
     server_t *s = later_gate(false);
@@ -993,6 +1011,7 @@ int main(void)
         SERVER_CASE(a_deferred_request_is_accepted_from_another_thread),
         SERVER_CASE(a_deferred_request_is_refused_from_another_thread),
         SERVER_CASE(a_deferred_refusal_may_be_a_close_code),
+        SERVER_CASE(who_makes_room_while_it_waits_is_answered_at_once),
         SERVER_CASE(a_client_that_went_before_the_answer_harms_nobody),
         SERVER_CASE(an_answer_that_comes_twice_counts_once),
         SERVER_CASE(http2_is_never_answered_with_http2),
