@@ -70,10 +70,10 @@ static void warn(hub__worker_t *worker, uint64_t took_ms, const char *callback, 
 {
     char of_text[HUB_LOG_FIELD], name_text[HUB_LOG_FIELD];
 
-    HUB__STAT(&worker->stats, callbacks_slow_total);
     hub_log_peer(HUB_LOG_WARN, "callback.slow", "worker=%u callback=%s of=%s name=%s ms=%llu",
                  worker->index, callback, hub_log_escape(hub_str(of), of_text),
                  hub_log_escape(name, name_text), (unsigned long long)took_ms);
+    HUB__STAT(&worker->stats, callbacks_slow_total); /* who sees it finds the line */
 }
 
 /* When it began nobody has looked: that was after the last look, at the entry or behind the
@@ -691,10 +691,10 @@ static void flush_conns(hub__worker_t *worker)
  * of our own: worth a line, unless one has said already who it was. */
 static void note_slow_turn(hub__worker_t *worker, uint64_t took_ms)
 {
-    HUB__STAT(&worker->stats, turns_slow_total);
     if (!worker->turn_warned)
         hub_log_peer(HUB_LOG_WARN, "turn.slow", "worker=%u ms=%llu", worker->index,
                      (unsigned long long)took_ms);
+    HUB__STAT(&worker->stats, turns_slow_total);
 }
 
 /* From the first callback of the loop to the end of the turn. */
