@@ -134,7 +134,6 @@ static void print_differences(const hub_limits_t *limits, const hub_server_limit
 #define PRINT_LIMIT(name, standard, ceiling, off, at_limit)                                        \
     differ |= print_limit(#name, limits->name, standard);
     HUB_LIMIT_MAP(PRINT_LIMIT)
-    HUB_LIMIT_LATER_MAP(PRINT_LIMIT)
 #undef PRINT_LIMIT
 #define PRINT_LIMIT(name, standard, ceiling, off, at_limit)                                        \
     differ |= print_limit(#name, server->name, standard);

@@ -137,11 +137,8 @@ static bool io_admits(hub__session_t *session, hub_str_t topic)
     hub_conn_t *conn = conn_of(session);
     hub__worker_t *worker = hub__conn_worker(conn);
 
-    if (hub__server_is_tight(worker)) {
-        HUB__STAT(&worker->stats, memory_refused_total);
-        return false;
-    }
-    return hub__fanout_has_room(worker, hub__conn_root(conn), topic);
+    return hub__server_has_memory(worker) &&
+           hub__fanout_has_room(worker, hub__conn_root(conn), topic);
 }
 
 static void io_unsubscribe(hub__session_t *session, hub_member_t *member)

@@ -881,8 +881,9 @@ unsigned hub__server_threads(const hub_server_t *server);
 /* For threads of ours, which inherit it; the program's own get its signals. */
 void hub__block_signals(sigset_t *ret_before);
 bool hub__server_is_stopping(const hub_server_t *server);
-/* Of the worker's server: what all hold is too much for more of them. */
-bool hub__server_is_tight(const hub__worker_t *worker);
+/* Of the worker's server: whether one more may come in. False: what all hold is too much for that,
+ * and the refusal is counted. */
+bool hub__server_has_memory(hub__worker_t *worker);
 /* At the end of each turn: tells what this worker holds, and closes the largest queues while all
  * hold too much. */
 void hub__worker_watch_memory(hub__worker_t *worker);

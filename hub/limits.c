@@ -7,37 +7,19 @@ typedef struct limit_row {
     const char *name;
     size_t value, ceiling;
     bool may_be_off;
-    bool later; /* the option exists, what it would limit is not limited yet */
     size_t offset;
 } limit_row_t;
 
-#define ROW(type, name, value, ceiling, off, later)                                                \
-    {                                                                                              \
-#name, value, ceiling, off, later, offsetof(type, name)                                    \
-    }
-#define CONN_ROW(name, value, ceiling, off, at_limit)                                              \
-    ROW(hub_limits_t, name, value, ceiling, off, false),
-#define CONN_LATER_ROW(name, value, ceiling, off, at_limit)                                        \
-    ROW(hub_limits_t, name, value, ceiling, off, true),
+#define ROW(type, name, value, ceiling, off) {#name, value, ceiling, off, offsetof(type, name)},
+#define CONN_ROW(name, value, ceiling, off, at_limit) ROW(hub_limits_t, name, value, ceiling, off)
 #define SERVER_ROW(name, value, ceiling, off, at_limit)                                            \
-    ROW(hub_server_limits_t, name, value, ceiling, off, false),
-#define SERVER_LATER_ROW(name, value, ceiling, off, at_limit)                                      \
-    ROW(hub_server_limits_t, name, value, ceiling, off, true),
+    ROW(hub_server_limits_t, name, value, ceiling, off)
 
-static const limit_row_t CONN_ROWS[] = {HUB_LIMIT_MAP(CONN_ROW)
-                                            HUB_LIMIT_LATER_MAP(CONN_LATER_ROW)};
-static const limit_row_t SERVER_ROWS[] = {HUB_SERVER_LIMIT_MAP(SERVER_ROW)
-                                              HUB_SERVER_LIMIT_LATER_MAP(SERVER_LATER_ROW)};
+static const limit_row_t CONN_ROWS[] = {HUB_LIMIT_MAP(CONN_ROW)};
+static const limit_row_t SERVER_ROWS[] = {HUB_SERVER_LIMIT_MAP(SERVER_ROW)};
 
 static hub_status_t resolve_row(const limit_row_t *row, size_t *value, hub_error_t *error)
 {
-    if (row->later) {
-        if (*value != 0 && *value != HUB_OFF)
-            return hub_error_set(error, HUB_EINVAL, 0,
-                                 "limits: %s = %zu: this limit is not kept yet, leave it 0",
-                                 row->name, *value);
-        return HUB_OK;
-    }
     if (*value == 0) {
         *value = row->value;
     } else if (*value == HUB_OFF) {

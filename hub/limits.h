@@ -56,14 +56,9 @@ extern "C" {
     X(conns_per_identity, 32, 1000000, true, "the oldest is closed, 4029")                         \
     X(unjoined_ms, HUB_OFF, 600000, true, "close 4001")
 
-/* As HUB_LIMIT_MAP, accepted from the version that keeps them; until then any value but 0 and
- * HUB_OFF is refused, so that nobody relies on what is not there. */
-#define HUB_LIMIT_LATER_MAP(X)
-
 typedef struct hub_limits {
 #define HUB_LIMIT_FIELD(name, value, ceiling, off, at_limit) size_t name;
     HUB_LIMIT_MAP(HUB_LIMIT_FIELD)
-    HUB_LIMIT_LATER_MAP(HUB_LIMIT_FIELD)
 #undef HUB_LIMIT_FIELD
 } hub_limits_t;
 
@@ -96,13 +91,9 @@ typedef struct hub_limits {
     X(drain_retry_ms, 10000, 600000, true, "clients are asked to come back within that time")      \
     X(callback_warn_ms, 50, 60000, true, "a warning names the callback that held up the loop")
 
-/* X(name, default, ceiling, may be off, at the limit) - per server, as HUB_LIMIT_LATER_MAP */
-#define HUB_SERVER_LIMIT_LATER_MAP(X)
-
 typedef struct hub_server_limits {
 #define HUB_LIMIT_FIELD(name, value, ceiling, off, at_limit) size_t name;
     HUB_SERVER_LIMIT_MAP(HUB_LIMIT_FIELD)
-    HUB_SERVER_LIMIT_LATER_MAP(HUB_LIMIT_FIELD)
 #undef HUB_LIMIT_FIELD
 } hub_server_limits_t;
 

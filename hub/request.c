@@ -432,8 +432,7 @@ static void upgrade(hub_request_t *request)
         request_destroy(request);
         return;
     }
-    if (hub__server_is_tight(request->seat->worker)) {
-        HUB__STAT(&request->seat->worker->stats, memory_refused_total);
+    if (!hub__server_has_memory(request->seat->worker)) {
         refuse_handshake(request->seat, req, 503, "short of memory");
         request_destroy(request);
         return;
@@ -483,12 +482,7 @@ static void open_poll(hub_request_t *request)
         request_destroy(request);
         return;
     }
-    if (hub__server_is_tight(worker)) {
-        HUB__STAT(&worker->stats, memory_refused_total);
-        refuse_poll(request, 503);
-        return;
-    }
-    if (worker->stopping || !hub__seat_admit(request->seat)) {
+    if (!hub__server_has_memory(worker) || worker->stopping || !hub__seat_admit(request->seat)) {
         refuse_poll(request, 503);
         return;
     }

@@ -346,10 +346,13 @@ static hub__station_t *station_of(hub__worker_t *worker)
 
 /* ---- memory ---- */
 
-bool hub__server_is_tight(const hub__worker_t *worker)
+bool hub__server_has_memory(hub__worker_t *worker)
 {
-    return worker->server != NULL && atomic_load_explicit(&worker->server->budget.level,
-                                                          memory_order_relaxed) != HUB__MEMORY_EASY;
+    if (worker->server == NULL || atomic_load_explicit(&worker->server->budget.level,
+                                                       memory_order_relaxed) == HUB__MEMORY_EASY)
+        return true;
+    HUB__STAT(&worker->stats, memory_refused_total);
+    return false;
 }
 
 /* Of what would free memory if this connection went. */

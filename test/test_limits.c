@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Every row of the lists of limits: what 0 means, the ceiling and one more, whether it may be off,
- * and that a limit which is not kept yet is refused instead of ignored. */
+/* Every row of the lists of limits: what 0 means, the ceiling and one more, whether it may be off.
+ */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -26,8 +26,6 @@ typedef struct row {
     {#name, offsetof(hub_server_limits_t, name), value, ceiling, off, true},
 
 static const row_t rows[] = {HUB_LIMIT_MAP(CONN_ROW) HUB_SERVER_LIMIT_MAP(SERVER_ROW)};
-static const row_t later_rows[] = {HUB_LIMIT_LATER_MAP(CONN_ROW)
-                                       HUB_SERVER_LIMIT_LATER_MAP(SERVER_ROW)};
 
 typedef union limits {
     hub_limits_t conn;
@@ -93,24 +91,6 @@ static void each_limit_has_a_default_and_a_ceiling(void **state)
         check_row(&rows[i]);
 }
 
-static void check_later_row(const row_t *row)
-{
-    char text[200];
-
-    snprintf(text, sizeof(text), "limits: %s = 1: this limit is not kept yet, leave it 0",
-             row->name);
-    check(row, 0, HUB_OK, 0, "");
-    check(row, 1, HUB_EINVAL, 1, text);
-    check(row, HUB_OFF, HUB_OK, HUB_OFF, "");
-}
-
-static void a_limit_that_is_not_kept_yet_can_be_left_or_off_alone(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i != COUNT(later_rows); ++i)
-        check_later_row(&later_rows[i]);
-}
-
 static void every_default_is_within_its_ceiling(void **state)
 {
     (void)state;
@@ -167,7 +147,6 @@ int main(void)
 #define CASE(name) cmocka_unit_test(name)
     const struct CMUnitTest tests[] = {
         CASE(each_limit_has_a_default_and_a_ceiling),
-        CASE(a_limit_that_is_not_kept_yet_can_be_left_or_off_alone),
         CASE(every_default_is_within_its_ceiling),
         CASE(zeroed_limits_become_the_documented_defaults),
         CASE(the_first_wrong_option_is_named),
