@@ -466,17 +466,14 @@ static hub_status_t set_prefix(hub_bus_t *bus, const char *name, hub_error_t *er
     return HUB_OK;
 }
 
-hub_status_t hub_bus_create(const hub_bus_options_t *options, hub_bus_t **ret_bus,
-                            hub_error_t *error)
+hub_status_t hub__bus_create(const hub_bus_options_t *options, const hub_bus_url_t *url,
+                             hub_bus_t **ret_bus, hub_error_t *error)
 {
-    static const hub_bus_options_t defaults;
     hub_bus_t *bus = aligned_alloc(_Alignof(hub_bus_t), sizeof(*bus));
     hub_status_t err;
 
     if (bus == NULL)
         return hub_error_set(error, HUB_ENOMEM, 0, "no memory for a bus");
-    if (options == NULL)
-        options = &defaults;
     memset(bus, 0, sizeof(*bus));
     atomic_init(&bus->refs, 1);
     atomic_init(&bus->closing, false);
@@ -490,13 +487,21 @@ hub_status_t hub_bus_create(const hub_bus_options_t *options, hub_bus_t **ret_bu
         err = hub_error_set(error, HUB_ESYSTEM, 0, "getrandom: no random number for the bus");
     bus->node |= bus->node == 0; /* 0 stands for none */
     if (err == HUB_OK && options->backend != NULL)
-        err = hub__remote_open(bus, options, error);
+        err = hub__remote_open(bus, options, url, error);
     if (err != HUB_OK) {
         hub__bus_release(bus);
         return err;
     }
     *ret_bus = bus;
     return HUB_OK;
+}
+
+hub_status_t hub_bus_create(const hub_bus_options_t *options, hub_bus_t **ret_bus,
+                            hub_error_t *error)
+{
+    static const hub_bus_options_t defaults;
+
+    return hub__bus_create(options == NULL ? &defaults : options, NULL, ret_bus, error);
 }
 
 static void keep_topic(hub__table_node_t *node, void *user)

@@ -168,13 +168,13 @@ typedef struct hub_bus_hooks {
     void *user;
 } hub_bus_hooks_t;
 
-typedef struct hub_bus_backend hub_bus_backend_t;
+typedef struct hub_bus_backend hub_bus_backend_t; /* bus/backend.h */
 
 typedef struct hub_bus_options {
     const char *name; /* goes before every topic on a backend with a ':' between, so that two
                          applications on one broker never meet; 1 to 64 letters, digits, '_' and
                          '-'; NULL: "hub" */
-    const hub_bus_backend_t *backend; /* NULL: in memory */
+    const hub_bus_backend_t *backend; /* of the program's own; NULL: in memory. Not with a URL. */
     const void *backend_options;      /* handed to its open() */
     bool degraded_local; /* while the backend is down, publishes are delivered on this node and
                             marked HUB_LEVEL_LOCAL */
@@ -186,6 +186,18 @@ typedef struct hub_bus_options {
 /* Owned by the caller (hub_bus_destroy). `options` is copied and may be NULL. Any thread. */
 HUB_API HUB_MUST_USE hub_status_t hub_bus_create(const hub_bus_options_t *options,
                                                  hub_bus_t **ret_bus, hub_error_t *error);
+
+/* A bus by the URL of its broker: `memory:`, `redis://[user:password@]host[:port][/db]`,
+ * `redis+unix:/path`, `nats://[user:password@]host[:port]`,
+ * `postgres://[user:password@]host[:port]/ database`, or a scheme that hub_bus_register() knows.
+ * User, password and path may hold %XX. Behind a '?' may stand `name=`, `degraded=local`, and what
+ * the backend's page in bus/README.md lists; they win over `options`, which may be NULL. Connects
+ * in the background: HUB_OK does not mean that the broker is there, hub_bus_get_stats() tells.
+ * HUB_EINVAL: an unknown scheme, one that this library was built without, or an option that does
+ * not fit, which `error` names, never with a password. Otherwise as hub_bus_create(). Any thread.
+ */
+HUB_API HUB_MUST_USE hub_status_t hub_bus_open(const char *url, const hub_bus_options_t *options,
+                                               hub_bus_t **ret_bus, hub_error_t *error);
 
 /* Sends the emits that wait, ends the backend and the subscriptions that are left (on_close with
  * HUB_ECLOSED, without executor at once, else by its executor). No executor may be attached any
@@ -225,46 +237,6 @@ typedef struct hub_bus_stats {
 } hub_bus_stats_t;
 
 HUB_API void hub_bus_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats); /* Any thread. */
-
-/* ---- backends: the remote part alone ---- */
-
-#define HUB_BUS_BACKEND_API 1
-
-/* What a backend calls back; each function on any thread, never from within a call of the core into
- * the backend and never under a lock that such a call takes: subscribers without executor run
- * inside these, and may publish and subscribe. Up, down and the messages of one topic come one
- * after the other, never two at once. */
-
-/* Bytes that arrived for `topic` (as the core subscribed it). Junk is counted and ignored. */
-HUB_API void hub_bus_remote_message(hub_bus_t *bus, hub_str_t topic, hub_str_t bytes);
-/* The answer to publish(): exactly one for each that returned HUB_OK; late and doubled ones are
- * ignored. HUB_OK: the broker has it. HUB_EUNKNOWN: broken while in flight. Any other status: the
- * broker refused it. */
-HUB_API void hub_bus_remote_published(hub_bus_t *bus, uint64_t token, hub_status_t status);
-/* The connection stands (again): the core subscribes all its topics anew, then, but for the first
- * time, tells each of them a gap. Or it is gone: publishes fail from now on, and those in flight
- * are HUB_EUNKNOWN. */
-HUB_API void hub_bus_remote_up(hub_bus_t *bus);
-HUB_API void hub_bus_remote_down(hub_bus_t *bus);
-
-struct hub_bus_backend {
-    uint32_t api;     /* HUB_BUS_BACKEND_API */
-    const char *name; /* "redis" */
-    /* Starts connecting and returns at once; `ret_self` is handed to the rest. HUB_EINVAL for bad
-     * options, with `error`. */
-    hub_status_t (*open)(hub_bus_t *bus, const void *options, void **ret_self, hub_error_t *error);
-    /* Asynchronous; only called while up. The core never subscribes a topic twice without
-     * unsubscribing it. `topic` is borrowed. Must not block nor call back. */
-    void (*subscribe)(void *self, hub_str_t topic);
-    void (*unsubscribe)(void *self, hub_str_t topic);
-    /* HUB_OK: taken, hub_bus_remote_published(token) follows. Any failure: nothing was sent. Must
-     * not block nor call back. Any thread, calls for one topic one after the other in order. */
-    hub_status_t (*publish)(void *self, hub_str_t topic, hub_str_t bytes, uint64_t token);
-    /* No call into the core starts after this returns; publishes in flight count as unknown. */
-    void (*close)(void *self);
-    bool (*healthy)(void *self);
-    size_t (*largest_message)(void *self); /* of `bytes`; SIZE_MAX: none. May be NULL. */
-};
 
 #ifdef __cplusplus
 }

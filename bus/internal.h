@@ -15,7 +15,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "bus/bus.h"
+#include "bus/backend.h"
 #include "bus/table.h"
 
 #define HUB__SHARDS 16
@@ -49,7 +49,11 @@ typedef struct hub__shard {
 typedef struct hub__topic {
     hub__table_node_t node;
     atomic_uint refs;
-    bool listed; /* in the table, that is: somebody listens */
+    bool listed;  /* in the table, that is: somebody listens */
+    bool stands;  /* the broker has taken the subscription */
+    bool due_gap; /* something may have been lost since it stood last */
+    bool renewed; /* subscribed by the connection's beginning, and not taken yet */
+    uint64_t ask; /* the token of the subscription asked for; 0: none */
     hub_bus_t *bus;
     hub__shard_t *shard;
     hub__branch_t *branches;
@@ -149,6 +153,9 @@ static inline hub__shard_t *hub__bus_shard(hub_bus_t *bus, uint64_t hash)
     return &bus->shards[hash >> 60]; /* the table uses the low bits */
 }
 
+/* hub_bus_create() with the URL that options->backend was chosen by, or NULL. */
+hub_status_t hub__bus_create(const hub_bus_options_t *options, const hub_bus_url_t *url,
+                             hub_bus_t **ret_bus, hub_error_t *error);
 void hub__bus_retain(hub_bus_t *bus);
 void hub__bus_release(hub_bus_t *bus);
 /* Under the shard's lock. NULL: nobody listens. */
@@ -189,9 +196,16 @@ void hub__ack_set(hub_bus_ack_t *ack, hub_status_t status, hub_bus_level_t level
 /* Completes all that are left with HUB_ECANCELLED. */
 void hub__bus_cancel_acks(hub_bus_t *bus);
 
+/* ---- our backends, as far as the build has them ---- */
+
+extern const hub_bus_backend_t hub__redis_backend;
+extern const hub_bus_backend_t hub__nats_backend;
+extern const hub_bus_backend_t hub__postgres_backend;
+
 /* ---- remote.c ---- */
 
-hub_status_t hub__remote_open(hub_bus_t *bus, const hub_bus_options_t *options, hub_error_t *error);
+hub_status_t hub__remote_open(hub_bus_t *bus, const hub_bus_options_t *options,
+                              const hub_bus_url_t *url, hub_error_t *error);
 /* Ends the backend and the thread. */
 void hub__remote_close(hub_bus_t *bus);
 /* Lets go of what was in flight, once the completions were cancelled. */

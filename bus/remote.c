@@ -51,8 +51,11 @@ struct hub__remote {
     const hub_bus_backend_t *backend;
     void *self;
     bool degraded_local;
-    atomic_bool up;
-    bool was_up;
+    atomic_bool was_up;
+    atomic_bool connected;     /* topics are subscribed, publishes not taken yet */
+    atomic_bool up;            /* all that was subscribed before stands again */
+    atomic_ullong unconfirmed; /* subscriptions until then, and one while they are asked for */
+    atomic_ullong asks;
     atomic_ullong incarnations;
     struct streams streams[HUB__SHARDS];
 
@@ -434,17 +437,21 @@ static void receive(hub_bus_t *bus, uint64_t hash, const hub__wire_t *wire,
     hub__shard_t *shard = hub__bus_shard(bus, hash);
     hub__topic_t *topic;
     uint64_t missed = 0;
-    bool fresh = false;
+    bool fresh = false, due_gap = false;
 
     pthread_mutex_lock(&shard->lock);
     topic = hub__topic_find(shard, hash, msg->topic);
     if (topic != NULL) {
         fresh = note_number(topic, wire, &missed);
+        due_gap = topic->due_gap;
+        topic->due_gap = false;
         hub__topic_retain(topic);
     }
     pthread_mutex_unlock(&shard->lock);
     if (topic == NULL)
-        return; /* unsubscribed while it was on its way */
+        return;  /* unsubscribed while it was on its way */
+    if (due_gap) /* it came before the word that the subscription stands */
+        hub__bus_tell_gap(topic, HUB_GAP_BUS, 0);
     count(&remote->received, 1);
     count(&remote->duplicates, !fresh);
     count(&remote->missing, missed);
@@ -491,93 +498,170 @@ void hub_bus_remote_message(hub_bus_t *bus, hub_str_t topic, hub_str_t bytes)
     hub_message_release(msg);
 }
 
-/* ---- up and down ---- */
+/* ---- subscriptions ---- */
 
-void hub__remote_topic_added(hub__topic_t *topic)
+/* Under the shard's lock. */
+static void ask(hub__topic_t *topic, bool renewed)
 {
     hub__remote_t *remote = topic->bus->remote;
 
+    topic->ask = atomic_fetch_add(&remote->asks, 1) + 1;
+    topic->stands = false;
+    topic->renewed = renewed;
+    if (renewed)
+        atomic_fetch_add(&remote->unconfirmed, 1);
+    remote->backend->subscribe(remote->self, topic->wire, topic->ask);
+}
+
+/* One subscription less to wait for; behind the last one publishes are taken. */
+static void confirm_one(hub_bus_t *bus)
+{
+    hub__remote_t *remote = bus->remote;
+
+    if (atomic_fetch_sub(&remote->unconfirmed, 1) != 1)
+        return;
+    atomic_store(&remote->up, true);
+    hub_log(HUB_LOG_INFO, "bus.up", "backend=%s", remote->backend->name);
+}
+
+/* Whether the topic was waited for. Under the shard's lock. */
+static bool stop_waiting(hub__topic_t *topic)
+{
+    bool renewed = topic->renewed;
+
+    topic->renewed = false;
+    return renewed;
+}
+
+void hub__remote_topic_added(hub__topic_t *topic)
+{
+    if (topic->bus->remote == NULL)
+        return;
     if (topic->shard->up)
-        remote->backend->subscribe(remote->self, topic->wire);
+        ask(topic, false);
+    else /* before the first time nothing was promised, so nothing is missed */
+        topic->due_gap = atomic_load(&topic->bus->remote->was_up);
 }
 
 void hub__remote_topic_removed(hub__topic_t *topic)
 {
     hub__remote_t *remote = topic->bus->remote;
 
-    if (topic->shard->up)
-        remote->backend->unsubscribe(remote->self, topic->wire);
+    if (!topic->shard->up)
+        return;
+    remote->backend->unsubscribe(remote->self, topic->wire);
+    if (stop_waiting(topic))
+        confirm_one(topic->bus);
+}
+
+/* From here on nothing is lost that the numbers do not show. What may have been lost before is told
+ * first. */
+static void stand(hub__topic_t *topic)
+{
+    hub__shard_t *shard = topic->shard;
+    bool gap, waited;
+
+    pthread_mutex_lock(&shard->lock);
+    topic->stands = true;
+    gap = topic->due_gap;
+    topic->due_gap = false;
+    waited = stop_waiting(topic);
+    pthread_mutex_unlock(&shard->lock);
+    if (gap)
+        hub__bus_tell_gap(topic, HUB_GAP_BUS, 0);
+    if (waited)
+        confirm_one(topic->bus);
+}
+
+void hub_bus_remote_subscribed(hub_bus_t *bus, hub_str_t wire_topic, uint64_t token)
+{
+    hub__shard_t *shard;
+    hub__topic_t *topic;
+    hub_str_t name;
+    uint64_t hash;
+    bool fresh;
+
+    if (!hub_str_starts_with(wire_topic, bus->prefix))
+        return;
+    name = hub_str_n(wire_topic.base + bus->prefix.len, wire_topic.len - bus->prefix.len);
+    hash = hub__hash(name);
+    shard = hub__bus_shard(bus, hash);
+    pthread_mutex_lock(&shard->lock);
+    topic = hub__topic_find(shard, hash, name);
+    fresh = topic != NULL && shard->up && topic->ask == token && !topic->stands;
+    if (fresh)
+        hub__topic_retain(topic);
+    pthread_mutex_unlock(&shard->lock);
+    if (!fresh)
+        return;
+    stand(topic);
+    hub__topic_release(topic);
+}
+
+/* ---- up and down ---- */
+
+static void renew_topic(hub__table_node_t *node, void *user)
+{
+    (void)user;
+    ask(HUB__CONTAINER(node, hub__topic_t, node), true);
+}
+
+static void lose_topic(hub__table_node_t *node, void *user)
+{
+    hub__topic_t *topic = HUB__CONTAINER(node, hub__topic_t, node);
+
+    (void)user;
+    topic->due_gap |= topic->stands;
+    topic->stands = false;
+    topic->renewed = false;
+    topic->ask = 0;
 }
 
 static void set_shards_down(hub_bus_t *bus)
 {
     for (size_t i = 0; i < HUB__SHARDS; i++) {
-        pthread_mutex_lock(&bus->shards[i].lock);
-        bus->shards[i].up = false;
-        pthread_mutex_unlock(&bus->shards[i].lock);
+        hub__shard_t *shard = &bus->shards[i];
+
+        pthread_mutex_lock(&shard->lock);
+        shard->up = false;
+        hub__table_foreach(&shard->topics, lose_topic, NULL);
+        pthread_mutex_unlock(&shard->lock);
     }
-}
-
-struct renewal {
-    hub__topic_t **topics; /* retained */
-    size_t count;
-};
-
-static void renew_topic(hub__table_node_t *node, void *user)
-{
-    struct renewal *renewal = user;
-    hub__topic_t *topic = HUB__CONTAINER(node, hub__topic_t, node);
-
-    hub__topic_retain(topic);
-    hub__remote_topic_added(topic);
-    renewal->topics[renewal->count++] = topic;
-}
-
-/* The core can't know when the broker has taken the subscriptions, so what is lost until then shows
- * in the numbers, as a second gap. */
-static void renew_shard(hub__shard_t *shard, bool missed)
-{
-    struct renewal renewal = {0};
-
-    pthread_mutex_lock(&shard->lock);
-    shard->up = true;
-    renewal.topics = hub__alloc(shard->topics.count * sizeof(renewal.topics[0]));
-    hub__table_foreach(&shard->topics, renew_topic, &renewal);
-    pthread_mutex_unlock(&shard->lock);
-    for (size_t i = 0; i < renewal.count; i++) {
-        if (missed)
-            hub__bus_tell_gap(renewal.topics[i], HUB_GAP_BUS, 0);
-        hub__topic_release(renewal.topics[i]);
-    }
-    free(renewal.topics);
 }
 
 void hub_bus_remote_up(hub_bus_t *bus)
 {
     hub__remote_t *remote = bus->remote;
-    bool again = remote->was_up;
 
-    if (atomic_load(&remote->up))
-        hub_bus_remote_down(bus); /* so there is another connection, which knows no topic */
-    remote->was_up = true;
-    atomic_store(&remote->up, true);
-    hub_log(HUB_LOG_INFO, "bus.up", "backend=%s", remote->backend->name);
-    /* before the first time nothing was promised, so nothing was missed */
-    for (size_t i = 0; i < HUB__SHARDS; i++)
-        renew_shard(&bus->shards[i], again);
+    hub_bus_remote_down(bus); /* if it was up, there is another connection, which knows no topic */
+    atomic_store(&remote->connected, true);
+    atomic_store(&remote->was_up, true);
+    atomic_store(&remote->unconfirmed, 1);
+    for (size_t i = 0; i < HUB__SHARDS; i++) {
+        hub__shard_t *shard = &bus->shards[i];
+
+        pthread_mutex_lock(&shard->lock);
+        shard->up = true;
+        hub__table_foreach(&shard->topics, renew_topic, NULL);
+        pthread_mutex_unlock(&shard->lock);
+    }
+    confirm_one(bus);
 }
 
 void hub_bus_remote_down(hub_bus_t *bus)
 {
     hub__remote_t *remote = bus->remote;
     struct pending *pending;
+    bool was_up;
 
-    if (!atomic_exchange(&remote->up, false))
+    if (!atomic_exchange(&remote->connected, false))
         return;
     set_shards_down(bus);
+    was_up = atomic_exchange(&remote->up, false);
     while ((pending = take_first(remote)) != NULL)
         finish(remote, pending, HUB_EUNKNOWN);
-    hub_log(HUB_LOG_WARN, "bus.down", "backend=%s", remote->backend->name);
+    if (was_up)
+        hub_log(HUB_LOG_WARN, "bus.down", "backend=%s", remote->backend->name);
 }
 
 /* ---- life ---- */
@@ -632,9 +716,11 @@ void hub__remote_free(hub__remote_t *remote)
     free(remote);
 }
 
-hub_status_t hub__remote_open(hub_bus_t *bus, const hub_bus_options_t *options, hub_error_t *error)
+hub_status_t hub__remote_open(hub_bus_t *bus, const hub_bus_options_t *options,
+                              const hub_bus_url_t *url, hub_error_t *error)
 {
     const hub_bus_backend_t *backend = options->backend;
+    hub_bus_target_t target = {.url = url, .options = options->backend_options};
     hub__remote_t *remote;
     hub_status_t err;
 
@@ -650,7 +736,8 @@ hub_status_t hub__remote_open(hub_bus_t *bus, const hub_bus_options_t *options, 
         hub__remote_free(remote);
         return hub_error_set(error, HUB_ESYSTEM, 0, "backend %s: no thread", backend->name);
     }
-    err = backend->open(bus, options->backend_options, &remote->self, error);
+    target.bus_name = options->name == NULL ? "hub" : options->name;
+    err = backend->open(bus, &target, &remote->self, error);
     if (err != HUB_OK)
         stop_thread(remote); /* the bus frees the rest */
     return err;
@@ -663,6 +750,7 @@ void hub__remote_close(hub_bus_t *bus)
     if (remote == NULL)
         return;
     remote->backend->close(remote->self);
+    atomic_store(&remote->connected, false);
     atomic_store(&remote->up, false);
     set_shards_down(bus);
     stop_thread(remote);
@@ -682,7 +770,7 @@ void hub__remote_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats)
 
     if (remote == NULL)
         return;
-    ret_stats->healthy = atomic_load(&remote->up) && remote->backend->healthy(remote->self);
+    ret_stats->healthy = atomic_load(&remote->up);
     ret_stats->remote_received = atomic_load(&remote->received);
     ret_stats->remote_duplicates = atomic_load(&remote->duplicates);
     ret_stats->remote_missing = atomic_load(&remote->missing);

@@ -21,15 +21,18 @@ struct node {
     fake_broker_t *broker;
     bool connecting;
     bool up;
+    unsigned reconnects;
     unsigned life; /* one for each bus in this place: answers are for their own */
     struct topic *topics;
     size_t doubled;
     pthread_mutex_t calls; /* held while the bus is called */
 };
 
-/* A message on its way, or, without bytes, the answer to one. */
+/* A message on its way, or, without bytes, the answer to one, or the word that a topic is
+ * subscribed. */
 struct packet {
     struct packet *next;
+    bool subscribed;
     struct node *from;
     unsigned life;
     uint64_t token;
@@ -74,7 +77,8 @@ static struct packet *packet_create(struct node *from, unsigned life, hub_str_t 
     *packet = (struct packet){
         .from = from, .life = life, .token = token, .topic_bytes = topic.len, .bytes = bytes.len};
     memcpy(packet->data, topic.base, topic.len);
-    memcpy(packet->data + topic.len, bytes.base, bytes.len);
+    if (bytes.len > 0)
+        memcpy(packet->data + topic.len, bytes.base, bytes.len);
     return packet;
 }
 
@@ -108,10 +112,10 @@ static struct node *node_of(fake_broker_t *broker, const hub_bus_t *bus)
 
 /* ---- the backend ---- */
 
-static hub_status_t backend_open(hub_bus_t *bus, const void *options, void **ret_self,
+static hub_status_t backend_open(hub_bus_t *bus, const hub_bus_target_t *target, void **ret_self,
                                  hub_error_t *error)
 {
-    fake_broker_t *broker = (fake_broker_t *)(uintptr_t)options;
+    fake_broker_t *broker = (fake_broker_t *)(uintptr_t)target->options;
     struct node *node;
 
     if (broker == NULL)
@@ -126,9 +130,18 @@ static hub_status_t backend_open(hub_bus_t *bus, const void *options, void **ret
     return HUB_OK;
 }
 
-static void backend_subscribe(void *self, hub_str_t name)
+/* Under the lock. */
+static void send_packet(fake_broker_t *broker, struct packet *packet)
+{
+    *broker->last = packet;
+    broker->last = &packet->next;
+    pthread_cond_broadcast(&broker->changed);
+}
+
+static void backend_subscribe(void *self, hub_str_t name, uint64_t token)
 {
     struct node *node = self;
+    struct packet *word;
     struct topic *topic = checked(malloc(sizeof(*topic) + name.len));
 
     topic->len = name.len;
@@ -138,6 +151,9 @@ static void backend_subscribe(void *self, hub_str_t name)
         node->doubled += DOUBLED;
     topic->next = node->topics;
     node->topics = topic;
+    word = packet_create(node, node->life, name, (hub_str_t){0}, token);
+    word->subscribed = true;
+    send_packet(node->broker, word);
     pthread_mutex_unlock(&node->broker->lock);
 }
 
@@ -164,11 +180,9 @@ static hub_status_t backend_publish(void *self, hub_str_t topic, hub_str_t bytes
     pthread_mutex_lock(&broker->lock);
     err = !node->up ? HUB_EBUSDOWN : broker->faults.refuse;
     if (err == HUB_OK) {
-        *broker->last = packet_create(node, node->life, topic, bytes, token);
-        broker->last = &(*broker->last)->next;
+        send_packet(broker, packet_create(node, node->life, topic, bytes, token));
         free(broker->recent);
         broker->recent = packet_create(node, node->life, topic, bytes, token);
-        pthread_cond_broadcast(&broker->changed);
     }
     pthread_mutex_unlock(&broker->lock);
     return err;
@@ -189,15 +203,16 @@ static void backend_close(void *self)
     pthread_mutex_unlock(&node->calls);
 }
 
-static bool backend_healthy(void *self)
+/* A new connection, at the broker's next step. */
+static void backend_reconnect(void *self)
 {
     struct node *node = self;
-    bool up;
 
     pthread_mutex_lock(&node->broker->lock);
-    up = node->up;
+    node->connecting = true;
+    node->reconnects++;
+    pthread_cond_broadcast(&node->broker->changed);
     pthread_mutex_unlock(&node->broker->lock);
-    return up;
 }
 
 static size_t backend_largest_message(void *self)
@@ -218,8 +233,8 @@ const hub_bus_backend_t fake_backend = {
     .subscribe = backend_subscribe,
     .unsubscribe = backend_unsubscribe,
     .publish = backend_publish,
+    .reconnect = backend_reconnect,
     .close = backend_close,
-    .healthy = backend_healthy,
     .largest_message = backend_largest_message,
 };
 
@@ -288,6 +303,22 @@ static void carry_message(fake_broker_t *broker, struct packet *packet, fake_fau
     }
 }
 
+/* Takes `packet`. */
+static void confirm(fake_broker_t *broker, struct packet *packet)
+{
+    struct node *node = packet->from;
+    hub_bus_t *bus;
+
+    pthread_mutex_lock(&node->calls);
+    pthread_mutex_lock(&broker->lock);
+    bus = node->up && node->life == packet->life ? node->bus : NULL;
+    pthread_mutex_unlock(&broker->lock);
+    if (bus != NULL)
+        hub_bus_remote_subscribed(bus, packet_topic(packet), packet->token);
+    pthread_mutex_unlock(&node->calls);
+    free(packet);
+}
+
 /* The answer needs no bytes, but a copy is the simplest thing that has the rest. */
 static void carry(fake_broker_t *broker, struct packet *packet, fake_faults_t faults)
 {
@@ -322,6 +353,8 @@ static void connect_node(fake_broker_t *broker, struct node *node)
     pthread_mutex_lock(&node->calls);
     pthread_mutex_lock(&broker->lock);
     node->connecting = false;
+    if (node->up)
+        forget_topics(node);
     node->up = node->bus != NULL;
     bus = node->bus;
     pthread_mutex_unlock(&broker->lock);
@@ -349,6 +382,8 @@ static bool step(fake_broker_t *broker)
     pthread_mutex_unlock(&broker->lock);
     if (node != NULL)
         connect_node(broker, node);
+    else if (packet->subscribed)
+        confirm(broker, packet);
     else
         carry(broker, packet, faults);
     pthread_mutex_lock(&broker->lock);

@@ -5,7 +5,7 @@
  * after fake_broker_start(). A bus is connected by the first of these. */
 #pragma once
 
-#include "bus/bus.h"
+#include "bus/backend.h"
 
 typedef struct fake_broker fake_broker_t;
 

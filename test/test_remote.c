@@ -654,11 +654,15 @@ static void while_down_a_publish_fails_before_anybody_hears_it(void **state)
     listener_t far = {0};
 
     listener_start(&far, fixture->far, "room:1", NULL);
+    run(fixture);
     fake_broker_disconnect(fixture->broker, fixture->far);
     assert_int_equal(say_and_ask(fixture, "1"), HUB_EBUSDOWN);
     assert_false(stats_of(fixture->far).healthy);
     assert_string_equal(listener_heard(&far), "");
     fake_broker_connect(fixture->broker, fixture->far);
+    assert_false(stats_of(fixture->far).healthy); /* the topic does not stand yet */
+    assert_int_equal(say_and_ask(fixture, "1"), HUB_EBUSDOWN);
+    run(fixture);
     assert_true(stats_of(fixture->far).healthy);
     say_far(fixture, 2, 2);
     assert_heard(fixture, "2");
@@ -718,6 +722,7 @@ static void coming_up_again_renews_every_topic_and_tells_a_gap(void **state)
     listener_start(&during, fixture->near, "room:3", NULL);
     fake_broker_connect(fixture->broker, fixture->near);
     assert_int_equal(fake_broker_subscriptions(fixture->broker, fixture->near), 3);
+    run(fixture);
     say_far(fixture, 4, 4);
     assert_heard(fixture, "1 gap(bus,0) gap(lost,2) 4");
     assert_string_equal(listener_heard(&second), "gap(bus,0)");
@@ -741,6 +746,23 @@ static void the_first_time_up_is_no_gap(void **state)
     assert_string_equal(listener_heard(&early), "1");
     listener_stop(&early);
     hub_bus_destroy(third);
+}
+
+static void a_message_that_overtakes_the_word_comes_behind_the_gap(void **state)
+{
+    struct fixture *fixture = *state;
+    hub__buffer_t bytes = {0};
+
+    say_far(fixture, 1, 1);
+    run(fixture);
+    say_far(fixture, 2, 2);
+    hub__buffer_append(&bytes, fake_broker_last_bytes(fixture->broker));
+    fake_broker_disconnect(fixture->broker, fixture->near);
+    fake_broker_connect(fixture->broker, fixture->near);
+    fake_broker_inject(fixture->broker, fixture->near, HUB_STR("hub:room:1"),
+                       hub__buffer_str(&bytes));
+    assert_heard(fixture, "1 gap(bus,0) 2");
+    hub__buffer_dispose(&bytes);
 }
 
 static void up_without_a_down_before_is_another_connection(void **state)
@@ -882,6 +904,7 @@ int main(void)
         REMOTE_TEST(what_was_in_flight_when_it_broke_is_unknown),
         REMOTE_TEST(coming_up_again_renews_every_topic_and_tells_a_gap),
         REMOTE_TEST(the_first_time_up_is_no_gap),
+        REMOTE_TEST(a_message_that_overtakes_the_word_comes_behind_the_gap),
         REMOTE_TEST(up_without_a_down_before_is_another_connection),
         REMOTE_TEST(one_remote_subscription_serves_all_here),
         REMOTE_TEST(a_subscriber_may_answer_on_the_brokers_own_thread),

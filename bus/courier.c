@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+#include "bus/courier.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#define PAUSE_MS_FIRST 100u
+#define PAUSE_MS_MAX 2000u
+
+static void free_orders(hub__order_t *order)
+{
+    hub__order_t *next;
+
+    for (; order != NULL; order = next) {
+        next = order->next;
+        free(order);
+    }
+}
+
+/* Under the lock. */
+static void wake(hub__courier_t *courier)
+{
+    static const uint64_t one = 1;
+
+    if (courier->woken)
+        return;
+    courier->woken = true;
+    while (write(courier->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+        ;
+}
+
+hub_status_t hub__courier_start(hub__courier_t *courier, void *(*run)(void *arg), void *arg,
+                                hub_error_t *error)
+{
+    *courier = (hub__courier_t){.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    courier->last = &courier->first;
+    if (courier->wake_fd < 0)
+        return hub_error_set(error, HUB_ESYSTEM, 0, "eventfd: no descriptor for the bus");
+    pthread_mutex_init(&courier->lock, NULL);
+    if (pthread_create(&courier->thread, NULL, run, arg) == 0)
+        return HUB_OK;
+    pthread_mutex_destroy(&courier->lock);
+    close(courier->wake_fd);
+    return hub_error_set(error, HUB_ESYSTEM, 0, "pthread_create: no thread for the bus");
+}
+
+void hub__courier_stop(hub__courier_t *courier)
+{
+    pthread_mutex_lock(&courier->lock);
+    courier->stop = true;
+    wake(courier);
+    pthread_mutex_unlock(&courier->lock);
+    pthread_join(courier->thread, NULL);
+    free_orders(courier->first);
+    pthread_mutex_destroy(&courier->lock);
+    close(courier->wake_fd);
+}
+
+static hub__order_t *order_create(hub__order_kind_t kind, hub_str_t topic, hub_str_t bytes,
+                                  uint64_t token)
+{
+    hub__order_t *order = malloc(sizeof(*order) + topic.len + bytes.len + 2);
+    char *at;
+
+    if (order == NULL)
+        return NULL;
+    at = order->data;
+    *order = (hub__order_t){.kind = kind, .token = token};
+    order->topic = hub_str_n(at, topic.len);
+    memcpy(at, topic.base, topic.len);
+    at[topic.len] = '\0';
+    at += topic.len + 1;
+    order->bytes = hub_str_n(at, bytes.len);
+    if (bytes.len > 0)
+        memcpy(at, bytes.base, bytes.len);
+    at[bytes.len] = '\0';
+    return order;
+}
+
+hub_status_t hub__courier_put(hub__courier_t *courier, hub__order_kind_t kind, hub_str_t topic,
+                              hub_str_t bytes, uint64_t token)
+{
+    hub__order_t *order = order_create(kind, topic, bytes, token);
+    bool open;
+
+    if (order == NULL)
+        return HUB_ENOMEM;
+    pthread_mutex_lock(&courier->lock);
+    open = courier->open;
+    if (open) {
+        *courier->last = order;
+        courier->last = &order->next;
+        wake(courier);
+    }
+    pthread_mutex_unlock(&courier->lock);
+    if (open)
+        return HUB_OK;
+    free(order);
+    return HUB_EBUSDOWN;
+}
+
+void hub__courier_ask_reconnect(hub__courier_t *courier)
+{
+    pthread_mutex_lock(&courier->lock);
+    courier->reconnect = true;
+    wake(courier);
+    pthread_mutex_unlock(&courier->lock);
+}
+
+static hub__order_t *take_orders(hub__courier_t *courier)
+{
+    hub__order_t *orders = courier->first;
+
+    courier->first = NULL;
+    courier->last = &courier->first;
+    return orders;
+}
+
+hub__courier_due_t hub__courier_take(hub__courier_t *courier)
+{
+    hub__courier_due_t due;
+    uint64_t count;
+
+    pthread_mutex_lock(&courier->lock);
+    if (courier->woken) {
+        while (read(courier->wake_fd, &count, sizeof(count)) < 0 && errno == EINTR)
+            ;
+        courier->woken = false;
+    }
+    due.orders = take_orders(courier);
+    due.reconnect = courier->reconnect;
+    due.stop = courier->stop;
+    courier->reconnect = false;
+    pthread_mutex_unlock(&courier->lock);
+    return due;
+}
+
+void hub__courier_set_open(hub__courier_t *courier, bool open)
+{
+    hub__order_t *dropped = NULL;
+
+    pthread_mutex_lock(&courier->lock);
+    courier->open = open;
+    if (!open)
+        dropped = take_orders(courier);
+    pthread_mutex_unlock(&courier->lock);
+    free_orders(dropped);
+}
+
+int hub__courier_wait(hub__courier_t *courier, int fd, short events, int timeout_ms)
+{
+    struct pollfd polled[2] = {
+        {.fd = courier->wake_fd, .events = POLLIN},
+        {.fd = fd, .events = events},
+    };
+
+    if (poll(polled, 2, timeout_ms) <= 0)
+        return 0;
+    return polled[1].revents;
+}
+
+int hub__courier_pause_ms(unsigned attempt)
+{
+    unsigned longest = attempt > 4 ? PAUSE_MS_MAX : PAUSE_MS_FIRST << attempt;
+    uint32_t random;
+
+    if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+        return (int)longest;
+    return (int)(random % ((longest < PAUSE_MS_MAX ? longest : PAUSE_MS_MAX) + 1));
+}

@@ -1,0 +1,64 @@
+/* bus/courier.h - private: what our backends have in common: one thread for the client library, a
+ * queue of orders that any thread may put into, and the pause between attempts to connect. */
+#pragma once
+
+#include <pthread.h>
+
+#include "bus/base.h"
+
+typedef enum hub__order_kind {
+    HUB__ORDER_SUBSCRIBE,
+    HUB__ORDER_UNSUBSCRIBE,
+    HUB__ORDER_PUBLISH,
+} hub__order_kind_t;
+
+typedef struct hub__order {
+    struct hub__order *next;
+    hub__order_kind_t kind;
+    uint64_t token;
+    hub_str_t topic; /* behind both is a NUL */
+    hub_str_t bytes;
+    char data[];
+} hub__order_t;
+
+typedef struct hub__courier {
+    pthread_mutex_t lock; /* of what follows */
+    hub__order_t *first;
+    hub__order_t **last;
+    bool open;      /* there is a connection: orders are taken */
+    bool reconnect; /* it is to be replaced */
+    bool stop;
+    bool woken;
+    int wake_fd; /* readable while there is something new */
+    pthread_t thread;
+} hub__courier_t;
+
+/* HUB_ESYSTEM: no descriptor or no thread. `run(arg)` is the thread. */
+hub_status_t hub__courier_start(hub__courier_t *courier, void *(*run)(void *arg), void *arg,
+                                hub_error_t *error);
+/* Asks the thread to end, waits until it has, and drops what is left. */
+void hub__courier_stop(hub__courier_t *courier);
+
+/* Copies. HUB_EBUSDOWN: not open. HUB_ENOMEM. Any thread. */
+hub_status_t hub__courier_put(hub__courier_t *courier, hub__order_kind_t kind, hub_str_t topic,
+                              hub_str_t bytes, uint64_t token);
+void hub__courier_ask_reconnect(hub__courier_t *courier); /* Any thread. */
+
+/* ---- on the thread ---- */
+
+typedef struct hub__courier_due {
+    hub__order_t *orders; /* in order; the caller frees each with free() */
+    bool reconnect;       /* asked since the last time */
+    bool stop;
+} hub__courier_due_t;
+
+/* All that came since the last time. wake_fd is not readable any more. */
+hub__courier_due_t hub__courier_take(hub__courier_t *courier);
+/* Whether orders are taken. Closing drops those that wait. */
+void hub__courier_set_open(hub__courier_t *courier, bool open);
+/* Waits until `fd` has one of `events` (poll's; fd -1: none), something new is in the queue, or
+ * `timeout_ms` have passed (-1: no end). Returns what the descriptor has, 0: nothing. */
+int hub__courier_wait(hub__courier_t *courier, int fd, short events, int timeout_ms);
+/* How long to wait before attempt number `attempt`, from 0: random between 0 and 100 ms doubled for
+ * each attempt, 2 s at most ("full jitter"). */
+int hub__courier_pause_ms(unsigned attempt);
