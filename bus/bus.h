@@ -229,6 +229,7 @@ typedef struct hub_bus_stats {
     uint64_t mailbox_dropped;    /* messages that did not fit into a mailbox, per mailbox */
     uint64_t subscribers_failed; /* dropped because on_message failed */
     uint64_t remote_received;
+    uint64_t remote_plain;      /* of these, what other programs published, as JSON */
     uint64_t remote_duplicates; /* ignored */
     uint64_t remote_missing;    /* sequence numbers never seen */
     uint64_t remote_invalid;    /* junk from the broker, ignored */

@@ -72,6 +72,7 @@ struct hub__remote {
     pthread_t thread;
 
     atomic_ullong received;
+    atomic_ullong plain;
     atomic_ullong duplicates;
     atomic_ullong missing;
     atomic_ullong invalid;
@@ -442,7 +443,7 @@ static void receive(hub_bus_t *bus, uint64_t hash, const hub__wire_t *wire,
     pthread_mutex_lock(&shard->lock);
     topic = hub__topic_find(shard, hash, msg->topic);
     if (topic != NULL) {
-        fresh = note_number(topic, wire, &missed);
+        fresh = wire->node == 0 || note_number(topic, wire, &missed);
         due_gap = topic->due_gap;
         topic->due_gap = false;
         hub__topic_retain(topic);
@@ -453,6 +454,7 @@ static void receive(hub_bus_t *bus, uint64_t hash, const hub__wire_t *wire,
     if (due_gap) /* it came before the word that the subscription stands */
         hub__bus_tell_gap(topic, HUB_GAP_BUS, 0);
     count(&remote->received, 1);
+    count(&remote->plain, wire->node == 0);
     count(&remote->duplicates, !fresh);
     count(&remote->missing, missed);
     if (missed > 0)
@@ -471,27 +473,43 @@ static void refuse_junk(hub_bus_t *bus, hub_str_t topic, const char *what)
                  hub_log_escape(hub_str(what), reason));
 }
 
+/* Why it can't be read, or HUB_ENOTFOUND where nothing of it is for us. */
+static hub_status_t read_wire(hub_bus_t *bus, hub_str_t bytes, char *event, hub__wire_t *ret_wire,
+                              hub_error_t *error)
+{
+    hub_status_t err;
+
+    if (hub__wire_is_plain(bytes))
+        return hub__wire_read_plain(bytes, event, ret_wire, error);
+    err = hub__wire_read(bytes, ret_wire);
+    if (err == HUB_ESYNTAX)
+        return hub_error_set(error, err, 0, "no envelope");
+    if (err == HUB_OK && ret_wire->node == bus->node)
+        return HUB_ENOTFOUND; /* our own, delivered when it was published */
+    return err;               /* HUB_ENOTFOUND: of a newer node */
+}
+
 void hub_bus_remote_message(hub_bus_t *bus, hub_str_t topic, hub_str_t bytes)
 {
+    char event[HUB__WIRE_EVENT_BYTES_MAX];
     hub_str_t name;
     hub__wire_t wire;
     hub_message_t *msg;
     hub_error_t error;
-    hub_status_t err = hub__wire_read(bytes, &wire);
+    hub_status_t err = HUB_EINVAL;
 
-    if (err == HUB_ENOTFOUND)
-        return; /* of a newer node, and not meant for us */
-    if (err != HUB_OK || !hub_str_starts_with(topic, bus->prefix)) {
-        refuse_junk(bus, topic, err != HUB_OK ? "no envelope" : "not a topic of this bus");
-        return;
+    if (!hub_str_starts_with(topic, bus->prefix))
+        hub_error_set(&error, err, 0, "not a topic of this bus");
+    else
+        err = read_wire(bus, bytes, event, &wire, &error);
+    if (err == HUB_OK) {
+        name = hub_str_n(topic.base + bus->prefix.len, topic.len - bus->prefix.len);
+        wire.options.max_depth = HUB_JSON_DEPTH_MAX; /* as deep as its node may have allowed */
+        err = hub_message_create(name, wire.event, wire.payload, &wire.options, &msg, &error);
     }
-    if (wire.node == bus->node)
-        return; /* our own, delivered when it was published */
-    name = hub_str_n(topic.base + bus->prefix.len, topic.len - bus->prefix.len);
-    wire.options.max_depth = HUB_JSON_DEPTH_MAX; /* as deep as its own node may have allowed */
-    err = hub_message_create(name, wire.event, wire.payload, &wire.options, &msg, &error);
     if (err != HUB_OK) {
-        refuse_junk(bus, topic, error.text);
+        if (err != HUB_ENOTFOUND)
+            refuse_junk(bus, topic, error.text);
         return;
     }
     receive(bus, hub__hash(name), &wire, msg);
@@ -772,6 +790,7 @@ void hub__remote_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats)
         return;
     ret_stats->healthy = atomic_load(&remote->up);
     ret_stats->remote_received = atomic_load(&remote->received);
+    ret_stats->remote_plain = atomic_load(&remote->plain);
     ret_stats->remote_duplicates = atomic_load(&remote->duplicates);
     ret_stats->remote_missing = atomic_load(&remote->missing);
     ret_stats->remote_invalid = atomic_load(&remote->invalid);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The envelope between nodes, as pure functions over bytes. What comes in was written by whoever
  * can reach the broker, so every length is checked against the bytes that are there. */
+#include "bus/json.h"
 #include "bus/wire.h"
 
 enum {
@@ -107,5 +108,56 @@ hub_status_t hub__wire_read(hub_str_t bytes, hub__wire_t *ret_wire)
     if (at[2] < 0 || at[2] > 1 || at[3] != 0 || ret_wire->node == 0 || ret_wire->seq == 0 ||
         ret_wire->incarnation == 0)
         return HUB_ESYNTAX;
+    return HUB_OK;
+}
+
+bool hub__wire_is_plain(hub_str_t bytes)
+{
+    size_t i = 0;
+
+    while (i < bytes.len && memchr(" \t\r\n", bytes.base[i], 4) != NULL)
+        i++;
+    return i < bytes.len && bytes.base[i] == '{';
+}
+
+static hub_status_t read_event(const hub_json_value_t *value, char *buffer, hub_str_t *ret_event,
+                               hub_error_t *error)
+{
+    hub_status_t err;
+
+    *ret_event = hub_str_n(value->raw.base + 1, value->raw.len - 2);
+    if (value->kind != HUB_JSON_STRING)
+        return hub_error_set(error, HUB_ESYNTAX, 0, "event: no string");
+    if (!value->escaped)
+        return HUB_OK;
+    ret_event->base = buffer;
+    err = hub_json_unescape(value->raw, buffer, HUB__WIRE_EVENT_BYTES_MAX, &ret_event->len);
+    return err == HUB_OK ? HUB_OK
+                         : hub_error_set(error, HUB_ESYNTAX, 0, "event: %s", hub_status_text(err));
+}
+
+hub_status_t hub__wire_read_plain(hub_str_t bytes, char event[HUB__WIRE_EVENT_BYTES_MAX],
+                                  hub__wire_t *ret_wire, hub_error_t *error)
+{
+    hub_json_cursor_t cursor;
+    hub_json_value_t key, value;
+    hub_status_t err = hub_json_open(&cursor, bytes, HUB_JSON_OBJECT, HUB_JSON_DEPTH_MAX + 1);
+
+    *ret_wire = (hub__wire_t){.payload = HUB_JSON("{}")};
+    if (err == HUB_OK)
+        err = hub_json_next(&cursor, &key, &value);
+    for (; err == HUB_OK; err = hub_json_next(&cursor, &key, &value)) {
+        if (hub_str_equals(key.raw, HUB_STR("\"payload\"")))
+            ret_wire->payload = hub_json(value.raw);
+        else if (hub_str_equals(key.raw, HUB_STR("\"event\"")) &&
+                 read_event(&value, event, &ret_wire->event, error) != HUB_OK)
+            return HUB_ESYNTAX;
+    }
+    if (err != HUB_ENOTFOUND)
+        return hub_error_set(error, HUB_ESYNTAX, cursor.offset, "JSON, offset %zu: %s",
+                             cursor.offset, hub_status_text(err));
+    if (ret_wire->event.base == NULL)
+        return hub_error_set(error, HUB_ESYNTAX, 0, "no event");
+    ret_wire->options.payload_is_valid = true;
     return HUB_OK;
 }

@@ -1,8 +1,10 @@
 /* bus/wire.h - private: how a message looks between nodes.
  *
- * Numbers are big-endian. The topic is the broker's own (subject, channel, column).
+ * There are two formats. What other programs publish is a JSON object, {"event":…,"payload":…}: it
+ * has no numbers, so a lost one is not missed. What nodes publish is binary. Its numbers are
+ * big-endian. The topic is the broker's own (subject, channel, column).
  *
- *      0  version, 1. Another first byte is another format: '{' is kept free for one in JSON.
+ *      0  version, 1. Another first byte is another format, '{' the one in JSON.
  *      1  kind: 1 a message. Nodes ignore kinds that they do not know.
  *      2  kind of payload: 0 JSON, 1 binary
  *      3  zero
@@ -23,7 +25,7 @@
 #define HUB__WIRE_EVENT_BYTES_MAX 1024
 
 typedef struct hub__wire {
-    uint64_t node;
+    uint64_t node; /* 0: another program, without numbers */
     uint64_t incarnation;
     uint64_t seq;
     hub_message_options_t options;
@@ -40,3 +42,11 @@ void hub__wire_number(char *bytes, uint64_t incarnation, uint64_t seq);
 /* HUB_OK; HUB_ENOTFOUND: a kind that came later than this code; HUB_ESYNTAX: junk. Borrows the
  * bytes; event and payload are not checked, which is hub_message_create()'s. */
 hub_status_t hub__wire_read(hub_str_t bytes, hub__wire_t *ret_wire);
+
+/* A program's message: white space, then '{'. */
+bool hub__wire_is_plain(hub_str_t bytes);
+/* An object with a string `event` and, if it is not to be {}, a `payload`; other members are
+ * ignored, of repeated ones the last counts. `event` is where an event with escapes is written. As
+ * hub__wire_read(), with what is wrong and its offset in `error`. */
+hub_status_t hub__wire_read_plain(hub_str_t bytes, char event[HUB__WIRE_EVENT_BYTES_MAX],
+                                  hub__wire_t *ret_wire, hub_error_t *error);

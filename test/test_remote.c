@@ -511,6 +511,86 @@ static void a_message_that_is_on_its_way_after_the_unsubscribe_is_ignored(void *
     assert_int_equal(stats_of(fixture->near).remote_invalid, 0);
 }
 
+/* ---- what other programs publish ---- */
+
+static void inject_text(struct fixture *fixture, const char *text)
+{
+    char *exact = malloc(strlen(text)); /* so that a byte too far is seen */
+
+    memcpy(exact, text, strlen(text));
+    fake_broker_inject(fixture->broker, fixture->near, HUB_STR("hub:room:1"),
+                       hub_str_n(exact, strlen(text)));
+    free(exact);
+}
+
+static void a_program_publishes_in_json(void **state)
+{
+    struct fixture *fixture = *state;
+
+    inject_text(fixture, "{\"event\":\"said\",\"payload\":{\"a\":[1]}}");
+    inject_text(fixture, " \n{ \"payload\" : 7 , \"more\" : {} , \"event\" : \"sa\\u0069d\" } ");
+    inject_text(fixture, "{\"event\":\"said\"}");
+    inject_text(fixture, "{\"event\":\"said\",\"payload\":1,\"payload\":2}");
+    assert_heard(fixture, "{\"a\":[1]} 7 {} 2");
+    assert_int_equal(stats_of(fixture->near).remote_plain, 4);
+    assert_int_equal(stats_of(fixture->near).remote_received, 4);
+}
+
+static void what_a_program_publishes_has_no_numbers_to_miss(void **state)
+{
+    struct fixture *fixture = *state;
+
+    say_far(fixture, 1, 1);
+    run(fixture);
+    inject_text(fixture, "{\"event\":\"said\",\"payload\":\"x\"}");
+    inject_text(fixture, "{\"event\":\"said\",\"payload\":\"x\"}");
+    say_far(fixture, 2, 2);
+    assert_heard(fixture, "1 \"x\" \"x\" 2");
+}
+
+static void json_that_is_no_message_is_junk(void **state)
+{
+    static const char *const junk[] = {
+        "{",
+        "{}",
+        "{\"payload\":1}",
+        "{\"event\":1}",
+        "{\"event\":\"\"}",
+        "{\"event\":\"a\",}",
+        "{\"event\":\"a\"} {}",
+        "{\"event\":\"a\",\"payload\":}",
+        "{\"event\":\"a\",\"payload\":\"\xff\"}",
+        "{\"event\":\"\\ud800\"}",
+        "{\"event\":\"a\",\"payload\":1",
+        "[\"event\",\"a\"]",
+        "",
+        " ",
+    };
+    struct fixture *fixture = *state;
+    size_t count = sizeof(junk) / sizeof(junk[0]);
+
+    for (size_t i = 0; i < count; i++) {
+        inject_text(fixture, junk[i]);
+        assert_int_equal(stats_of(fixture->near).remote_invalid, i + 1);
+    }
+    assert_heard(fixture, "");
+}
+
+static void an_event_with_escapes_has_its_bound(void **state)
+{
+    struct fixture *fixture = *state;
+    hub__buffer_t text = {0};
+
+    for (int letters = 1023; letters <= 1024; letters++) {
+        hub__buffer_clear(&text);
+        hub__buffer_printf(&text, "{\"event\":\"\\n%0*d\"}", letters, 1);
+        inject_text(fixture, text.base);
+        assert_int_equal(stats_of(fixture->near).remote_invalid, letters == 1024);
+    }
+    assert_heard(fixture, "{}");
+    hub__buffer_dispose(&text);
+}
+
 /* ---- answers ---- */
 
 static void the_brokers_answer_is_the_level(void **state)
@@ -887,6 +967,10 @@ int main(void)
         REMOTE_TEST(an_envelope_cut_anywhere_is_junk),
         REMOTE_TEST(zero_is_no_node_no_incarnation_and_no_number),
         REMOTE_TEST(a_topic_of_somebody_else_is_junk),
+        REMOTE_TEST(a_program_publishes_in_json),
+        REMOTE_TEST(what_a_program_publishes_has_no_numbers_to_miss),
+        REMOTE_TEST(json_that_is_no_message_is_junk),
+        REMOTE_TEST(an_event_with_escapes_has_its_bound),
         REMOTE_TEST(a_kind_of_later_versions_is_left_alone),
         REMOTE_TEST(a_message_that_is_on_its_way_after_the_unsubscribe_is_ignored),
         REMOTE_TEST(the_brokers_answer_is_the_level),
