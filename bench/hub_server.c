@@ -10,13 +10,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 
 #include "bench/channel.h"
 #include "bench/options.h"
-
-#define MEMORY_BUS "memory:"
 
 typedef struct settings {
     const char *host, *bus, *pin; /* pin NULL: any core */
@@ -36,7 +33,8 @@ static void read_command_line(int argc, char **argv, settings_t *settings)
         {"threads", "workers, each a thread", .number = &settings->threads, .min = 1, .max = 256},
         {"channels", "patterns, all but one of which nobody joins", .number = &settings->channels,
          .min = 1, .max = 1000000},
-        {"bus", "what carries publishes; memory: is this process", .text = &settings->bus},
+        {"bus", "what carries publishes: memory: is this process; redis://, nats://, postgres://…",
+         .text = &settings->bus},
         {"deflate", "compresses messages for clients that offer it", .given = &settings->deflate},
         {"defaults", "keeps rate limits and connections as a hub has them",
          .given = &settings->defaults},
@@ -59,8 +57,6 @@ static void read_command_line(int argc, char **argv, settings_t *settings)
         {.name = NULL}};
 
     options_read(argc, argv, rows);
-    if (strcmp(settings->bus, MEMORY_BUS) != 0)
-        options_fail("--bus '%s': there is no such bus, only %s", settings->bus, MEMORY_BUS);
 }
 
 static void pin(const char *core)
@@ -212,9 +208,10 @@ static hub_status_t serve(const settings_t *settings, hub_t *hub, hub_error_t *e
 
 int main(int argc, char **argv)
 {
-    settings_t settings = {.host = "127.0.0.1", .bus = MEMORY_BUS, .threads = 1, .channels = 1};
+    settings_t settings = {.host = "127.0.0.1", .bus = "memory:", .threads = 1, .channels = 1};
     hub_error_t error = {HUB_OK, 0, ""};
     channel_options_t channel = {.ret_error = &error};
+    hub_bus_t *bus = NULL;
     hub_t *hub = NULL;
     hub_status_t err;
 
@@ -223,7 +220,9 @@ int main(int argc, char **argv)
     pin(settings.pin);
     hub_log_set_level(HUB_LOG_WARN);
     channel.filter = (channel_filter_t)settings.filter;
-    err = hub_create(&(hub_options_t){.ret_error = &error}, &hub);
+    if (hub_bus_open(settings.bus, NULL, &bus, &error) != HUB_OK)
+        options_fail("--bus: %s", error.text);
+    err = hub_create(&(hub_options_t){.bus = bus, .ret_error = &error}, &hub);
     if (err == HUB_OK)
         err = channel_add(hub, &channel);
     if (err == HUB_OK)
@@ -232,5 +231,6 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s: %s\n", program_invocation_short_name,
                 error.status == err ? error.text : hub_status_text(err));
     hub_destroy(hub);
+    hub_bus_destroy(bus);
     return err == HUB_OK ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -103,7 +103,7 @@ static hub_status_t add_routes(hub_server_t *server, const char *program, const 
 
 int main(int argc, char **argv)
 {
-    const char *host = "127.0.0.1", *phoenix = NULL;
+    const char *host = "127.0.0.1", *phoenix = NULL, *bus_url = "memory:";
     hub_tls_options_t tls = {0};
     unsigned long port = 4000, threads = 1;
     bool deflate = false, log_json = false;
@@ -112,6 +112,8 @@ int main(int argc, char **argv)
         {"port", "0 lets the kernel pick one", .number = &port, .max = 65535},
         {"threads", "workers, each a thread", .number = &threads, .min = 1, .max = 256},
         {"phoenix", "phoenix.mjs of npm's phoenix, for /phoenix", .text = &phoenix},
+        {"bus", "what joins several chats: memory:, redis://, nats://, postgres://…",
+         .text = &bus_url},
         {"deflate", "compresses messages of 256 bytes or more", .given = &deflate},
         {"tls-cert", "PEM, a certificate and its chain: serves https and wss",
          .text = &tls.certificate_file},
@@ -120,12 +122,17 @@ int main(int argc, char **argv)
         {.name = NULL}};
     hub_error_t error = {HUB_OK, 0, ""};
     hub_server_t *server = NULL;
+    hub_bus_t *bus = NULL;
     hub_t *hub = NULL;
     hub_status_t err;
 
     read_options(argc, argv, choices);
     hub_log_set_format(log_json ? HUB_LOG_JSON : HUB_LOG_TEXT);
-    err = hub_create(NULL, &hub);
+    err = hub_bus_open(bus_url, NULL, &bus, &error);
+    if (err != HUB_OK)
+        fprintf(stderr, "%s: --bus: %s\n", argv[0], error.text);
+    else
+        err = hub_create(&(hub_options_t){.name = "chat", .bus = bus}, &hub);
     if (err == HUB_OK)
         err = add_channels(hub);
     if (err == HUB_OK)
@@ -142,5 +149,6 @@ int main(int argc, char **argv)
             serve(server, argv[0], host, port, tls.certificate_file != NULL ? &tls : NULL, &error);
     hub_server_destroy(server);
     hub_destroy(hub);
+    hub_bus_destroy(bus);
     return err == HUB_OK ? EXIT_SUCCESS : EXIT_FAILURE;
 }

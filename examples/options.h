@@ -20,7 +20,7 @@ struct choice {
     bool *given;
 };
 
-#define CHOICES_MAX 8
+#define CHOICES_MAX 12
 
 static inline void print_help(const char *program, const struct choice *choices)
 {
