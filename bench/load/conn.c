@@ -358,10 +358,10 @@ static void on_connected(loop_t *loop, conn_t *conn)
 }
 
 /* Only within the loopback network are all addresses ours. */
-static void choose_source(const loop_t *loop, const conn_t *conn)
+static void choose_source(const struct target *target, const conn_t *conn)
 {
     struct sockaddr_in from = {.sin_family = AF_INET};
-    const struct sockaddr_in *to = (const struct sockaddr_in *)(const void *)&loop->address;
+    const struct sockaddr_in *to = (const struct sockaddr_in *)(const void *)&target->address;
     int on = 1;
 
     if (to->sin_family != AF_INET || ntohl(to->sin_addr.s_addr) >> 24 != 127)
@@ -373,26 +373,28 @@ static void choose_source(const loop_t *loop, const conn_t *conn)
                    strerror(errno));
 }
 
-void conn_open(loop_t *loop, conn_t *conn, uint32_t number, const char *path, int receive_buffer)
+void conn_open(loop_t *loop, conn_t *conn, uint32_t number, bool other, const char *path,
+               int receive_buffer)
 {
+    const struct target *target = other ? &loop->other_target : &loop->target;
     const int on = 1;
 
     *conn = (conn_t){.number = number,
                      .state = CONN_CONNECTING,
                      .dirty = conn->dirty,
                      .next_dirty = conn->next_dirty};
-    conn->fd = socket(loop->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    conn->fd = socket(target->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (conn->fd == -1)
         bench_fail("connection %u: %s", number, strerror(errno));
     setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     if (receive_buffer != 0)
         setsockopt(conn->fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof(receive_buffer));
-    choose_source(loop, conn);
-    if (connect(conn->fd, (const struct sockaddr *)&loop->address, loop->address_len) != 0 &&
+    choose_source(target, conn);
+    if (connect(conn->fd, (const struct sockaddr *)&target->address, target->address_len) != 0 &&
         errno != EINPROGRESS)
-        bench_fail("connection %u to %s: %s%s", number, loop->host, strerror(errno),
+        bench_fail("connection %u to %s: %s%s", number, target->host, strerror(errno),
                    errno == EADDRNOTAVAIL ? " (net.ipv4.ip_local_port_range is used up)" : "");
-    ws_put_request(&conn->out, loop->host, path, loop->handlers.subprotocol);
+    ws_put_request(&conn->out, target->host, path, loop->handlers.subprotocol);
     watch(loop, conn, EPOLL_CTL_ADD);
 }
 
@@ -426,17 +428,19 @@ void conn_drop(loop_t *loop, conn_t *conn)
 
 /* ---- the loop ---- */
 
-static void resolve(loop_t *loop, const char *host, const char *port)
+static void resolve(struct target *target, const char *host, const char *port)
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     struct addrinfo *found = NULL;
     int err = getaddrinfo(host, port, &hints, &found);
 
     if (err != 0)
-        bench_fail("--url: %s port %s: %s", host, port, gai_strerror(err));
-    memcpy(&loop->address, found->ai_addr, found->ai_addrlen);
-    loop->address_len = found->ai_addrlen;
+        bench_fail("%s port %s: %s", host, port, gai_strerror(err));
+    memcpy(&target->address, found->ai_addr, found->ai_addrlen);
+    target->address_len = found->ai_addrlen;
     freeaddrinfo(found);
+    snprintf(target->host, sizeof(target->host), strchr(host, ':') != NULL ? "[%s]:%s" : "%s:%s",
+             host, port);
 }
 
 void loop_open(loop_t *ret_loop, const char *host, const char *port, const handlers_t *handlers,
@@ -448,9 +452,13 @@ void loop_open(loop_t *ret_loop, const char *host, const char *port, const handl
                          .read_buffer = load_calloc(HEADROOM + READ_BYTES, 1)};
     if (ret_loop->epoll == -1)
         bench_fail("epoll: %s", strerror(errno));
-    snprintf(ret_loop->host, sizeof(ret_loop->host),
-             strchr(host, ':') != NULL ? "[%s]:%s" : "%s:%s", host, port);
-    resolve(ret_loop, host, port);
+    resolve(&ret_loop->target, host, port);
+    ret_loop->other_target = ret_loop->target;
+}
+
+void loop_set_other(loop_t *loop, const char *host, const char *port)
+{
+    resolve(&loop->other_target, host, port);
 }
 
 void loop_close(loop_t *loop)

@@ -51,9 +51,11 @@ struct loop {
     int epoll;
     handlers_t handlers;
     void *user;
-    struct sockaddr_storage address;
-    socklen_t address_len;
-    char host[300]; /* as the request has it */
+    struct target {
+        struct sockaddr_storage address;
+        socklen_t address_len;
+        char host[300];     /* as the request has it */
+    } target, other_target; /* the second is where conn_open() is told so */
     conn_t *dirty;
     char *read_buffer;
     uint64_t reads, turns;
@@ -67,14 +69,18 @@ uint64_t loop_now_ns(void); /* monotonic */
 void loop_open(loop_t *ret_loop, const char *host, const char *port, const handlers_t *handlers,
                void *user);
 void loop_close(loop_t *loop);
+/* The other address, which is the first one until then. */
+void loop_set_other(loop_t *loop, const char *host, const char *port);
 /* One turn, which waits for `wait_ns` at most. */
 void loop_turn(loop_t *loop, uint64_t wait_ns);
 
-/* Begins to connect and to upgrade. To an address in 127.0.0.0/8 it leaves from 127.0.0.2 onward,
- * by its number, since the ports of one address are not enough for all. `receive_buffer` is the
- * kernel's, 0: as it is. Ends the program where that cannot even begin. */
+/* Begins to connect and to upgrade, at the other address where `other` says so. To an address in
+ * 127.0.0.0/8 it leaves from 127.0.0.2 onward, by its number, since the ports of one address are
+ * not enough for all. `receive_buffer` is the kernel's, 0: as it is. Ends the program where that
+ * cannot even begin. */
 #define CONNS_PER_ADDRESS 20000u
-void conn_open(loop_t *loop, conn_t *conn, uint32_t number, const char *path, int receive_buffer);
+void conn_open(loop_t *loop, conn_t *conn, uint32_t number, bool other, const char *path,
+               int receive_buffer);
 /* Where to write whole frames; they leave at the end of the turn. */
 buffer_t *conn_say(loop_t *loop, conn_t *conn);
 /* While paused nothing is read, and the server's end is not noticed. */

@@ -90,6 +90,7 @@ static void open_load(load_t *load)
     open_ledger(load);
     crowd_open(&load->crowd, &load->speaker, &load->ledger, settings->url.host, settings->url.port,
                path_of(load));
+    loop_set_other(&load->crowd.loop, settings->publish_url.host, settings->publish_url.port);
     load->server = settings->server;
     load->report = report_create(WORKLOADS[settings->workload]);
     if ((missing = processes_find(&load->server)) != 0)

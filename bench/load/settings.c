@@ -138,6 +138,11 @@ static void check(void)
     if (settings.url_text == NULL)
         options_fail("--url is missing: ws://HOST:PORT/PATH");
     url_parse(&settings.url, "url", "ws", settings.url_text);
+    settings.publish_url = settings.url;
+    if (settings.publish_url_text != NULL)
+        url_parse(&settings.publish_url, "publish-url", "ws", settings.publish_url_text);
+    if (strcmp(settings.url.path, settings.publish_url.path) != 0)
+        options_fail("--publish-url '%s': another path than --url", settings.publish_url_text);
     if (settings.topics > settings.conns)
         options_fail("--topics %lu: more than --conns %lu", settings.topics, settings.conns);
     if (settings.topics > PAYLOAD_TOPICS_MAX)
@@ -176,6 +181,8 @@ const settings_t *settings_read(int argc, char **argv)
     settings_t *s = &settings;
     const option_row_t rows[] = {
         {"url", "ws://HOST:PORT/PATH; the path may be missing", .text = &s->url_text},
+        {"publish-url", "where publishers connect: another node; the same path as --url",
+         .text = &s->publish_url_text},
         {"speak", "the format: native, 1.0.0, 2.0.0, text, socket.io, nchan, nats or mqtt",
          .number = &s->speak, .max = SPEAKER_LAST, .words = SPEAKER_NAMES},
         {"template", "a file with another format", .text = &s->template_path},
@@ -242,34 +249,36 @@ typedef struct entry {
     unsigned long number;
 } entry_t;
 
-#define ENTRIES 26u
+#define ENTRIES 27u
 
 static size_t list(const settings_t *s, entry_t *entries)
 {
-    const entry_t all[] = {{"url", s->url_text, 0},
-                           {"speak", s->template_path == NULL ? SPEAKER_NAMES[s->speak] : "", 0},
-                           {"template", s->template_path != NULL ? s->template_path : "", 0},
-                           {"workload", WORKLOADS[s->workload], 0},
-                           {"conns", NULL, s->conns},
-                           {"topics", NULL, s->topics},
-                           {"topic-prefix", s->topic_prefix, 0},
-                           {"publishers", NULL, s->publishers},
-                           {"window", NULL, s->window},
-                           {"rate", NULL, s->rate},
-                           {"payload", NULL, s->payload},
-                           {"warmup-ms", NULL, s->warmup_ms},
-                           {"duration-ms", NULL, s->duration_ms},
-                           {"publishes", NULL, s->publishes},
-                           {"runs", NULL, s->runs},
-                           {"lost-ms", NULL, s->lost_ms},
-                           {"churn-rate", NULL, s->churn_rate},
-                           {"churn-conns", NULL, s->churn_conns},
-                           {"slow", NULL, s->slow},
-                           {"settle-ms", NULL, s->settle_ms},
-                           {"rss-base", NULL, s->rss_base},
-                           {"storm", NULL, s->storm},
-                           {"publishers-join", NULL, s->publishers_join},
-                           {"metrics", s->metrics != NULL ? s->metrics : "", 0}};
+    const entry_t all[] = {
+        {"url", s->url_text, 0},
+        {"publish-url", s->publish_url_text != NULL ? s->publish_url_text : "", 0},
+        {"speak", s->template_path == NULL ? SPEAKER_NAMES[s->speak] : "", 0},
+        {"template", s->template_path != NULL ? s->template_path : "", 0},
+        {"workload", WORKLOADS[s->workload], 0},
+        {"conns", NULL, s->conns},
+        {"topics", NULL, s->topics},
+        {"topic-prefix", s->topic_prefix, 0},
+        {"publishers", NULL, s->publishers},
+        {"window", NULL, s->window},
+        {"rate", NULL, s->rate},
+        {"payload", NULL, s->payload},
+        {"warmup-ms", NULL, s->warmup_ms},
+        {"duration-ms", NULL, s->duration_ms},
+        {"publishes", NULL, s->publishes},
+        {"runs", NULL, s->runs},
+        {"lost-ms", NULL, s->lost_ms},
+        {"churn-rate", NULL, s->churn_rate},
+        {"churn-conns", NULL, s->churn_conns},
+        {"slow", NULL, s->slow},
+        {"settle-ms", NULL, s->settle_ms},
+        {"rss-base", NULL, s->rss_base},
+        {"storm", NULL, s->storm},
+        {"publishers-join", NULL, s->publishers_join},
+        {"metrics", s->metrics != NULL ? s->metrics : "", 0}};
 
     memcpy(entries, all, sizeof(all));
     return sizeof(all) / sizeof(*all);

@@ -21,8 +21,8 @@ typedef enum workload {
 } workload_t;
 
 typedef struct settings {
-    const char *url_text, *template_path, *metrics, *topic_prefix;
-    url_t url;
+    const char *url_text, *publish_url_text, *template_path, *metrics, *topic_prefix;
+    url_t url, publish_url; /* the second is where publishers connect */
     unsigned long speak, workload;
     unsigned long conns, topics, publishers, window, rate, payload;
     unsigned long warmup_ms, duration_ms, publishes, runs, lost_ms;

@@ -290,7 +290,8 @@ void talk_enter(crowd_t *crowd, talk_t *talk)
         talk->readers[i].lossy = talk->lossy;
         ledger_join(crowd->ledger, &talk->readers[i], talk->first_topic + i, talk->counts);
     }
-    conn_open(&crowd->loop, &talk->conn, talk->conn.number, path.bytes, talk->receive_buffer);
+    conn_open(&crowd->loop, &talk->conn, talk->conn.number, talk->publishes, path.bytes,
+              talk->receive_buffer);
     buffer_dispose(&path);
 }
 
