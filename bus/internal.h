@@ -220,6 +220,9 @@ void hub__remote_topic_removed(hub__topic_t *topic);
 void hub__remote_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats);
 size_t hub__remote_largest_message(const hub_bus_t *bus);
 
+/* Throws the connection away; the backend makes another. */
+void hub__remote_reconnect(hub_bus_t *bus);
+
 /* For tests: time comes from `now_ms` and moves only with hub__remote_clock_moved(). Before the
  * first publish. */
 void hub__remote_set_clock(hub_bus_t *bus, uint64_t (*now_ms)(void *user), void *user);

@@ -797,6 +797,11 @@ void hub__remote_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats)
     ret_stats->unknown = atomic_load(&remote->unknown);
 }
 
+void hub__remote_reconnect(hub_bus_t *bus)
+{
+    bus->remote->backend->reconnect(bus->remote->self);
+}
+
 void hub__remote_set_clock(hub_bus_t *bus, uint64_t (*now_ms)(void *user), void *user)
 {
     pthread_mutex_lock(&bus->remote->in_flight_lock);

@@ -7,124 +7,85 @@
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/test/packages.sh"
+. "$root/test/broker.sh"
 kind=${1:-redis}
-postgres_bin=/usr/lib/postgresql/15/bin
 
-case $kind in
-redis) server=redis-server ;;
-nats) server=nats-server ;;
-postgres) server=postgresql-15 ;;
-*)
+if ! package=$(broker_package "$kind"); then
     echo "usage: examples/cluster.sh [redis|nats|postgres]" >&2
     exit 2
-    ;;
-esac
-
+fi
 (
-    install_packages $PACKAGES_BUILD $server
+    install_packages $PACKAGES_BUILD "$package"
     cd "$root"
     cmake --preset release >/dev/null
     cmake --build --preset release --target chat -- --quiet
 ) >&2
 
 data=$(mktemp -d "${TMPDIR:-/tmp}/cluster.XXXXXX")
-broker="" first="" second=""
+broker_pid="" first="" second=""
 
 stop()
 {
     trap - EXIT INT TERM
-    for pid in $second $first $broker; do
-        kill "$pid" 2>/dev/null || true
+    # the chats first, so that they do not complain
+    for pid in $second $first; do
+        kill "$pid" 2>/dev/null && wait "$pid" || true
     done
+    [ -z "$broker_pid" ] || kill "$broker_pid" 2>/dev/null || true
     wait
     rm -rf "$data"
 }
 trap stop EXIT
 trap 'exit 0' INT TERM
 
-# PostgreSQL refuses to run as root.
-as_user()
-{
-    if [ "$(id -u)" = 0 ]; then
-        setpriv --reuid=postgres --regid=postgres --clear-groups --pdeathsig=TERM "$@"
-    else
-        "$@"
-    fi
-}
-
-# start_broker PORT - starts it in the background and sets $broker and $url.
-start_broker()
-{
-    case $kind in
-    redis)
-        redis-server --bind 127.0.0.1 --port "$1" --save "" --dir "$data" >"$data/log" 2>&1 &
-        url=redis://127.0.0.1:$1
-        ;;
-    nats)
-        nats-server --addr 127.0.0.1 --port "$1" >"$data/log" 2>&1 &
-        url=nats://127.0.0.1:$1
-        ;;
-    postgres)
-        as_user "$postgres_bin/postgres" -D "$data/db" -c listen_addresses=127.0.0.1 \
-            -c port="$1" -c unix_socket_directories= >"$data/log" 2>&1 &
-        url=postgres://postgres@127.0.0.1:$1/postgres
-        ;;
-    esac
-    broker=$!
-}
-
-# start_chat NAME - a node; its lines go to $data/NAME.
+# start_chat NAME - a node; its address goes to $data/NAME, its lines to stderr and $data/NAME.log.
 start_chat()
 {
     mkfifo "$data/$1.stderr"
-    # what it logs is seen, and kept for has_logged
     tee "$data/$1.log" <"$data/$1.stderr" >&2 &
-    "$root/build/release/examples/chat" --port 0 --bus "$url" >"$data/$1" 2>"$data/$1.stderr" &
+    "$root/build/release/examples/chat" --port 0 --bus "$broker_url" >"$data/$1" \
+        2>"$data/$1.stderr" &
     started=$!
 }
 
-# await WHAT COMMAND... - until the command succeeds, 30 s at most, or one of the three has ended.
+all_run()
+{
+    for pid in $broker_pid $first $second; do
+        kill -0 "$pid" 2>/dev/null || return 1
+    done
+}
+
+# await FILE PATTERN - until a line is there, 30 s at most.
 await()
 {
-    what=$1
-    shift
     tries=300
-    until "$@"; do
-        for pid in $broker $first $second; do
-            kill -0 "$pid" 2>/dev/null || tries=0
-        done
+    until grep -q "$2" "$1"; do
         tries=$((tries - 1))
-        if [ "$tries" -lt 0 ]; then
-            echo "cluster.sh: $what did not happen; the broker's last lines:" >&2
-            tail -n 5 "$data/log" >&2
+        if [ "$tries" = 0 ] || ! all_run; then
+            echo "cluster.sh: no line with '$2' in $(basename "$1")" >&2
             exit 1
         fi
         sleep 0.1
     done
 }
 
-port=$((20000 + $(od -An -N2 -tu2 /dev/urandom) % 12000))
-if [ "$kind" = postgres ]; then
-    [ "$(id -u)" != 0 ] || chown postgres "$data"
-    as_user "$postgres_bin/initdb" --pgdata="$data/db" --auth=trust --username=postgres \
-        --no-sync >"$data/initdb"
+if ! broker_start "$kind" "$data"; then
+    echo "cluster.sh: $kind did not start" >&2
+    exit 1
 fi
-start_broker "$port"
 start_chat first
 first=$started
 start_chat second
 second=$started
 for name in first second; do
-    await "that $name has the broker" grep -q 'bus\.up' "$data/$name.log"
-    await "that $name listens" test -s "$data/$name"
+    await "$data/$name" listening
+    await "$data/$name.log" 'bus\.up'
     sed 's/^listening on //' "$data/$name"
 done
-echo "what is said on one is heard on the other; Ctrl-C ends both and the $kind at $url" >&2
-
-# until one of them ends
-while kill -0 "$broker" 2>/dev/null && kill -0 "$first" 2>/dev/null && kill -0 "$second" 2>/dev/null; do
+echo "what is said on one is heard on the other; Ctrl-C ends both and the $kind at $broker_url" >&2
+while all_run; do
     sleep 1 &
     wait $! || true
 done
-echo "cluster.sh: one of the three has ended; the others go with it" >&2
+echo "cluster.sh: one of the three has ended, the others go with it" >&2
 exit 1
