@@ -49,10 +49,10 @@ struct hub_bus_backend {
     hub_status_t (*open)(hub_bus_t *bus, const hub_bus_target_t *target, void **ret_self,
                          hub_error_t *error);
     /* Asynchronous: hub_bus_remote_subscribed(topic, token) follows when the broker has taken it,
-     * unless it is unsubscribed or the connection ends before. Called only between
-     * hub_bus_remote_up() and hub_bus_remote_down(), on any thread, and never twice for a topic
-     * without unsubscribe() between. `topic` is borrowed: 1 to 1,090 bytes of UTF-8 without
-     * controls. Must not block nor call back. */
+     * or hub_bus_remote_refused(), unless it is unsubscribed or the connection ends before. Called
+     * only between hub_bus_remote_up() and hub_bus_remote_down(), on any thread, and never twice
+     * for a topic without unsubscribe() between. `topic` is borrowed: 1 to 1,090 bytes of UTF-8
+     * without controls. Must not block nor call back. */
     void (*subscribe)(void *self, hub_str_t topic, uint64_t token);
     void (*unsubscribe)(void *self, hub_str_t topic);
     /* HUB_OK: taken, hub_bus_remote_published(token) follows. HUB_EBUSDOWN: there is no connection.
@@ -81,6 +81,11 @@ HUB_API void hub_bus_remote_down(hub_bus_t *bus);
 /* The broker has taken this subscription: whatever is published from now on comes here. Late ones
  * are ignored. */
 HUB_API void hub_bus_remote_subscribed(hub_bus_t *bus, hub_str_t topic, uint64_t token);
+/* The broker does not take this one (no permission, a name too long for it), and would not the next
+ * time: the topic lives on this node alone, which is told as a gap, until the next connection.
+ * What may work a second later is no refusal: end the connection. */
+HUB_API void hub_bus_remote_refused(hub_bus_t *bus, hub_str_t topic, uint64_t token,
+                                    hub_status_t status);
 /* Bytes that arrived for `topic` (as the core subscribed it), this node's own among them. Junk is
  * counted and ignored. */
 HUB_API void hub_bus_remote_message(hub_bus_t *bus, hub_str_t topic, hub_str_t bytes);

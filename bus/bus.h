@@ -235,6 +235,7 @@ typedef struct hub_bus_stats {
     uint64_t remote_invalid;    /* junk from the broker, ignored */
     uint64_t gaps;              /* notices, one per subscription told */
     uint64_t unknown;           /* publishes whose outcome is unknown */
+    uint64_t topics_refused;    /* subscriptions that the broker did not take */
 } hub_bus_stats_t;
 
 HUB_API void hub_bus_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats); /* Any thread. */

@@ -77,6 +77,7 @@ struct hub__remote {
     atomic_ullong missing;
     atomic_ullong invalid;
     atomic_ullong unknown;
+    atomic_ullong refused;
 };
 
 static void count(atomic_ullong *counter, uint64_t more)
@@ -572,17 +573,17 @@ void hub__remote_topic_removed(hub__topic_t *topic)
         confirm_one(topic->bus);
 }
 
-/* From here on nothing is lost that the numbers do not show. What may have been lost before is told
- * first. */
-static void stand(hub__topic_t *topic)
+/* Stands: from here on nothing is lost that the numbers do not show. What may have been lost before
+ * is told first, and that it does not stand. */
+static void settle(hub__topic_t *topic, bool stands)
 {
     hub__shard_t *shard = topic->shard;
     bool gap, waited;
 
     pthread_mutex_lock(&shard->lock);
-    topic->stands = true;
-    gap = topic->due_gap;
-    topic->due_gap = false;
+    topic->stands = stands;
+    gap = topic->due_gap || !stands;
+    topic->due_gap = !stands;
     waited = stop_waiting(topic);
     pthread_mutex_unlock(&shard->lock);
     if (gap)
@@ -591,28 +592,51 @@ static void stand(hub__topic_t *topic)
         confirm_one(topic->bus);
 }
 
-void hub_bus_remote_subscribed(hub_bus_t *bus, hub_str_t wire_topic, uint64_t token)
+/* The topic that waits for this answer, retained; NULL: it is too late. */
+static hub__topic_t *find_asked(hub_bus_t *bus, hub_str_t wire_topic, uint64_t token)
 {
     hub__shard_t *shard;
     hub__topic_t *topic;
     hub_str_t name;
     uint64_t hash;
-    bool fresh;
 
     if (!hub_str_starts_with(wire_topic, bus->prefix))
-        return;
+        return NULL;
     name = hub_str_n(wire_topic.base + bus->prefix.len, wire_topic.len - bus->prefix.len);
     hash = hub__hash(name);
     shard = hub__bus_shard(bus, hash);
     pthread_mutex_lock(&shard->lock);
     topic = hub__topic_find(shard, hash, name);
-    fresh = topic != NULL && shard->up && topic->ask == token && !topic->stands;
-    if (fresh)
+    if (topic != NULL && (!shard->up || topic->ask != token || topic->stands))
+        topic = NULL;
+    if (topic != NULL)
         hub__topic_retain(topic);
     pthread_mutex_unlock(&shard->lock);
-    if (!fresh)
+    return topic;
+}
+
+void hub_bus_remote_subscribed(hub_bus_t *bus, hub_str_t wire_topic, uint64_t token)
+{
+    hub__topic_t *topic = find_asked(bus, wire_topic, token);
+
+    if (topic == NULL)
         return;
-    stand(topic);
+    settle(topic, true);
+    hub__topic_release(topic);
+}
+
+void hub_bus_remote_refused(hub_bus_t *bus, hub_str_t wire_topic, uint64_t token,
+                            hub_status_t status)
+{
+    hub__topic_t *topic = find_asked(bus, wire_topic, token);
+    char field[HUB_LOG_FIELD];
+
+    if (topic == NULL)
+        return;
+    count(&bus->remote->refused, 1);
+    hub_log_peer(HUB_LOG_ERROR, "bus.topic_refused", "topic=%s status=%s",
+                 hub_log_escape(topic->name, field), hub_status_name(status));
+    settle(topic, false);
     hub__topic_release(topic);
 }
 
@@ -795,6 +819,7 @@ void hub__remote_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats)
     ret_stats->remote_missing = atomic_load(&remote->missing);
     ret_stats->remote_invalid = atomic_load(&remote->invalid);
     ret_stats->unknown = atomic_load(&remote->unknown);
+    ret_stats->topics_refused = atomic_load(&remote->refused);
 }
 
 void hub__remote_reconnect(hub_bus_t *bus)

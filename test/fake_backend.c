@@ -307,13 +307,17 @@ static void carry_message(fake_broker_t *broker, struct packet *packet, fake_fau
 static void confirm(fake_broker_t *broker, struct packet *packet)
 {
     struct node *node = packet->from;
+    hub_status_t refuse;
     hub_bus_t *bus;
 
     pthread_mutex_lock(&node->calls);
     pthread_mutex_lock(&broker->lock);
     bus = node->up && node->life == packet->life ? node->bus : NULL;
+    refuse = broker->faults.refuse_topics;
     pthread_mutex_unlock(&broker->lock);
-    if (bus != NULL)
+    if (bus != NULL && refuse != HUB_OK)
+        hub_bus_remote_refused(bus, packet_topic(packet), packet->token, refuse);
+    else if (bus != NULL)
         hub_bus_remote_subscribed(bus, packet_topic(packet), packet->token);
     pthread_mutex_unlock(&node->calls);
     free(packet);

@@ -22,9 +22,10 @@ typedef struct fake_faults {
     bool swap;     /* each message is delivered behind the next one */
     bool slow;     /* nothing is carried until this is taken back */
     fake_answers_t answers;
-    hub_status_t verdict; /* the broker's answer, HUB_OK to accept */
-    hub_status_t refuse;  /* what publish() returns, HUB_OK to take it */
-    size_t largest;       /* of the bytes; 0: SIZE_MAX */
+    hub_status_t verdict;       /* the broker's answer, HUB_OK to accept */
+    hub_status_t refuse;        /* what publish() returns, HUB_OK to take it */
+    hub_status_t refuse_topics; /* subscriptions are refused with it, HUB_OK to take them */
+    size_t largest;             /* of the bytes; 0: SIZE_MAX */
 } fake_faults_t;
 
 extern const hub_bus_backend_t fake_backend;

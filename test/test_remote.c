@@ -845,6 +845,27 @@ static void a_message_that_overtakes_the_word_comes_behind_the_gap(void **state)
     hub__buffer_dispose(&bytes);
 }
 
+static void a_topic_that_is_refused_does_not_keep_the_bus_down(void **state)
+{
+    struct fixture *fixture = *state;
+
+    say_far(fixture, 1, 1);
+    run(fixture);
+    fake_broker_disconnect(fixture->broker, fixture->near);
+    set_faults(fixture, (fake_faults_t){.refuse_topics = HUB_EREJECTED});
+    fake_broker_connect(fixture->broker, fixture->near);
+    assert_heard(fixture, "1 gap(bus,0)");
+    assert_true(stats_of(fixture->near).healthy);
+    assert_int_equal(stats_of(fixture->near).topics_refused, 1);
+    say(fixture->near, "room:1", "2"); /* here it lives on */
+    set_faults(fixture, (fake_faults_t){0});
+    fake_broker_connect(fixture->broker, fixture->near);
+    assert_heard(fixture, "1 gap(bus,0) 2 gap(bus,0)");
+    say_far(fixture, 3, 3);
+    assert_heard(fixture, "1 gap(bus,0) 2 gap(bus,0) 3");
+    assert_int_equal(stats_of(fixture->near).topics_refused, 1);
+}
+
 static void up_without_a_down_before_is_another_connection(void **state)
 {
     struct fixture *fixture = *state;
@@ -989,6 +1010,7 @@ int main(void)
         REMOTE_TEST(coming_up_again_renews_every_topic_and_tells_a_gap),
         REMOTE_TEST(the_first_time_up_is_no_gap),
         REMOTE_TEST(a_message_that_overtakes_the_word_comes_behind_the_gap),
+        REMOTE_TEST(a_topic_that_is_refused_does_not_keep_the_bus_down),
         REMOTE_TEST(up_without_a_down_before_is_another_connection),
         REMOTE_TEST(one_remote_subscription_serves_all_here),
         REMOTE_TEST(a_subscriber_may_answer_on_the_brokers_own_thread),
