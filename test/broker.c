@@ -10,7 +10,6 @@
 #include <ftw.h>
 #include <glob.h>
 #include <grp.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
@@ -19,21 +18,16 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
-#include <sys/random.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "test/broker_kinds.h"
+#include "test/port.h"
 
 #define DEADLINE_MS 20000
 #define LOOK_MS 3 /* between two looks at a log */
-#define PORT_FIRST 20000
-#define PORT_COUNT 12000 /* Linux gives its own from 32768 on */
-#define TRIES 20
 #define ARGS_MAX 16
 #define CHILDREN_MAX 256
 #define LOG_SHOWN 2000
@@ -355,7 +349,7 @@ bool broker_write_file(const broker_t *broker, const char *name, const char *tex
     return fclose(file) == 0 && written;
 }
 
-/* ---- the folder and the port ---- */
+/* ---- the folder ---- */
 
 static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *at)
 {
@@ -383,53 +377,6 @@ static bool make_folder(broker_t *broker)
         return false;
     }
     return !who.other || chown(broker->folder, who.uid, who.gid) == 0;
-}
-
-static bool port_is_free(unsigned port)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons((uint16_t)port),
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
-    bool is_free;
-
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    is_free = bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
-    close(fd);
-    return is_free;
-}
-
-/* A name that only one process can have, and that is gone with it: -1 where another has it. */
-static int claim(unsigned port)
-{
-    struct sockaddr_un name = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    int len =
-        snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, "sockethub-test-port-%u", port);
-
-    if (bind(fd, (struct sockaddr *)&name,
-             (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)len)) == 0)
-        return fd;
-    close(fd);
-    return -1;
-}
-
-static bool pick_port(broker_t *broker)
-{
-    for (int i = 0; i < TRIES; i++) {
-        unsigned random;
-
-        if (getrandom(&random, sizeof(random), 0) != sizeof(random))
-            return false;
-        broker->port = PORT_FIRST + random % PORT_COUNT;
-        broker->port_fd = claim(broker->port);
-        if (broker->port_fd != -1 && port_is_free(broker->port))
-            return true;
-        if (broker->port_fd != -1)
-            close(broker->port_fd);
-    }
-    broker->port_fd = -1;
-    return false;
 }
 
 /* ---- life ---- */
@@ -460,7 +407,8 @@ static bool run(broker_t *broker)
 static bool start_somewhere(broker_t *broker)
 {
     for (int i = 0; i < 3; i++) {
-        if (!pick_port(broker))
+        broker->port_fd = port_claim(&broker->port);
+        if (broker->port_fd == -1)
             return false;
         if (broker->trade->prepare(broker, true) && run(broker))
             return true;
