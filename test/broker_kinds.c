@@ -234,7 +234,7 @@ static bool copy_template(const broker_t *broker)
         broker_run(broker, (const char *const[]){broker->program, "--version", NULL}, false, NULL);
     if (said == NULL)
         return false;
-    snprintf(place, sizeof(place), "%s/postgres-template-%d", BROKER_TEMPLATES,
+    snprintf(place, sizeof(place), "%s/postgres-template-%d", BROKER_BUILD,
              atoi(said + strcspn(said, "0123456789")));
     free(said);
     snprintf(lock_path, sizeof(lock_path), "%s.lock", place);
