@@ -33,7 +33,7 @@ typedef struct hub__courier {
     pthread_t thread;
 } hub__courier_t;
 
-/* HUB_ESYSTEM: no descriptor or no thread. `run(arg)` is the thread. */
+/* HUB_ESYSTEM: no descriptor or no thread. `run(arg)` is the thread; it gets no signals. */
 hub_status_t hub__courier_start(hub__courier_t *courier, void *(*run)(void *arg), void *arg,
                                 hub_error_t *error);
 /* Asks the thread to end, waits until it has, and drops what is left. */
