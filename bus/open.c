@@ -12,6 +12,7 @@
 typedef struct hub__scheme {
     const char *name;
     const hub_bus_backend_t *backend; /* NULL: not in this build */
+    const char *why;                  /* in no build; NULL: it depends */
 } hub__scheme_t;
 
 /* A backend that the build left out still has its name here, for the error. */
@@ -32,8 +33,13 @@ typedef struct hub__scheme {
 #endif
 
 static const hub__scheme_t builtin[] = {
-    {"redis", REDIS},   {"redis+unix", REDIS},  {"nats", NATS},
-    {"nats+tls", NATS}, {"postgres", POSTGRES}, {"postgresql", POSTGRES},
+    {"redis", REDIS, NULL},
+    {"redis+unix", REDIS, NULL},
+    {"rediss", NULL, "Debian's hiredis has no TLS; redis, through a tunnel"},
+    {"nats", NATS, NULL},
+    {"nats+tls", NATS, NULL},
+    {"postgres", POSTGRES, NULL},
+    {"postgresql", POSTGRES, NULL},
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -125,8 +131,8 @@ static hub_status_t find_backend(const char *scheme, const hub_bus_backend_t **r
         return HUB_OK;
     hub_log_escape(hub_str(scheme), field);
     if (known != NULL)
-        return hub_error_set(error, HUB_EINVAL, 0, "bus scheme %s: this build has no such backend",
-                             field);
+        return hub_error_set(error, HUB_EINVAL, 0, "bus scheme %s: %s", field,
+                             known->why != NULL ? known->why : "this build has no such backend");
     return hub_error_set(error, HUB_EINVAL, 0,
                          "bus scheme %s: unknown; there are memory, redis, redis+unix, nats, "
                          "nats+tls and postgres",

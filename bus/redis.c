@@ -1,0 +1,609 @@
+/* SPDX-License-Identifier: MIT */
+/* The bus on Redis: a topic is a channel, as it is named, and a publish is a PUBLISH.
+ *
+ * Plain Pub/Sub, not the sharded one of Redis 7: that helps a cluster alone, and needs Redis 7. One
+ * pair of connections a node, since one that subscribes may do nothing else, on one thread, which
+ * also waits for the name server. A connection is ready when the broker has answered the PING
+ * behind AUTH, SETNAME and SELECT on both links; whatever is wrong with one of them ends both.
+ *
+ * What waits is in three lists, in order: `waiting` was not sent yet, `confirming` are the
+ * subscriptions that the broker is to answer, `answering` the tokens of publishes. Redis answers in
+ * the order asked, so the first in the list is meant. A subscription is a command of its own, many
+ * of them in one write: then what is refused is refused alone. */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "bus/buffer.h"
+#include "bus/courier.h"
+#include "bus/internal.h"
+#include "bus/log.h"
+#include "bus/redis_link.h"
+
+#define UNSENT_BYTES_MAX ((size_t)256 << 10) /* then the rest waits for the socket */
+#define STABLE_MS 2000                       /* a connection that stood so long was a good one */
+#define ASK_AGAIN_MS 2000                    /* for what an ACL has refused */
+#define FAREWELL_MS 1000                     /* for what was published just before the end */
+#define COMPLAINT_MS 1000
+
+struct orders {
+    hub__order_t *first;
+    hub__order_t **last;
+};
+
+/* A ring that grows. */
+struct tokens {
+    uint64_t *at;
+    size_t first;
+    size_t count;
+    size_t capacity; /* a power of two */
+};
+
+/* One line, then none for a while. */
+struct complaint {
+    uint64_t next_ms;
+    uint64_t unsaid;
+};
+
+struct redis {
+    hub__courier_t courier;
+    hub_bus_t *bus;
+    hub__redis_options_t options;
+    /* from here on: of the thread */
+    hub__redis_link_t subscriber;
+    hub__redis_link_t publisher;
+    bool up;
+    bool stopping;
+    struct orders waiting;
+    struct orders confirming;
+    struct orders refused; /* subscriptions to ask for again */
+    struct tokens answering;
+    uint64_t ask_again_ms;
+    struct complaint refusals;
+    struct complaint rejections;
+    unsigned attempt; /* in vain so far */
+    char *told;       /* why the last attempt that was logged failed */
+};
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* ---- lists ---- */
+
+static void orders_init(struct orders *orders)
+{
+    orders->first = NULL;
+    orders->last = &orders->first;
+}
+
+static void orders_append(struct orders *orders, hub__order_t *order)
+{
+    order->next = NULL;
+    *orders->last = order;
+    orders->last = &order->next;
+}
+
+/* NULL: empty. */
+static hub__order_t *orders_take(struct orders *orders)
+{
+    hub__order_t *order = orders->first;
+
+    if (order != NULL && (orders->first = order->next) == NULL)
+        orders->last = &orders->first;
+    return order;
+}
+
+static void orders_clear(struct orders *orders)
+{
+    hub__order_t *order;
+
+    while ((order = orders_take(orders)) != NULL)
+        free(order);
+}
+
+/* Those for `topic` are dropped. */
+static void orders_forget(struct orders *orders, hub_str_t topic)
+{
+    hub__order_t **at = &orders->first, *order;
+
+    while ((order = *at) != NULL) {
+        if (hub_str_equals(order->topic, topic)) {
+            *at = order->next;
+            free(order);
+        } else {
+            at = &order->next;
+        }
+    }
+    orders->last = at;
+}
+
+static bool tokens_push(struct tokens *tokens, uint64_t token)
+{
+    if (tokens->count == tokens->capacity) {
+        size_t capacity = tokens->capacity == 0 ? 256 : 2 * tokens->capacity;
+        uint64_t *at = malloc(capacity * sizeof(*at));
+
+        if (at == NULL)
+            return false;
+        for (size_t i = 0; i < tokens->count; i++)
+            at[i] = tokens->at[(tokens->first + i) & (tokens->capacity - 1)];
+        free(tokens->at);
+        *tokens = (struct tokens){.at = at, .count = tokens->count, .capacity = capacity};
+    }
+    tokens->at[(tokens->first + tokens->count++) & (tokens->capacity - 1)] = token;
+    return true;
+}
+
+static bool tokens_take(struct tokens *tokens, uint64_t *ret_token)
+{
+    if (tokens->count == 0)
+        return false;
+    *ret_token = tokens->at[tokens->first];
+    tokens->first = (tokens->first + 1) & (tokens->capacity - 1);
+    tokens->count--;
+    return true;
+}
+
+static void tokens_dispose(struct tokens *tokens)
+{
+    free(tokens->at);
+    *tokens = (struct tokens){0};
+}
+
+/* ---- in ---- */
+
+static bool is_due(struct complaint *complaint)
+{
+    uint64_t now = now_ms();
+
+    if (now < complaint->next_ms) {
+        complaint->unsaid++;
+        return false;
+    }
+    complaint->next_ms = now + COMPLAINT_MS;
+    return true;
+}
+
+static void complain(struct complaint *complaint, const char *command, const redisReply *reply)
+{
+    char text[HUB_LOG_FIELD];
+
+    if (!is_due(complaint))
+        return;
+    hub_log_peer(HUB_LOG_WARN, "redis.refused", "command=%s error=%s unsaid=%llu", command,
+                 hub_log_escape(hub_str(reply->str), text), (unsigned long long)complaint->unsaid);
+    complaint->unsaid = 0;
+}
+
+static hub_str_t str_of(const redisReply *reply)
+{
+    return hub_str_n(reply->str, (size_t)reply->len);
+}
+
+/* The broker refused one publish, not the connection. */
+static bool is_about_the_connection(const redisReply *reply)
+{
+    return hub__redis_is_error(reply, "NOAUTH") || hub__redis_is_error(reply, "LOADING") ||
+           hub__redis_is_error(reply, "MASTERDOWN");
+}
+
+static bool on_published(void *user, const redisReply *reply, hub_error_t *error)
+{
+    struct redis *redis = user;
+    uint64_t token;
+
+    if (reply->type == REDIS_REPLY_ERROR && is_about_the_connection(reply))
+        return hub__redis_link_fail(&redis->publisher, error, reply->str);
+    if ((reply->type != REDIS_REPLY_INTEGER && reply->type != REDIS_REPLY_ERROR) ||
+        !tokens_take(&redis->answering, &token))
+        return hub__redis_link_fail(&redis->publisher, error, "an answer to no PUBLISH");
+    if (reply->type == REDIS_REPLY_ERROR)
+        complain(&redis->rejections, "PUBLISH", reply);
+    hub_bus_remote_published(redis->bus, token,
+                             reply->type == REDIS_REPLY_ERROR ? HUB_EREJECTED : HUB_OK);
+    return true;
+}
+
+static bool is_confirmed(const hub__order_t *order, const redisReply *reply)
+{
+    hub_str_t kind =
+        order->kind == HUB__ORDER_SUBSCRIBE ? HUB_STR("subscribe") : HUB_STR("unsubscribe");
+
+    return hub_str_equals(str_of(reply->element[0]), kind) &&
+           hub_str_equals(str_of(reply->element[1]), order->topic);
+}
+
+static bool on_confirmed(struct redis *redis, const redisReply *reply, hub_error_t *error)
+{
+    hub__order_t *order = redis->confirming.first;
+
+    if (order == NULL || !is_confirmed(order, reply))
+        return hub__redis_link_fail(&redis->subscriber, error, "an answer to no SUBSCRIBE");
+    orders_take(&redis->confirming);
+    if (order->kind == HUB__ORDER_SUBSCRIBE)
+        hub_bus_remote_subscribed(redis->bus, order->topic, order->token);
+    else
+        orders_forget(&redis->refused, order->topic);
+    free(order);
+    return true;
+}
+
+/* The channel is refused to this user: nobody hears of it, and it is asked for again. */
+static bool on_refused(struct redis *redis, const redisReply *reply, hub_error_t *error)
+{
+    hub__order_t *order = redis->confirming.first;
+
+    if (order == NULL || !hub__redis_is_error(reply, "NOPERM"))
+        return hub__redis_link_fail(&redis->subscriber, error, reply->str);
+    orders_take(&redis->confirming);
+    if (order->kind != HUB__ORDER_SUBSCRIBE) {
+        orders_forget(&redis->refused, order->topic);
+        free(order);
+        return true;
+    }
+    complain(&redis->refusals, "SUBSCRIBE", reply);
+    if (redis->refused.first == NULL)
+        redis->ask_again_ms = now_ms() + ASK_AGAIN_MS;
+    orders_append(&redis->refused, order);
+    return true;
+}
+
+static bool is_push(const redisReply *reply, int third)
+{
+    return reply->type == REDIS_REPLY_ARRAY && reply->elements == 3 &&
+           reply->element[0]->type == REDIS_REPLY_STRING &&
+           reply->element[1]->type == REDIS_REPLY_STRING && reply->element[2]->type == third;
+}
+
+static bool on_push(void *user, const redisReply *reply, hub_error_t *error)
+{
+    struct redis *redis = user;
+
+    if (reply->type == REDIS_REPLY_ERROR)
+        return on_refused(redis, reply, error);
+    if (is_push(reply, REDIS_REPLY_INTEGER))
+        return on_confirmed(redis, reply, error);
+    if (!is_push(reply, REDIS_REPLY_STRING) ||
+        !hub_str_equals(str_of(reply->element[0]), HUB_STR("message")))
+        return hub__redis_link_fail(&redis->subscriber, error, "an answer that is none");
+    hub_bus_remote_message(redis->bus, str_of(reply->element[1]), str_of(reply->element[2]));
+    return true;
+}
+
+/* ---- out ---- */
+
+static bool send_publish(struct redis *redis, const hub__order_t *order, hub_error_t *error)
+{
+    hub_str_t argv[] = {HUB_STR("PUBLISH"), order->topic, order->bytes};
+
+    if (!hub__redis_link_command(&redis->publisher, 3, argv, error))
+        return false;
+    return tokens_push(&redis->answering, order->token) ||
+           hub__redis_link_fail(&redis->publisher, error, "no memory");
+}
+
+static bool send_subscribe(struct redis *redis, const hub__order_t *order, hub_error_t *error)
+{
+    hub_str_t argv[] = {
+        order->kind == HUB__ORDER_SUBSCRIBE ? HUB_STR("SUBSCRIBE") : HUB_STR("UNSUBSCRIBE"),
+        order->topic,
+    };
+
+    return hub__redis_link_command(&redis->subscriber, 2, argv, error);
+}
+
+/* Takes the order. */
+static bool send_order(struct redis *redis, hub__order_t *order, hub_error_t *error)
+{
+    bool sent;
+
+    if (order->kind != HUB__ORDER_PUBLISH) {
+        orders_append(&redis->confirming, order);
+        return send_subscribe(redis, order, error);
+    }
+    sent = send_publish(redis, order, error);
+    free(order);
+    return sent;
+}
+
+static bool has_room(const struct redis *redis)
+{
+    return redis->waiting.first != NULL &&
+           hub__redis_link_unsent(&redis->subscriber) < UNSENT_BYTES_MAX &&
+           hub__redis_link_unsent(&redis->publisher) < UNSENT_BYTES_MAX;
+}
+
+/* A write for each link and turn. */
+static bool send_waiting(struct redis *redis, hub_error_t *error)
+{
+    while (has_room(redis)) {
+        if (!send_order(redis, orders_take(&redis->waiting), error))
+            return false;
+    }
+    return hub__redis_link_flush(&redis->subscriber, error) &&
+           hub__redis_link_flush(&redis->publisher, error);
+}
+
+/* Only while no UNSUBSCRIBE is on its way, which one of these would overtake. */
+static void ask_again(struct redis *redis)
+{
+    hub__order_t *order;
+
+    if (redis->refused.first == NULL || now_ms() < redis->ask_again_ms ||
+        redis->waiting.first != NULL || redis->confirming.first != NULL)
+        return;
+    while ((order = orders_take(&redis->refused)) != NULL)
+        orders_append(&redis->waiting, order);
+}
+
+/* ---- a connection ---- */
+
+static void take_due(struct redis *redis, bool *ret_reconnect)
+{
+    hub__courier_due_t due = hub__courier_take(&redis->courier);
+    hub__order_t *order;
+
+    while ((order = due.orders) != NULL) {
+        due.orders = order->next;
+        orders_append(&redis->waiting, order);
+    }
+    redis->stopping |= due.stop;
+    *ret_reconnect = due.reconnect;
+}
+
+static bool turn(struct redis *redis, int timeout_ms, hub_error_t *error)
+{
+    struct pollfd polled[] = {
+        {.fd = redis->courier.wake_fd, .events = POLLIN},
+        {.fd = hub__redis_link_fd(&redis->subscriber),
+         .events = hub__redis_link_events(&redis->subscriber)},
+        {.fd = hub__redis_link_fd(&redis->publisher),
+         .events = hub__redis_link_events(&redis->publisher)},
+    };
+    bool reconnect;
+
+    poll(polled, 3, timeout_ms);
+    take_due(redis, &reconnect);
+    if (reconnect && redis->up)
+        return hub__redis_link_fail(&redis->subscriber, error, "deaf, so there is a new one");
+    return hub__redis_link_move(&redis->subscriber, polled[1].revents, error) &&
+           hub__redis_link_move(&redis->publisher, polled[2].revents, error) &&
+           (!redis->up || send_waiting(redis, error));
+}
+
+static bool connect_pair(struct redis *redis, hub_error_t *error)
+{
+    uint64_t deadline_ms = now_ms() + redis->options.connect_timeout_ms;
+
+    if (!hub__redis_link_open(&redis->subscriber, error) ||
+        !hub__redis_link_open(&redis->publisher, error))
+        return false;
+    while (!redis->stopping && !(redis->subscriber.ready && redis->publisher.ready)) {
+        const hub__redis_link_t *late =
+            redis->subscriber.ready ? &redis->publisher : &redis->subscriber;
+        uint64_t now = now_ms();
+
+        if (now >= deadline_ms)
+            return hub__redis_link_fail(late, error,
+                                        late->connected ? "connected, but there is no answer"
+                                                        : "no connection in time");
+        if (!turn(redis, (int)(deadline_ms - now), error))
+            return false;
+    }
+    return true;
+}
+
+static int next_turn_ms(const struct redis *redis)
+{
+    uint64_t now = now_ms();
+
+    if (has_room(redis))
+        return 0;
+    if (redis->refused.first == NULL)
+        return -1;
+    return redis->ask_again_ms > now ? (int)(redis->ask_again_ms - now) : 10;
+}
+
+/* What was published before the end still goes out, if the broker takes it soon. */
+static void say_farewell(struct redis *redis)
+{
+    uint64_t deadline_ms = now_ms() + FAREWELL_MS, now;
+    hub_error_t error;
+
+    while ((redis->waiting.first != NULL || redis->answering.count > 0) &&
+           (now = now_ms()) < deadline_ms) {
+        if (!turn(redis, has_room(redis) ? 0 : (int)(deadline_ms - now), &error))
+            return;
+    }
+}
+
+/* Until the connection ends, or all of it is to stop. */
+static bool serve(struct redis *redis, hub_error_t *error)
+{
+    if (!connect_pair(redis, error))
+        return false;
+    if (redis->stopping)
+        return true;
+    redis->up = true;
+    hub__courier_set_open(&redis->courier, true);
+    hub_bus_remote_up(redis->bus);
+    while (!redis->stopping) {
+        if (!turn(redis, next_turn_ms(redis), error))
+            return false;
+        ask_again(redis);
+    }
+    say_farewell(redis);
+    return true;
+}
+
+static void end_connection(struct redis *redis)
+{
+    bool was_up = redis->up;
+
+    redis->up = false;
+    hub__courier_set_open(&redis->courier, false);
+    if (was_up && !redis->stopping)
+        hub_bus_remote_down(redis->bus);
+    hub__redis_link_close(&redis->subscriber);
+    hub__redis_link_close(&redis->publisher);
+    orders_clear(&redis->waiting);
+    orders_clear(&redis->confirming);
+    orders_clear(&redis->refused);
+    tokens_dispose(&redis->answering);
+}
+
+/* ---- again and again ---- */
+
+/* The first failure, another one, and then ever fewer lines. */
+static void tell_failure(struct redis *redis, bool was_up, const char *what)
+{
+    bool is_new = redis->told == NULL || strcmp(redis->told, what) != 0;
+    char address[HUB_LOG_FIELD], reason[HUB_LOG_FIELD];
+
+    if (!was_up && !is_new && (redis->attempt & (redis->attempt - 1)) != 0)
+        return;
+    free(redis->told);
+    redis->told = hub__str_copy(hub_str(what));
+    hub_log_escape(hub_str(redis->options.address), address);
+    hub_log_escape(hub_str(what), reason);
+    if (was_up)
+        hub_log_peer(HUB_LOG_WARN, "redis.lost", "address=%s what=%s", address, reason);
+    else
+        hub_log_peer(HUB_LOG_WARN, "redis.unreachable", "address=%s what=%s attempt=%u", address,
+                     reason, redis->attempt);
+}
+
+/* Between two attempts. Nobody has a connection to ask another one for. */
+static void rest(struct redis *redis, unsigned attempt)
+{
+    uint64_t until_ms = now_ms() + (unsigned)hub__courier_pause_ms(attempt), now;
+    bool reconnect;
+
+    while (!redis->stopping && (now = now_ms()) < until_ms) {
+        hub__courier_wait(&redis->courier, -1, 0, (int)(until_ms - now));
+        take_due(redis, &reconnect);
+    }
+}
+
+static void *run(void *arg)
+{
+    struct redis *redis = arg;
+
+    while (!redis->stopping) {
+        uint64_t since_ms = now_ms();
+        hub_error_t error;
+        bool was_up;
+
+        if (serve(redis, &error)) {
+            end_connection(redis);
+            break;
+        }
+        was_up = redis->up;
+        end_connection(redis);
+        redis->attempt = was_up && now_ms() - since_ms >= STABLE_MS ? 0 : redis->attempt + 1;
+        tell_failure(redis, was_up, error.text);
+        rest(redis, redis->attempt);
+    }
+    return NULL;
+}
+
+/* ---- the backend ---- */
+
+static void destroy(struct redis *redis)
+{
+    hub__redis_options_dispose(&redis->options);
+    free(redis->told);
+    free(redis);
+}
+
+static void init_link(struct redis *redis, hub__redis_link_t *link, const char *use,
+                      bool (*on_reply)(void *, const redisReply *, hub_error_t *))
+{
+    *link = (hub__redis_link_t){
+        .use = use, .on_reply = on_reply, .user = redis, .options = &redis->options};
+}
+
+static hub_status_t open_redis(hub_bus_t *bus, const hub_bus_target_t *target, void **ret_self,
+                               hub_error_t *error)
+{
+    struct redis *redis = hub__alloc_zeroed(sizeof(*redis));
+    hub_status_t err = hub__redis_options_read(target, &redis->options, error);
+
+    if (err == HUB_OK) {
+        redis->bus = bus;
+        orders_init(&redis->waiting);
+        orders_init(&redis->confirming);
+        orders_init(&redis->refused);
+        init_link(redis, &redis->subscriber, "subscriber", on_push);
+        init_link(redis, &redis->publisher, "publisher", on_published);
+        *ret_self = redis; /* the thread may be faster than this one */
+        err = hub__courier_start(&redis->courier, run, redis, error);
+    }
+    if (err != HUB_OK)
+        destroy(redis);
+    return err;
+}
+
+/* What can't be asked for would be a deaf topic. */
+static void order(struct redis *redis, hub__order_kind_t kind, hub_str_t topic, uint64_t token)
+{
+    if (hub__courier_put(&redis->courier, kind, topic, HUB_STR(""), token) == HUB_ENOMEM)
+        hub__courier_ask_reconnect(&redis->courier);
+}
+
+static void subscribe(void *self, hub_str_t topic, uint64_t token)
+{
+    order(self, HUB__ORDER_SUBSCRIBE, topic, token);
+}
+
+static void unsubscribe(void *self, hub_str_t topic)
+{
+    order(self, HUB__ORDER_UNSUBSCRIBE, topic, 0);
+}
+
+static hub_status_t publish(void *self, hub_str_t topic, hub_str_t bytes, uint64_t token)
+{
+    struct redis *redis = self;
+
+    return hub__courier_put(&redis->courier, HUB__ORDER_PUBLISH, topic, bytes, token);
+}
+
+static void reconnect_redis(void *self)
+{
+    struct redis *redis = self;
+
+    hub__courier_ask_reconnect(&redis->courier);
+}
+
+static void close_redis(void *self)
+{
+    struct redis *redis = self;
+
+    hub__courier_stop(&redis->courier);
+    destroy(redis);
+}
+
+static size_t largest_message(void *self)
+{
+    const struct redis *redis = self;
+
+    return redis->options.max_message_bytes;
+}
+
+const hub_bus_backend_t hub__redis_backend = {
+    .api = HUB_BUS_BACKEND_API,
+    .name = "redis",
+    .open = open_redis,
+    .subscribe = subscribe,
+    .unsubscribe = unsubscribe,
+    .publish = publish,
+    .reconnect = reconnect_redis,
+    .close = close_redis,
+    .largest_message = largest_message,
+};
