@@ -89,6 +89,9 @@ HUB_API void hub_bus_remote_refused(hub_bus_t *bus, hub_str_t topic, uint64_t to
 /* Bytes that arrived for `topic` (as the core subscribed it), this node's own among them. Junk is
  * counted and ignored. */
 HUB_API void hub_bus_remote_message(hub_bus_t *bus, hub_str_t topic, hub_str_t bytes);
+/* Something that the broker handed over, and that is no message: it is counted, and a line in the
+ * log says so. `topic` is where it was, `what` what it was. Any thread. */
+HUB_API void hub_bus_remote_invalid(hub_bus_t *bus, hub_str_t topic, const char *what);
 /* The answer to publish(): one for each that returned HUB_OK; late and doubled ones are ignored,
  * and none is needed once the connection is down. HUB_OK: the broker has it. Any other status: the
  * broker refused it. May come at the same time as other calls. */

@@ -465,7 +465,7 @@ static void receive(hub_bus_t *bus, uint64_t hash, const hub__wire_t *wire,
     hub__topic_release(topic);
 }
 
-static void refuse_junk(hub_bus_t *bus, hub_str_t topic, const char *what)
+void hub_bus_remote_invalid(hub_bus_t *bus, hub_str_t topic, const char *what)
 {
     char field[HUB_LOG_FIELD], reason[HUB_LOG_FIELD];
 
@@ -510,7 +510,7 @@ void hub_bus_remote_message(hub_bus_t *bus, hub_str_t topic, hub_str_t bytes)
     }
     if (err != HUB_OK) {
         if (err != HUB_ENOTFOUND)
-            refuse_junk(bus, topic, error.text);
+            hub_bus_remote_invalid(bus, topic, error.text);
         return;
     }
     receive(bus, hub__hash(name), &wire, msg);

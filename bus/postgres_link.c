@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+/* libpq's asynchronous half, made safe to wait for. What it may still wait for by itself is a name
+ * server: a host that is no address is looked up before there is a socket. */
+#include "bus/postgres_link.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <time.h>
+
+uint64_t hub__postgres_now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* The first line says it all; the others name lines of the server's source, and hints. */
+static int first_line(const char *text)
+{
+    return text == NULL ? 0 : (int)strcspn(text, "\n");
+}
+
+bool hub__postgres_link_fail(const hub__postgres_link_t *link, const PGresult *result,
+                             hub_error_t *error)
+{
+    const char *state = result == NULL ? NULL : PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *text = result == NULL ? NULL : PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+
+    if (text == NULL)
+        text = link->conn == NULL ? "no memory" : PQerrorMessage(link->conn);
+    hub_error_set(error, HUB_ESYSTEM, 0, "%s: %s%s%.*s", link->use, state == NULL ? "" : state,
+                  state == NULL ? "" : " ", first_line(text), text);
+    return false;
+}
+
+static void ignore_notice(void *user, const PGresult *result)
+{
+    (void)user;
+    (void)result;
+}
+
+/* Until the socket is ready for `events`, at most until the deadline. */
+static bool await(hub__postgres_link_t *link, hub__courier_t *courier, short events,
+                  uint64_t deadline_ms, short *ret_revents, hub_error_t *error)
+{
+    for (;;) {
+        uint64_t now = hub__postgres_now_ms();
+        hub__courier_due_t due;
+
+        if (now >= deadline_ms) {
+            hub_error_set(error, HUB_ETIMEOUT, 0, "%s: the server does not answer", link->use);
+            return false;
+        }
+        *ret_revents = (short)hub__courier_wait(courier, PQsocket(link->conn), events,
+                                                (int)(deadline_ms - now));
+        if (*ret_revents != 0)
+            return true;
+        due = hub__courier_take(courier); /* not open, so there are no orders */
+        if (due.stop) {
+            hub_error_set(error, HUB_ECANCELLED, 0, "%s: the bus is closed", link->use);
+            return false;
+        }
+    }
+}
+
+static bool connect_polled(hub__postgres_link_t *link, hub__courier_t *courier,
+                           uint64_t deadline_ms, hub_error_t *error)
+{
+    PostgresPollingStatusType status = PGRES_POLLING_WRITING;
+    short revents;
+
+    while (status != PGRES_POLLING_OK) {
+        if (status == PGRES_POLLING_FAILED)
+            return hub__postgres_link_fail(link, NULL, error);
+        if (!await(link, courier, status == PGRES_POLLING_READING ? POLLIN : POLLOUT, deadline_ms,
+                   &revents, error))
+            return false;
+        status = PQconnectPoll(link->conn);
+    }
+    return true;
+}
+
+bool hub__postgres_link_open(hub__postgres_link_t *link, hub__courier_t *courier,
+                             const char *const *names, const char *const *values,
+                             uint64_t deadline_ms, hub_error_t *error)
+{
+    *link = (hub__postgres_link_t){.use = link->use};
+    link->conn = PQconnectStartParams(names, values, 0);
+    if (link->conn == NULL || PQstatus(link->conn) == CONNECTION_BAD)
+        return hub__postgres_link_fail(link, NULL, error);
+    PQsetNoticeReceiver(link->conn, ignore_notice, NULL); /* it would write to stderr */
+    PQsetErrorVerbosity(link->conn, PQERRORS_VERBOSE);    /* with the SQLSTATE */
+    if (!connect_polled(link, courier, deadline_ms, error))
+        return false;
+    if (PQsetnonblocking(link->conn, 1) != 0)
+        return hub__postgres_link_fail(link, NULL, error);
+    return true;
+}
+
+void hub__postgres_link_close(hub__postgres_link_t *link)
+{
+    PQfinish(link->conn);
+    *link = (hub__postgres_link_t){.use = link->use};
+}
+
+static bool flush(hub__postgres_link_t *link, hub_error_t *error)
+{
+    int left = PQflush(link->conn);
+
+    if (left < 0)
+        return hub__postgres_link_fail(link, NULL, error);
+    link->unsent = left > 0;
+    return true;
+}
+
+bool hub__postgres_link_sent(hub__postgres_link_t *link, bool taken, hub_error_t *error)
+{
+    if (!taken)
+        return hub__postgres_link_fail(link, NULL, error);
+    if (!link->busy)
+        link->heard_ms = hub__postgres_now_ms();
+    link->busy = true;
+    return flush(link, error);
+}
+
+short hub__postgres_link_events(const hub__postgres_link_t *link)
+{
+    return link->unsent ? POLLIN | POLLOUT : POLLIN;
+}
+
+bool hub__postgres_link_move(hub__postgres_link_t *link, short revents, hub_error_t *error)
+{
+    if ((revents & ~POLLOUT) != 0) {
+        link->heard_ms = hub__postgres_now_ms();
+        if (!PQconsumeInput(link->conn))
+            return hub__postgres_link_fail(link, NULL, error);
+    }
+    return !link->unsent || flush(link, error);
+}
+
+/* Takes what has come. True: that was all, and `ret_last` is the last result. */
+static bool collect(hub__postgres_link_t *link, PGresult **ret_last)
+{
+    while (!PQisBusy(link->conn)) {
+        PGresult *result = PQgetResult(link->conn);
+
+        if (result == NULL)
+            return true;
+        PQclear(*ret_last);
+        *ret_last = result;
+    }
+    return false;
+}
+
+PGresult *hub__postgres_link_ask(hub__postgres_link_t *link, hub__courier_t *courier,
+                                 const char *sql, uint64_t deadline_ms, hub_error_t *error)
+{
+    PGresult *last = NULL;
+    bool good = hub__postgres_link_sent(link, PQsendQuery(link->conn, sql), error);
+    short revents;
+
+    while (good && !collect(link, &last)) {
+        good =
+            await(link, courier, hub__postgres_link_events(link), deadline_ms, &revents, error) &&
+            hub__postgres_link_move(link, revents, error);
+    }
+    link->busy = false;
+    if (good && PQresultStatus(last) != PGRES_COMMAND_OK && PQresultStatus(last) != PGRES_TUPLES_OK)
+        good = hub__postgres_link_fail(link, last, error);
+    if (good)
+        return last;
+    PQclear(last);
+    return NULL;
+}
