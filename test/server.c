@@ -38,13 +38,20 @@ static size_t log_len;
 static atomic_uint thread_count;
 static _Thread_local unsigned thread_number;
 
+/* By the clock that nobody sets. */
 static struct timespec deadline(void)
 {
     struct timespec at;
 
-    clock_gettime(CLOCK_REALTIME, &at);
+    clock_gettime(CLOCK_MONOTONIC, &at);
     at.tv_sec += CLIENT_DEADLINE_MS / 1000;
     return at;
+}
+
+/* Under the lock. False: it is too late. */
+static bool await_change(const struct timespec *until)
+{
+    return pthread_cond_clockwait(&changed, &lock, CLOCK_MONOTONIC, until) == 0;
 }
 
 /* ---- log ---- */
@@ -75,20 +82,33 @@ static void on_log(hub_log_level_t level, const char *event, const char *text, v
     if (len > 0 && (size_t)len < LOG_BYTES - log_len)
         log_len += (size_t)len;
     log_lines[log_len] = '\0';
+    pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
 }
 
-void server_expect_log(const char *event, const char *within)
+/* Under the lock. */
+static bool is_logged(const char *event, const char *within)
 {
     bool found = false;
 
-    pthread_mutex_lock(&lock);
     for (const char *line = log_lines; !found && *line != '\0'; line = strchr(line, '\n') + 1) {
         size_t len = strcspn(line, "\n"), event_len = strlen(event);
 
         found = strncmp(line, event, event_len) == 0 && line[event_len] == ' ' &&
                 (within[0] == '\0' || memmem(line, len, within, strlen(within)) != NULL);
     }
+    return found;
+}
+
+/* What brought it about may be seen, by a counter or at a client, before the line is written. */
+void server_expect_log(const char *event, const char *within)
+{
+    struct timespec until = deadline();
+    bool found;
+
+    pthread_mutex_lock(&lock);
+    while (!(found = is_logged(event, within)) && await_change(&until))
+        ;
     pthread_mutex_unlock(&lock);
     if (!found)
         fail_msg("no line of the log is %s with %s:\n%s", event, within, log_lines);
@@ -333,11 +353,10 @@ static const char *next_note(void)
 {
     struct timespec until = deadline();
     const char *note = NULL;
-    int error = 0;
 
     pthread_mutex_lock(&lock);
-    while (note_next == note_count && error == 0)
-        error = pthread_cond_timedwait(&changed, &lock, &until);
+    while (note_next == note_count && await_change(&until))
+        ;
     if (note_next < note_count)
         note = notes[note_next++];
     pthread_mutex_unlock(&lock);
@@ -402,11 +421,10 @@ void server_expect_no_note(void)
 void server_gate_wait(void)
 {
     struct timespec until = deadline();
-    int error = 0;
 
     pthread_mutex_lock(&lock);
-    while (!gate_is_open && error == 0)
-        error = pthread_cond_timedwait(&changed, &lock, &until);
+    while (!gate_is_open && await_change(&until))
+        ;
     pthread_mutex_unlock(&lock);
 }
 
@@ -434,7 +452,7 @@ static void await_stat(server_t *server, size_t offset, uint64_t value, bool mor
     uint64_t got = server_stat(server, offset);
 
     while (got != value && !(more_will_do && got > value)) {
-        clock_gettime(CLOCK_REALTIME, &now);
+        clock_gettime(CLOCK_MONOTONIC, &now);
         if (now.tv_sec > until.tv_sec)
             fail_msg("expected the counter at %llu, it is %llu", (unsigned long long)value,
                      (unsigned long long)got);

@@ -84,7 +84,7 @@ void server_expect_stat_at_least(server_t *server, size_t offset, uint64_t value
     server_expect_stat_at_least((server), offsetof(hub_stats_t, name), (value))
 uint64_t server_stat(server_t *server, size_t offset);
 #define SERVER_STAT(server, name) server_stat((server), offsetof(hub_stats_t, name))
-/* Some line of the log so far has this event name and this within its text. */
+/* Some line of the log has this event name and this within its text; waits for it. */
 void server_expect_log(const char *event, const char *within);
 /* From here on all lines are of the same moment, and so their limits hold. */
 void server_stop_log_clock(void);
