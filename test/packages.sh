@@ -3,10 +3,13 @@
 
 # All that CMakeLists.txt asks for.
 PACKAGES_BUILD="build-essential ccache cmake ninja-build pkg-config libh2o-evloop-dev libpcre2-dev
-    libsodium-dev libssl-dev libjansson-dev zlib1g-dev libcmocka-dev"
+    libsodium-dev libssl-dev libjansson-dev zlib1g-dev libhiredis-dev libnats-dev libpq-dev
+    libcmocka-dev"
 # What some tests run: a browser (that can show text) and node to steer it.
 PACKAGES_TEST="clang-format chromium fonts-dejavu-core ca-certificates"
 PACKAGES_NODE="nodejs npm"
+# The brokers that the bus runs on; tests start their own, and none runs as a service.
+PACKAGES_BROKERS="redis-server nats-server postgresql-15"
 PACKAGES_COVERAGE="gcovr"
 # Debian's clang brings libFuzzer with it.
 PACKAGES_FUZZ="clang libclang-rt-dev"
@@ -16,6 +19,40 @@ have_node()
 {
     command -v npm >/dev/null &&
         node -e 'process.exit(process.versions.node.split(".")[0] >= 18 ? 0 : 1)' 2>/dev/null
+}
+
+# without_services COMMAND... - runs it as root; what it installs is not started, now or at the next
+# boot, and PostgreSQL makes no cluster of its own. Servers that were there before stay as they are.
+without_services()
+{
+    $as_root sh -c '
+        set -u
+        policy=/usr/sbin/policy-rc.d
+        cluster=/etc/postgresql-common/createcluster.conf
+        before=$(cd /lib/systemd/system && ls redis-server.service nats-server.service 2>/dev/null)
+        [ ! -e "$policy" ] || policy=
+        [ ! -e "$cluster" ] || cluster=
+        tidy()
+        {
+            [ -z "$policy" ] || rm -f "$policy"
+            # the file that its package comes with, where that got so far
+            [ -z "$cluster" ] || rm -f "$cluster"
+            [ -z "$cluster" ] || cp "/usr/share/postgresql-common/${cluster##*/}" "$cluster" || true
+            for service in redis-server nats-server; do
+                case $before in *$service*) continue ;; esac
+                rm -f /etc/systemd/system/multi-user.target.wants/$service.service
+                [ ! -e /etc/init.d/$service ] || update-rc.d $service disable || true
+            done
+        } 2>/dev/null
+        trap tidy EXIT
+        trap "exit 1" HUP INT TERM
+        if [ -n "$policy" ]; then
+            printf "#!/bin/sh\nexit 101\n" >"$policy" && chmod 755 "$policy"
+        fi
+        if [ -n "$cluster" ]; then
+            mkdir -p "${cluster%/*}" && echo "create_main_cluster = false" >"$cluster"
+        fi
+        "$@"' without_services "$@"
 }
 
 # install_packages NAME... - asks apt only for what is missing, and for new lists only when it does
@@ -45,8 +82,12 @@ install_packages()
         fi
     fi
     echo "installing$missing" >&2
-    apt="$as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300
+    apt="env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300
         -o Dpkg::Use-Pty=0"
     install="$apt install --yes --no-install-recommends $missing"
-    $install >&2 2>/dev/null || { $apt update >&2 && $install >&2; }
+    run=$as_root
+    case $missing in
+    *-server* | *postgresql*) run=without_services ;;
+    esac
+    $run $install >&2 2>/dev/null || { $as_root $apt update >&2 && $run $install >&2; }
 }

@@ -6,14 +6,15 @@
 # the build for use (clients from npm, pages in a browser, the installed library). --asan and --tsan
 # run everything under that one; --coverage runs unit, corpus, wire and stress and tells what they reached.
 # What else is given goes to ctest: test/run.sh -L unit, test/run.sh -R json. -L phoenix is all that
-# speaks Phoenix's protocol: its recorded conversations, and phoenix.js in node and in a browser.
+# speaks Phoenix's protocol: its recorded conversations, and phoenix.js in node and in a browser. -L bus
+# is the bus: one suite in memory and over Redis, NATS and PostgreSQL.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . test/packages.sh
 
 # Seconds of all tests of a label together, over all stages, on two cores. A noisy machine takes
 # longer, so a label fails the run only at three times its budget.
-BUDGETS="unit=40 corpus=10 wire=380 conformance=60 stress=120 threads=420 phoenix=260 clients=40 browser=60 bench=90 install=40
+BUDGETS="unit=40 corpus=10 wire=380 bus=100 conformance=60 stress=120 threads=420 phoenix=260 clients=40 browser=60 bench=90 install=40
     soak=60 exports=5 format=5"
 
 mode=default
@@ -21,6 +22,7 @@ case ${1:-} in
 --asan | --tsan | --coverage) mode=${1#--} && shift ;;
 -h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" && exit 0 ;;
 esac
+export SOCKETHUB_BROKERS_REQUIRED=1 # a broker that is missing here is a failure, not a skip
 start=$SECONDS
 logs=()
 status=0
@@ -33,7 +35,7 @@ fi
 
 prepare()
 {
-    local packages="$PACKAGES_BUILD $PACKAGES_TEST"
+    local packages="$PACKAGES_BUILD $PACKAGES_TEST $PACKAGES_BROKERS"
 
     have_node || packages+=" $PACKAGES_NODE"
     [ $mode != coverage ] || packages+=" $PACKAGES_COVERAGE"
@@ -131,12 +133,12 @@ asan) stage dev all . "$@" ;;
 tsan) stage tsan all . "$@" ;;
 coverage)
     find build/coverage -name '*.gcda' -delete 2>/dev/null || true
-    stage coverage all 'unit|corpus|wire|stress' "$@"
+    stage coverage all 'unit|corpus|wire|bus|stress' "$@"
     gcovr --root . --filter 'bus/' --filter 'channels/' --filter 'hub/' build/coverage \
         --print-summary --txt build/coverage/coverage.txt
     ;;
 default)
-    stage dev all 'unit|corpus|wire|conformance|stress|soak' "$@"
+    stage dev all 'unit|corpus|wire|bus|conformance|stress|soak' "$@"
     stage tsan all-threads-tests threads "$@"
     stage release 'sockethub sockethub_static all-examples all-bench phoenix_app soak limits_table' \
         'soak|clients|browser|bench|install|exports|format' "$@"
