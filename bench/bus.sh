@@ -39,6 +39,7 @@ done
 } >&2
 
 data=$(mktemp -d "${TMPDIR:-/tmp}/bench-bus.XXXXXX")
+chmod 711 "$data" # PostgreSQL, as another user, has a folder in it
 broker_pid="" node_pids=()
 
 stop_all()

@@ -165,6 +165,8 @@ static const char *value_of(const report_option_t *option)
 {
     static char number[24];
 
+    if (option->text != NULL)
+        return *option->text;
     if (option->words != NULL)
         return option->words[*option->number];
     snprintf(number, sizeof(number), "%lu", *option->number);
@@ -181,6 +183,7 @@ static void read_options(report_t *report, int argc, char **argv)
             bench_fail("more than %d options", OPTIONS_MAX - 1);
         rows[count++] = (option_row_t){.name = option->name,
                                        .help = option->help,
+                                       .text = option->text,
                                        .number = option->number,
                                        .min = option->min,
                                        .max = option->max,
@@ -372,7 +375,7 @@ static void print_json(const report_t *report)
     }
     printf(",\"options\":{");
     for (const report_option_t *option = report->options; option->name != NULL; ++option)
-        printf(option->words == NULL ? "%s\"%s\":%s" : "%s\"%s\":\"%s\"",
+        printf(option->words == NULL && option->text == NULL ? "%s\"%s\":%s" : "%s\"%s\":\"%s\"",
                option == report->options ? "" : ",", option->name, value_of(option));
     printf("},");
     report_print_members(report);

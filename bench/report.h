@@ -9,12 +9,13 @@
 #include <stdint.h>
 
 /* One option with a whole number from min to max, `*number` being its default until report_open()
- * replaces it; or, where there are words, with one of them, `*number` being its place among them. A
- * table ends with a NULL name. */
+ * replaces it; or, where there are words, with one of them, `*number` being its place among them;
+ * or with a text. A table ends with a NULL name. */
 typedef struct report_option {
     const char *name, *help;
     unsigned long *number, min, max;
     const char *const *words; /* max + 1 of them; NULL: a number */
+    const char **text;        /* in place of a number */
 } report_option_t;
 
 #define REPORT_RUNS_MAX 100
