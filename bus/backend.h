@@ -52,7 +52,8 @@ struct hub_bus_backend {
      * or hub_bus_remote_refused(), unless it is unsubscribed or the connection ends before. Called
      * only between hub_bus_remote_up() and hub_bus_remote_down(), on any thread, and never twice
      * for a topic without unsubscribe() between. `topic` is borrowed: 1 to 1,090 bytes of UTF-8
-     * without controls. Must not block nor call back. */
+     * without controls; one is the core's own, "<name>/probe/<node>". Must not block nor call
+     * back. */
     void (*subscribe)(void *self, hub_str_t topic, uint64_t token);
     void (*unsubscribe)(void *self, hub_str_t topic);
     /* HUB_OK: taken, hub_bus_remote_published(token) follows. HUB_EBUSDOWN: there is no connection.
@@ -60,7 +61,8 @@ struct hub_bus_backend {
      * the order on the wire. Borrowed. Must not block nor call back. Any thread. */
     hub_status_t (*publish)(void *self, hub_str_t topic, hub_str_t bytes, uint64_t token);
     /* The connection is of no use (deaf, say): end it, which is hub_bus_remote_down(), and make
-     * another. Asynchronous; must not block nor call back. Any thread. */
+     * another. Asked again, after each probe_timeout_ms, until it is down. Asynchronous; must not
+     * block nor call back. On the core's thread, never once close() was called. */
     void (*reconnect)(void *self);
     /* No call into the core starts after this returns. Bounded in time: a broker that hangs is left
      * alone. */

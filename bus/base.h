@@ -24,6 +24,9 @@ extern "C" {
 #define HUB_PRINTF(fmt, args)
 #endif
 
+/* Switches off what an option says, where that is allowed. */
+#define HUB_OFF SIZE_MAX
+
 /* Code, value and text come from this one list, so that they cannot drift. */
 #define HUB_STATUS_MAP(X)                                                                          \
     X(OK, 0, "ok")                                                                                 \

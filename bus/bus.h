@@ -181,6 +181,13 @@ typedef struct hub_bus_options {
     uint32_t answer_timeout_ms; /* a publish without the backend's answer becomes HUB_EUNKNOWN; 0
                                    means 5,000 */
     hub_bus_hooks_t hooks;
+    /* How often this node sends itself something through the broker, from 10 to 600,000; 0 means
+     * 1,500, HUB_OFF never: a connection that is deaf is then not noticed. */
+    size_t probe_interval_ms;
+    /* A connection on which a probe does not come back for so long (nor a later one), or is not
+     * answered, or no subscription is confirmed, is replaced. Not less than the interval; 0 means
+     * twice that. So what a node does not hear, it knows after both. */
+    size_t probe_timeout_ms;
 } hub_bus_options_t;
 
 /* Owned by the caller (hub_bus_destroy). `options` is copied and may be NULL. Any thread. */
@@ -190,11 +197,12 @@ HUB_API HUB_MUST_USE hub_status_t hub_bus_create(const hub_bus_options_t *option
 /* A bus by the URL of its broker: `memory:`, `redis://[user:password@]host[:port][/db]`,
  * `redis+unix:/path`, `nats://[user:password@]host[:port]`,
  * `postgres://[user:password@]host[:port]/ database`, or a scheme that hub_bus_register() knows.
- * User, password and path may hold %XX. Behind a '?' may stand `name=`, `degraded=local`, and what
- * the backend's page in bus/README.md lists; they win over `options`, which may be NULL. Connects
- * in the background: HUB_OK does not mean that the broker is there, hub_bus_get_stats() tells.
- * HUB_EINVAL: an unknown scheme, one that this library was built without, or an option that does
- * not fit, which `error` names, never with a password. Otherwise as hub_bus_create(). Any thread.
+ * User, password and path may hold %XX. Behind a '?' may stand `name=`, `degraded=local`,
+ * `probe_ms=` and `probe_timeout_ms=` (milliseconds, the first also `off`), and what the backend's
+ * page in bus/README.md lists; they win over `options`, which may be NULL. Connects in the
+ * background: HUB_OK does not mean that the broker is there, hub_bus_get_stats() tells. HUB_EINVAL:
+ * an unknown scheme, one that this library was built without, or an option that does not fit, which
+ * `error` names, never with a password. Otherwise as hub_bus_create(). Any thread.
  */
 HUB_API HUB_MUST_USE hub_status_t hub_bus_open(const char *url, const hub_bus_options_t *options,
                                                hub_bus_t **ret_bus, hub_error_t *error);
@@ -221,7 +229,8 @@ HUB_API uint64_t hub_bus_node(const hub_bus_t *bus);
 HUB_API size_t hub_bus_largest_message(const hub_bus_t *bus);
 
 typedef struct hub_bus_stats {
-    bool healthy; /* always true in memory */
+    bool healthy; /* connected, all is subscribed, and the last probe came back not longer ago than
+                     interval and timeout; always true in memory */
     uint64_t topics;
     uint64_t subscriptions;
     uint64_t published;
@@ -236,6 +245,10 @@ typedef struct hub_bus_stats {
     uint64_t gaps;              /* notices, one per subscription told */
     uint64_t unknown;           /* publishes whose outcome is unknown */
     uint64_t topics_refused;    /* subscriptions that the broker did not take */
+    uint64_t reconnects;        /* connections to the broker after the first */
+    uint64_t deaf;              /* connections that were replaced because nothing came through */
+    uint64_t down_ms;           /* so long it is not healthy; 0 while it is */
+    uint64_t probe_us;          /* through the broker and back, the last time; 0: never yet */
 } hub_bus_stats_t;
 
 HUB_API void hub_bus_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats); /* Any thread. */

@@ -53,6 +53,7 @@ typedef struct hub__topic {
     bool stands;  /* the broker has taken the subscription */
     bool due_gap; /* something may have been lost since it stood last */
     bool renewed; /* subscribed by the connection's beginning, and not taken yet */
+    bool awaited; /* subscribed at any time, and not taken yet */
     uint64_t ask; /* the token of the subscription asked for; 0: none */
     hub_bus_t *bus;
     hub__shard_t *shard;
@@ -223,7 +224,7 @@ size_t hub__remote_largest_message(const hub_bus_t *bus);
 /* Throws the connection away; the backend makes another. */
 void hub__remote_reconnect(hub_bus_t *bus);
 
-/* For tests: time comes from `now_ms` and moves only with hub__remote_clock_moved(). Before the
- * first publish. */
+/* For tests: time comes from `now_ms` and moves only with hub__remote_clock_moved(), which returns
+ * when all that is due was done. Before the first connection. */
 void hub__remote_set_clock(hub_bus_t *bus, uint64_t (*now_ms)(void *user), void *user);
 void hub__remote_clock_moved(hub_bus_t *bus);

@@ -4,6 +4,7 @@
 
 #include "bus/internal.h"
 #include "bus/log.h"
+#include "bus/pulse.h"
 #include "bus/url.h"
 
 #define REGISTERED_MAX 32
@@ -103,13 +104,41 @@ hub_status_t hub_bus_register(const char *scheme, const hub_bus_backend_t *backe
     return err;
 }
 
+/* A number of milliseconds, or "off" where it may be. */
+static hub_status_t take_ms(hub__url_t *url, const char *name, bool may_be_off, size_t *ms,
+                            hub_error_t *error)
+{
+    const char *text = hub__url_take(url, name);
+    size_t value = 0, digits = 0;
+
+    if (text == NULL)
+        return HUB_OK;
+    if (may_be_off && strcmp(text, "off") == 0) {
+        *ms = HUB_OFF;
+        return HUB_OK;
+    }
+    for (; text[digits] >= '0' && text[digits] <= '9' && digits < 9; digits++)
+        value = value * 10 + (size_t)(text[digits] - '0');
+    if (text[digits] != '\0' || value < HUB__PULSE_MS_MIN || value > HUB__PULSE_MS_MAX)
+        return hub_error_set(error, HUB_EINVAL, 0, "bus URL, %s: it is a number from %d to %d%s",
+                             name, HUB__PULSE_MS_MIN, HUB__PULSE_MS_MAX,
+                             may_be_off ? " or off" : "");
+    *ms = value;
+    return HUB_OK;
+}
+
 /* What the URL says of the core goes over what the program said. */
 static hub_status_t take_options(hub__url_t *url, hub_bus_options_t *options, hub_error_t *error)
 {
     const char *name = hub__url_take(url, "name"), *degraded = hub__url_take(url, "degraded");
+    hub_status_t err;
 
     if (name != NULL)
         options->name = name;
+    if ((err = take_ms(url, "probe_ms", true, &options->probe_interval_ms, error)) != HUB_OK ||
+        (err = take_ms(url, "probe_timeout_ms", false, &options->probe_timeout_ms, error)) !=
+            HUB_OK)
+        return err;
     if (degraded == NULL)
         return HUB_OK;
     if (strcmp(degraded, "local") != 0 && strcmp(degraded, "no") != 0)

@@ -14,6 +14,7 @@
 #include "bus/internal.h"
 #include "bus/json.h"
 #include "bus/log.h"
+#include "bus/pulse.h"
 #include "bus/wire.h"
 
 #define ANSWER_TIMEOUT_MS_DEFAULT 5000
@@ -61,6 +62,8 @@ struct hub__remote {
 
     pthread_mutex_t in_flight_lock; /* of what follows */
     pthread_cond_t wake;
+    pthread_cond_t rested; /* the thread has nothing to do; for tests */
+    bool resting;
     hub__table_t in_flight;
     struct pending *first; /* is due first */
     struct pending *last;
@@ -70,6 +73,8 @@ struct hub__remote {
     void *now_user;
     bool stop;
     pthread_t thread;
+
+    hub__pulse_t pulse;
 
     atomic_ullong received;
     atomic_ullong plain;
@@ -87,13 +92,47 @@ static void count(atomic_ullong *counter, uint64_t more)
 
 /* ---- in flight ---- */
 
-static uint64_t monotonic_ms(void *user)
+static uint64_t monotonic_us(void)
 {
     struct timespec now;
 
-    (void)user;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static uint64_t monotonic_ms(void *user)
+{
+    (void)user;
+    return monotonic_us() / 1000;
+}
+
+uint64_t hub__remote_now_us(hub_bus_t *bus)
+{
+    hub__remote_t *remote = bus->remote;
+    uint64_t now_us;
+
+    pthread_mutex_lock(&remote->in_flight_lock);
+    now_us =
+        remote->now_ms == monotonic_ms ? monotonic_us() : remote->now_ms(remote->now_user) * 1000;
+    pthread_mutex_unlock(&remote->in_flight_lock);
+    return now_us;
+}
+
+void hub__remote_wake(hub_bus_t *bus)
+{
+    pthread_mutex_lock(&bus->remote->in_flight_lock);
+    pthread_cond_signal(&bus->remote->wake);
+    pthread_mutex_unlock(&bus->remote->in_flight_lock);
+}
+
+uint64_t hub__remote_new_token(hub_bus_t *bus)
+{
+    uint64_t token;
+
+    pthread_mutex_lock(&bus->remote->in_flight_lock);
+    token = ++bus->remote->last_token;
+    pthread_mutex_unlock(&bus->remote->in_flight_lock);
+    return token;
 }
 
 static void take_out(hub__remote_t *remote, struct pending *pending)
@@ -175,36 +214,56 @@ static hub_status_t begin_flight(hub__remote_t *remote, hub_bus_ack_t *ack, uint
     return err;
 }
 
-/* Until the first deadline, or until something changes. */
-static void wait_for_deadline(hub__remote_t *remote)
+/* UINT64_MAX: nothing is. */
+static uint64_t next_due_ms(hub__remote_t *remote)
 {
-    uint64_t due_ms = remote->first == NULL ? 0 : remote->first->deadline_ms;
+    uint64_t due_ms = hub__pulse_due_ms(&remote->pulse);
+
+    return remote->first != NULL && remote->first->deadline_ms < due_ms ? remote->first->deadline_ms
+                                                                        : due_ms;
+}
+
+/* Until the next thing is due, or until something changes. */
+static void wait_until_due(hub__remote_t *remote)
+{
+    uint64_t due_ms = next_due_ms(remote);
     struct timespec due = {
         .tv_sec = (time_t)(due_ms / 1000),
         .tv_nsec = (long)(due_ms % 1000) * 1000000,
     };
 
-    if (remote->first == NULL || remote->now_ms != monotonic_ms)
+    remote->resting = true;
+    pthread_cond_broadcast(&remote->rested);
+    if (due_ms == UINT64_MAX || remote->now_ms != monotonic_ms)
         pthread_cond_wait(&remote->wake, &remote->in_flight_lock);
     else
         pthread_cond_timedwait(&remote->wake, &remote->in_flight_lock, &due);
+    remote->resting = false;
 }
 
+/* What is due goes without the lock. */
 static void *run_deadlines(void *arg)
 {
     hub__remote_t *remote = arg;
 
     pthread_mutex_lock(&remote->in_flight_lock);
     while (!remote->stop) {
+        uint64_t now_ms = remote->now_ms(remote->now_user);
         struct pending *pending = remote->first;
 
-        if (pending == NULL || pending->deadline_ms > remote->now_ms(remote->now_user)) {
-            wait_for_deadline(remote);
+        if (now_ms < next_due_ms(remote)) {
+            wait_until_due(remote);
             continue;
         }
-        take_out(remote, pending);
+        if (pending != NULL && pending->deadline_ms > now_ms)
+            pending = NULL;
+        if (pending != NULL)
+            take_out(remote, pending);
         pthread_mutex_unlock(&remote->in_flight_lock);
-        finish(remote, pending, HUB_EUNKNOWN);
+        if (pending != NULL)
+            finish(remote, pending, HUB_EUNKNOWN);
+        else
+            hub__pulse_turn(&remote->pulse);
         pthread_mutex_lock(&remote->in_flight_lock);
     }
     pthread_mutex_unlock(&remote->in_flight_lock);
@@ -217,6 +276,8 @@ void hub_bus_remote_published(hub_bus_t *bus, uint64_t token, hub_status_t statu
 
     if (pending != NULL)
         finish(bus->remote, pending, status);
+    else
+        hub__pulse_answered(&bus->remote->pulse, token);
 }
 
 /* ---- streams: under their lock ---- */
@@ -290,6 +351,11 @@ static size_t backend_limit(const hub__remote_t *remote)
                : remote->backend->largest_message(remote->self);
 }
 
+static bool is_usable(hub__remote_t *remote)
+{
+    return atomic_load(&remote->up) && !hub__pulse_is_deaf(&remote->pulse);
+}
+
 static hub_status_t refuse_or_degrade(const hub__remote_t *remote, hub_bus_ack_t *ack)
 {
     if (!remote->degraded_local)
@@ -353,7 +419,7 @@ hub_status_t hub__remote_publish(hub_bus_t *bus, uint64_t hash, const hub_messag
 
     if (size == SIZE_MAX || size > backend_limit(remote))
         return HUB_ETOOLARGE;
-    if (!atomic_load(&remote->up))
+    if (!is_usable(remote))
         return refuse_or_degrade(remote, ack);
     if (needed > sizeof(few))
         buffer = malloc(needed);
@@ -485,6 +551,10 @@ static hub_status_t read_wire(hub_bus_t *bus, hub_str_t bytes, char *event, hub_
     err = hub__wire_read(bytes, ret_wire);
     if (err == HUB_ESYNTAX)
         return hub_error_set(error, err, 0, "no envelope");
+    if (err == HUB_OK && ret_wire->kind == HUB__WIRE_PROBE)
+        return hub_error_set(error, HUB_ESYNTAX, 0, "a probe on a topic");
+    if (err == HUB_OK && ret_wire->kind == HUB__WIRE_POSITION)
+        return HUB_ENOTFOUND;
     if (err == HUB_OK && ret_wire->node == bus->node)
         return HUB_ENOTFOUND; /* our own, delivered when it was published */
     return err;               /* HUB_ENOTFOUND: of a newer node */
@@ -499,6 +569,11 @@ void hub_bus_remote_message(hub_bus_t *bus, hub_str_t topic, hub_str_t bytes)
     hub_error_t error;
     hub_status_t err = HUB_EINVAL;
 
+    if (hub_str_equals(topic, bus->remote->pulse.topic)) {
+        if (!hub__pulse_message(&bus->remote->pulse, bytes))
+            hub_bus_remote_invalid(bus, topic, "no probe of this node");
+        return;
+    }
     if (!hub_str_starts_with(topic, bus->prefix))
         hub_error_set(&error, err, 0, "not a topic of this bus");
     else
@@ -526,6 +601,8 @@ static void ask(hub__topic_t *topic, bool renewed)
 
     topic->ask = atomic_fetch_add(&remote->asks, 1) + 1;
     topic->stands = false;
+    topic->awaited = true;
+    atomic_fetch_add(&remote->pulse.awaited, 1);
     topic->renewed = renewed;
     if (renewed)
         atomic_fetch_add(&remote->unconfirmed, 1);
@@ -552,6 +629,17 @@ static bool stop_waiting(hub__topic_t *topic)
     return renewed;
 }
 
+/* Whether the broker's word was waited for. Under the shard's lock. */
+static bool stop_awaiting(hub__topic_t *topic)
+{
+    bool awaited = topic->awaited;
+
+    topic->awaited = false;
+    if (awaited)
+        atomic_fetch_sub(&topic->bus->remote->pulse.awaited, 1);
+    return awaited;
+}
+
 void hub__remote_topic_added(hub__topic_t *topic)
 {
     if (topic->bus->remote == NULL)
@@ -569,6 +657,7 @@ void hub__remote_topic_removed(hub__topic_t *topic)
     if (!topic->shard->up)
         return;
     remote->backend->unsubscribe(remote->self, topic->wire);
+    stop_awaiting(topic);
     if (stop_waiting(topic))
         confirm_one(topic->bus);
 }
@@ -577,6 +666,7 @@ void hub__remote_topic_removed(hub__topic_t *topic)
  * is told first, and that it does not stand. */
 static void settle(hub__topic_t *topic, bool stands)
 {
+    hub__remote_t *remote = topic->bus->remote;
     hub__shard_t *shard = topic->shard;
     bool gap, waited;
 
@@ -585,11 +675,39 @@ static void settle(hub__topic_t *topic, bool stands)
     gap = topic->due_gap || !stands;
     topic->due_gap = !stands;
     waited = stop_waiting(topic);
+    /* until it is up only those count that it waits for */
+    if (stop_awaiting(topic) && (waited || atomic_load(&remote->up)))
+        count(&remote->pulse.confirmed, 1);
     pthread_mutex_unlock(&shard->lock);
     if (gap)
         hub__bus_tell_gap(topic, HUB_GAP_BUS, 0);
     if (waited)
         confirm_one(topic->bus);
+}
+
+/* The first probe goes at once: until it is back the bus is not healthy. */
+static void begin_probing(hub_bus_t *bus, uint64_t token)
+{
+    if (!hub__pulse_subscribed(&bus->remote->pulse, token))
+        return;
+    confirm_one(bus);
+    hub__pulse_begin(&bus->remote->pulse);
+}
+
+/* Nothing tells whether this connection hears: it is used all the same, and never healthy. */
+static void refuse_probing(hub_bus_t *bus, uint64_t token, hub_status_t status)
+{
+    if (!hub__pulse_refused(&bus->remote->pulse, token))
+        return;
+    count(&bus->remote->refused, 1);
+    hub_log(HUB_LOG_ERROR, "bus.probe_refused", "backend=%s topic=%s status=%s",
+            bus->remote->backend->name, bus->remote->pulse.topic_bytes, hub_status_name(status));
+    confirm_one(bus);
+}
+
+static bool is_probe(const hub_bus_t *bus, hub_str_t wire_topic)
+{
+    return hub_str_equals(wire_topic, bus->remote->pulse.topic);
 }
 
 /* The topic that waits for this answer, retained; NULL: it is too late. */
@@ -619,6 +737,8 @@ void hub_bus_remote_subscribed(hub_bus_t *bus, hub_str_t wire_topic, uint64_t to
 {
     hub__topic_t *topic = find_asked(bus, wire_topic, token);
 
+    if (is_probe(bus, wire_topic))
+        begin_probing(bus, token);
     if (topic == NULL)
         return;
     settle(topic, true);
@@ -631,6 +751,8 @@ void hub_bus_remote_refused(hub_bus_t *bus, hub_str_t wire_topic, uint64_t token
     hub__topic_t *topic = find_asked(bus, wire_topic, token);
     char field[HUB_LOG_FIELD];
 
+    if (is_probe(bus, wire_topic))
+        refuse_probing(bus, token, status);
     if (topic == NULL)
         return;
     count(&bus->remote->refused, 1);
@@ -657,6 +779,7 @@ static void lose_topic(hub__table_node_t *node, void *user)
     topic->stands = false;
     topic->renewed = false;
     topic->ask = 0;
+    stop_awaiting(topic);
 }
 
 static void set_shards_down(hub_bus_t *bus)
@@ -687,6 +810,10 @@ void hub_bus_remote_up(hub_bus_t *bus)
         hub__table_foreach(&shard->topics, renew_topic, NULL);
         pthread_mutex_unlock(&shard->lock);
     }
+    if (hub__pulse_up(&remote->pulse)) { /* the last one, so that it says something of all */
+        atomic_fetch_add(&remote->unconfirmed, 1);
+        hub__pulse_subscribe(&remote->pulse);
+    }
     confirm_one(bus);
 }
 
@@ -698,12 +825,19 @@ void hub_bus_remote_down(hub_bus_t *bus)
 
     if (!atomic_exchange(&remote->connected, false))
         return;
+    hub__pulse_down(&remote->pulse);
     set_shards_down(bus);
     was_up = atomic_exchange(&remote->up, false);
     while ((pending = take_first(remote)) != NULL)
         finish(remote, pending, HUB_EUNKNOWN);
     if (was_up)
         hub_log(HUB_LOG_WARN, "bus.down", "backend=%s", remote->backend->name);
+}
+
+const hub_bus_backend_t *hub__remote_backend(const hub_bus_t *bus, void **ret_self)
+{
+    *ret_self = bus->remote->self;
+    return bus->remote->backend;
 }
 
 /* ---- life ---- */
@@ -728,6 +862,7 @@ static hub__remote_t *remote_create(const hub_bus_options_t *options)
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&remote->wake, &monotonic);
     pthread_condattr_destroy(&monotonic);
+    pthread_cond_init(&remote->rested, NULL);
     return remote;
 }
 
@@ -754,7 +889,9 @@ void hub__remote_free(hub__remote_t *remote)
     }
     hub__table_dispose(&remote->in_flight);
     pthread_cond_destroy(&remote->wake);
+    pthread_cond_destroy(&remote->rested);
     pthread_mutex_destroy(&remote->in_flight_lock);
+    hub__pulse_dispose(&remote->pulse);
     free(remote);
 }
 
@@ -773,6 +910,12 @@ hub_status_t hub__remote_open(hub_bus_t *bus, const hub_bus_options_t *options,
     if (remote == NULL)
         return hub_error_set(error, HUB_ENOMEM, 0, "no memory for a bus");
     bus->remote = remote; /* it may be up before open() returns */
+    err = hub__pulse_init(&remote->pulse, bus, options, error);
+    if (err != HUB_OK) {
+        bus->remote = NULL;
+        hub__remote_free(remote);
+        return err;
+    }
     if (pthread_create(&remote->thread, NULL, run_deadlines, remote) != 0) {
         bus->remote = NULL;
         hub__remote_free(remote);
@@ -791,11 +934,11 @@ void hub__remote_close(hub_bus_t *bus)
 
     if (remote == NULL)
         return;
+    stop_thread(remote); /* it calls the backend */
     remote->backend->close(remote->self);
     atomic_store(&remote->connected, false);
     atomic_store(&remote->up, false);
     set_shards_down(bus);
-    stop_thread(remote);
 }
 
 void hub__remote_forget(hub_bus_t *bus)
@@ -812,7 +955,7 @@ void hub__remote_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats)
 
     if (remote == NULL)
         return;
-    ret_stats->healthy = atomic_load(&remote->up);
+    hub__pulse_get_stats(&remote->pulse, atomic_load(&remote->up), ret_stats);
     ret_stats->remote_received = atomic_load(&remote->received);
     ret_stats->remote_plain = atomic_load(&remote->plain);
     ret_stats->remote_duplicates = atomic_load(&remote->duplicates);
@@ -838,7 +981,12 @@ void hub__remote_set_clock(hub_bus_t *bus, uint64_t (*now_ms)(void *user), void 
 
 void hub__remote_clock_moved(hub_bus_t *bus)
 {
-    pthread_mutex_lock(&bus->remote->in_flight_lock);
-    pthread_cond_signal(&bus->remote->wake);
-    pthread_mutex_unlock(&bus->remote->in_flight_lock);
+    hub__remote_t *remote = bus->remote;
+
+    pthread_mutex_lock(&remote->in_flight_lock);
+    while (!remote->resting || remote->now_ms(remote->now_user) >= next_due_ms(remote)) {
+        pthread_cond_signal(&remote->wake);
+        pthread_cond_wait(&remote->rested, &remote->in_flight_lock);
+    }
+    pthread_mutex_unlock(&remote->in_flight_lock);
 }

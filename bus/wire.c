@@ -6,7 +6,6 @@
 
 enum {
     VERSION = 1,
-    KIND_MESSAGE = 1,
     FLAGS_KNOWN = HUB_MESSAGE_SKIP_ORIGIN,
 };
 
@@ -48,7 +47,7 @@ void hub__wire_write(char *bytes, const hub_message_t *msg, uint64_t node)
     char *event = bytes + HUB__WIRE_HEADER_BYTES;
 
     bytes[0] = VERSION;
-    bytes[1] = KIND_MESSAGE;
+    bytes[1] = HUB__WIRE_MESSAGE;
     bytes[2] = msg->payload.kind == HUB_PAYLOAD_BINARY;
     bytes[3] = 0;
     put32(bytes + 4, msg->flags & FLAGS_KNOWN);
@@ -71,6 +70,31 @@ void hub__wire_number(char *bytes, uint64_t incarnation, uint64_t seq)
     put64(bytes + 24, seq);
 }
 
+void hub__wire_write_mark(char bytes[HUB__WIRE_MARK_BYTES], hub__wire_kind_t kind, uint64_t node,
+                          uint64_t incarnation, uint64_t seq)
+{
+    memset(bytes, 0, HUB__WIRE_MARK_BYTES);
+    bytes[0] = VERSION;
+    bytes[1] = (char)kind;
+    put64(bytes + 8, node);
+    hub__wire_number(bytes, incarnation, seq);
+}
+
+static hub_status_t read_mark(hub_str_t bytes, hub__wire_t *ret_wire)
+{
+    const char *at = bytes.base;
+
+    if (bytes.len != HUB__WIRE_MARK_BYTES || get32(at + 4) != 0 || at[2] != 0 || at[3] != 0)
+        return HUB_ESYNTAX;
+    *ret_wire = (hub__wire_t){.kind = (hub__wire_kind_t)at[1],
+                              .node = get64(at + 8),
+                              .incarnation = get64(at + 16),
+                              .seq = get64(at + 24)};
+    if (ret_wire->node == 0 || ret_wire->seq == 0 || ret_wire->incarnation == 0)
+        return HUB_ESYNTAX;
+    return HUB_OK;
+}
+
 hub_status_t hub__wire_read(hub_str_t bytes, hub__wire_t *ret_wire)
 {
     const char *at = bytes.base;
@@ -78,7 +102,9 @@ hub_status_t hub__wire_read(hub_str_t bytes, hub__wire_t *ret_wire)
 
     if (bytes.len < 2 || at[0] != VERSION)
         return HUB_ESYNTAX;
-    if (at[1] != KIND_MESSAGE)
+    if (at[1] == HUB__WIRE_PROBE || at[1] == HUB__WIRE_POSITION)
+        return read_mark(bytes, ret_wire);
+    if (at[1] != HUB__WIRE_MESSAGE)
         return HUB_ENOTFOUND;
     if (bytes.len < HUB__WIRE_HEADER_BYTES)
         return HUB_ESYNTAX;
@@ -88,6 +114,7 @@ hub_status_t hub__wire_read(hub_str_t bytes, hub__wire_t *ret_wire)
         bytes.len - HUB__WIRE_HEADER_BYTES != event_bytes + payload_bytes)
         return HUB_ESYNTAX;
     *ret_wire = (hub__wire_t){
+        .kind = HUB__WIRE_MESSAGE,
         .node = get64(at + 8),
         .incarnation = get64(at + 16),
         .seq = get64(at + 24),
@@ -143,7 +170,7 @@ hub_status_t hub__wire_read_plain(hub_str_t bytes, char event[HUB__WIRE_EVENT_BY
     hub_json_value_t key, value;
     hub_status_t err = hub_json_open(&cursor, bytes, HUB_JSON_OBJECT, HUB_JSON_DEPTH_MAX + 1);
 
-    *ret_wire = (hub__wire_t){.payload = HUB_JSON("{}")};
+    *ret_wire = (hub__wire_t){.kind = HUB__WIRE_MESSAGE, .payload = HUB_JSON("{}")};
     if (err == HUB_OK)
         err = hub_json_next(&cursor, &key, &value);
     for (; err == HUB_OK; err = hub_json_next(&cursor, &key, &value)) {

@@ -5,7 +5,7 @@
  * big-endian. The topic is the broker's own (subject, channel, column).
  *
  *      0  version, 1. Another first byte is another format, '{' the one in JSON.
- *      1  kind: 1 a message. Nodes ignore kinds that they do not know.
+ *      1  kind: 1 a message, 2 a probe, 3 a position. Nodes ignore kinds that they do not know.
  *      2  kind of payload: 0 JSON, 1 binary
  *      3  zero
  *      4  flags, 4 bytes: 1 not to the origin. Unknown ones are ignored.
@@ -16,19 +16,32 @@
  *     48  position: epoch and offset, 16 bytes, zero: none
  *     64  length of the event, 4 bytes
  *     68  length of the payload, 4 bytes
- *     72  event, payload, and nothing behind them */
+ *     72  event, payload, and nothing behind them
+ *
+ * A probe and a position are marks: the first 32 bytes alone, 2 to 7 zero. A probe, on a topic of
+ * its node's own, has the number of the connection as incarnation and that of the probe as
+ * sequence; it is for its node alone. A position has the incarnation and the sequence number of the
+ * last message before it. */
 #pragma once
 
 #include "bus/message.h"
 
 #define HUB__WIRE_HEADER_BYTES 72
 #define HUB__WIRE_EVENT_BYTES_MAX 1024
+#define HUB__WIRE_MARK_BYTES 32
+
+typedef enum hub__wire_kind {
+    HUB__WIRE_MESSAGE = 1,
+    HUB__WIRE_PROBE = 2,
+    HUB__WIRE_POSITION = 3,
+} hub__wire_kind_t;
 
 typedef struct hub__wire {
+    hub__wire_kind_t kind;
     uint64_t node; /* 0: another program, without numbers */
     uint64_t incarnation;
     uint64_t seq;
-    hub_message_options_t options;
+    hub_message_options_t options; /* this and the rest of a message alone */
     hub_str_t event;
     hub_payload_t payload;
 } hub__wire_t;
@@ -38,6 +51,9 @@ size_t hub__wire_size(const hub_message_t *msg);
 /* Writes hub__wire_size() bytes, the sequence still missing. */
 void hub__wire_write(char *bytes, const hub_message_t *msg, uint64_t node);
 void hub__wire_number(char *bytes, uint64_t incarnation, uint64_t seq);
+/* A probe or a position. */
+void hub__wire_write_mark(char bytes[HUB__WIRE_MARK_BYTES], hub__wire_kind_t kind, uint64_t node,
+                          uint64_t incarnation, uint64_t seq);
 
 /* HUB_OK; HUB_ENOTFOUND: a kind that came later than this code; HUB_ESYNTAX: junk. Borrows the
  * bytes; event and payload are not checked, which is hub_message_create()'s. */

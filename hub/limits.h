@@ -19,8 +19,6 @@
 extern "C" {
 #endif
 
-#define HUB_OFF SIZE_MAX
-
 /* X(name, default, ceiling, may be off, at the limit) - per endpoint */
 #define HUB_LIMIT_MAP(X)                                                                           \
     X(message_bytes, 65536, 67108864, false, "close 1009")                                         \

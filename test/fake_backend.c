@@ -110,6 +110,15 @@ static struct node *node_of(fake_broker_t *broker, const hub_bus_t *bus)
     return node;
 }
 
+/* What nodes send to themselves is no message of anybody. */
+static bool is_probe(hub_str_t topic)
+{
+    const char *slash = memchr(topic.base, '/', topic.len);
+    const char *colon = memchr(topic.base, ':', topic.len);
+
+    return slash != NULL && colon == NULL; /* all others have the ':' behind the bus's name */
+}
+
 /* ---- the backend ---- */
 
 static hub_status_t backend_open(hub_bus_t *bus, const hub_bus_target_t *target, void **ret_self,
@@ -122,11 +131,11 @@ static hub_status_t backend_open(hub_bus_t *bus, const hub_bus_target_t *target,
         return hub_error_set(error, HUB_EINVAL, 0, "fake: no broker");
     pthread_mutex_lock(&broker->lock);
     node = node_of(broker, NULL);
+    *ret_self = node; /* it may be connected by another thread before this returns */
     node->bus = bus;
     node->connecting = true;
     pthread_cond_broadcast(&broker->changed);
     pthread_mutex_unlock(&broker->lock);
-    *ret_self = node;
     return HUB_OK;
 }
 
@@ -181,8 +190,10 @@ static hub_status_t backend_publish(void *self, hub_str_t topic, hub_str_t bytes
     err = !node->up ? HUB_EBUSDOWN : broker->faults.refuse;
     if (err == HUB_OK) {
         send_packet(broker, packet_create(node, node->life, topic, bytes, token));
-        free(broker->recent);
-        broker->recent = packet_create(node, node->life, topic, bytes, token);
+        if (!is_probe(topic)) {
+            free(broker->recent);
+            broker->recent = packet_create(node, node->life, topic, bytes, token);
+        }
     }
     pthread_mutex_unlock(&broker->lock);
     return err;
@@ -209,7 +220,7 @@ static void backend_reconnect(void *self)
     struct node *node = self;
 
     pthread_mutex_lock(&node->broker->lock);
-    node->connecting = true;
+    node->connecting = !node->broker->faults.stuck;
     node->reconnects++;
     pthread_cond_broadcast(&node->broker->changed);
     pthread_mutex_unlock(&node->broker->lock);
@@ -289,7 +300,7 @@ static void carry_message(fake_broker_t *broker, struct packet *packet, fake_fau
 {
     int times = faults.twice ? 2 : 1;
 
-    if (faults.lose > 0) {
+    if (faults.lose > 0 || faults.deaf) {
         free(packet);
     } else if (faults.swap && broker->swapped == NULL) {
         broker->swapped = packet;
@@ -304,7 +315,7 @@ static void carry_message(fake_broker_t *broker, struct packet *packet, fake_fau
 }
 
 /* Takes `packet`. */
-static void confirm(fake_broker_t *broker, struct packet *packet)
+static void confirm(fake_broker_t *broker, struct packet *packet, bool silent)
 {
     struct node *node = packet->from;
     hub_status_t refuse;
@@ -312,7 +323,7 @@ static void confirm(fake_broker_t *broker, struct packet *packet)
 
     pthread_mutex_lock(&node->calls);
     pthread_mutex_lock(&broker->lock);
-    bus = node->up && node->life == packet->life ? node->bus : NULL;
+    bus = node->up && node->life == packet->life && !silent ? node->bus : NULL;
     refuse = broker->faults.refuse_topics;
     pthread_mutex_unlock(&broker->lock);
     if (bus != NULL && refuse != HUB_OK)
@@ -381,13 +392,13 @@ static bool step(fake_broker_t *broker)
         broker->first = packet->next;
         if (broker->first == NULL)
             broker->last = &broker->first;
-        broker->faults.lose -= faults.lose > 0;
+        broker->faults.lose -= faults.lose > 0 && !packet->subscribed;
     }
     pthread_mutex_unlock(&broker->lock);
     if (node != NULL)
         connect_node(broker, node);
     else if (packet->subscribed)
-        confirm(broker, packet);
+        confirm(broker, packet, faults.silent);
     else
         carry(broker, packet, faults);
     pthread_mutex_lock(&broker->lock);
@@ -401,6 +412,13 @@ void fake_broker_run(fake_broker_t *broker)
     pthread_mutex_lock(&broker->lock);
     while (step(broker))
         ;
+    pthread_mutex_unlock(&broker->lock);
+}
+
+void fake_broker_step(fake_broker_t *broker)
+{
+    pthread_mutex_lock(&broker->lock);
+    step(broker);
     pthread_mutex_unlock(&broker->lock);
 }
 
@@ -521,6 +539,17 @@ void fake_broker_inject(fake_broker_t *broker, hub_bus_t *bus, hub_str_t topic, 
     pthread_mutex_unlock(&node->calls);
 }
 
+unsigned fake_broker_reconnects(fake_broker_t *broker, const hub_bus_t *bus)
+{
+    struct node *node = node_of(broker, bus);
+    unsigned reconnects;
+
+    pthread_mutex_lock(&broker->lock);
+    reconnects = node->reconnects;
+    pthread_mutex_unlock(&broker->lock);
+    return reconnects;
+}
+
 hub_str_t fake_broker_last_bytes(const fake_broker_t *broker)
 {
     return hub_str_n(broker->recent->data + broker->recent->topic_bytes, broker->recent->bytes);
@@ -534,7 +563,7 @@ size_t fake_broker_subscriptions(fake_broker_t *broker, const hub_bus_t *bus)
     pthread_mutex_lock(&broker->lock);
     count = node->doubled;
     for (struct topic *topic = node->topics; topic != NULL; topic = topic->next)
-        count++;
+        count += !is_probe(hub_str_n(topic->name, topic->len));
     pthread_mutex_unlock(&broker->lock);
     return count;
 }

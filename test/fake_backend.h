@@ -21,6 +21,9 @@ typedef struct fake_faults {
     bool twice;    /* each message is delivered two times */
     bool swap;     /* each message is delivered behind the next one */
     bool slow;     /* nothing is carried until this is taken back */
+    bool deaf;     /* nothing is delivered to anybody, though all is taken and acknowledged */
+    bool silent;   /* no subscription is confirmed */
+    bool stuck;    /* nobody connects anew, whoever asks for it */
     fake_answers_t answers;
     hub_status_t verdict;       /* the broker's answer, HUB_OK to accept */
     hub_status_t refuse;        /* what publish() returns, HUB_OK to take it */
@@ -35,6 +38,8 @@ fake_broker_t *fake_broker_create(void);
 void fake_broker_destroy(fake_broker_t *broker);
 void fake_broker_start(fake_broker_t *broker);
 void fake_broker_run(fake_broker_t *broker);
+/* Carries one thing. */
+void fake_broker_step(fake_broker_t *broker);
 /* Until everything handed over so far was carried by the thread. */
 void fake_broker_settle(fake_broker_t *broker);
 void fake_broker_set(fake_broker_t *broker, fake_faults_t faults);
@@ -45,7 +50,11 @@ void fake_broker_disconnect(fake_broker_t *broker, hub_bus_t *bus);
 void fake_broker_connect(fake_broker_t *broker, hub_bus_t *bus);
 /* Bytes as if they had come for `topic`, whatever it is. */
 void fake_broker_inject(fake_broker_t *broker, hub_bus_t *bus, hub_str_t topic, hub_str_t bytes);
-/* The bytes of the last message that a bus published; borrowed until the next one. */
+/* How often the bus asked for a new connection. */
+unsigned fake_broker_reconnects(fake_broker_t *broker, const hub_bus_t *bus);
+/* The bytes of the last message that a bus published, but for probes; borrowed until the next one.
+ */
 hub_str_t fake_broker_last_bytes(const fake_broker_t *broker);
-/* The topics that `bus` has subscribed; a topic subscribed twice counts as a thousand. */
+/* The topics that `bus` has subscribed, but for its probe's; a topic subscribed twice counts as a
+ * thousand. */
 size_t fake_broker_subscriptions(fake_broker_t *broker, const hub_bus_t *bus);

@@ -76,7 +76,7 @@ static uint64_t now_ms(void *user)
 static int set_up_with(void **state, bool degraded)
 {
     struct fixture *fixture = calloc(1, sizeof(*fixture));
-    hub_bus_options_t options = {.degraded_local = degraded};
+    hub_bus_options_t options = {.degraded_local = degraded, .probe_interval_ms = HUB_OFF};
 
     fixture->broker = fake_broker_create();
     fixture->near = open_on(fixture->broker, &options);
@@ -495,7 +495,7 @@ static void a_kind_of_later_versions_is_left_alone(void **state)
 {
     struct fixture *fixture = *state;
 
-    fake_broker_inject(fixture->broker, fixture->near, HUB_STR("hub:room:1"), HUB_STR("\1\2abc"));
+    fake_broker_inject(fixture->broker, fixture->near, HUB_STR("hub:room:1"), HUB_STR("\1\4abc"));
     assert_int_equal(stats_of(fixture->near).remote_invalid, 0);
     assert_heard(fixture, "");
 }

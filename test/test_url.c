@@ -171,6 +171,13 @@ static void what_does_not_fit_is_named(void **state)
     assert_refused("memory:?color=red", "color");
     assert_refused("memory:?degraded=maybe", "degraded");
     assert_refused("memory:?name=a%3Ab", "name");
+    assert_refused("memory:?probe_ms=9", "probe_ms: it is a number from 10 to 600000 or off");
+    assert_refused("memory:?probe_ms=600001", "probe_ms");
+    assert_refused("memory:?probe_ms=18446744073709551626", "probe_ms");
+    assert_refused("memory:?probe_ms=100s", "probe_ms");
+    assert_refused("memory:?probe_ms=", "probe_ms");
+    assert_refused("memory:?probe_ms=-50", "probe_ms");
+    assert_refused("memory:?probe_timeout_ms=off", "probe_timeout_ms: it is a number");
     assert_refused("127.0.0.1:6379", "127.0.0.1");
 }
 

@@ -1,0 +1,115 @@
+/* bus/pulse.h - private: whether a connection to a broker still carries what it is there for.
+ *
+ * Each node subscribes a topic that no application can have, "<name>/probe/<node>", and publishes a
+ * numbered probe to it every interval. A probe has passed when it came back and the broker answered
+ * its publish(); it speaks for all that went out before it, so a lost one does no harm where the
+ * next one passes. Two are out at most. The connection is deaf, whatever TCP says, once
+ *
+ * - a probe that none later has passed for is out for the timeout, or
+ * - subscriptions are waited for, and none was confirmed within the timeout: one broker may need
+ *   longer than that for a hundred thousand, and is well as long as it goes on.
+ *
+ * So what a node does not hear, it knows after an interval and a timeout. A deaf connection is not
+ * used any more: publishes are refused as while it is down, and the backend is asked for another
+ * one, again after each timeout until it has let go of this one. */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "bus/backend.h"
+#include "bus/wire.h"
+
+#define HUB__PULSE_MS_MIN 10 /* of each interval and timeout */
+#define HUB__PULSE_MS_MAX 600000
+#define HUB__PROBES_OUT 2
+#define HUB__PROBE_TOPIC_BYTES 96 /* the name of a bus has 64 at most */
+
+typedef struct hub__probe {
+    uint64_t number; /* 0: none */
+    uint64_t token;
+    uint64_t sent_us;
+    bool back;
+    bool answered;
+} hub__probe_t;
+
+typedef struct hub__pulse {
+    hub_bus_t *bus;
+    uint64_t interval_ms; /* 0: nothing of this */
+    uint64_t timeout_ms;
+    hub_str_t topic;
+    char topic_bytes[HUB__PROBE_TOPIC_BYTES];
+    atomic_ullong due_ms;    /* of hub__pulse_turn() */
+    atomic_ullong awaited;   /* subscriptions asked for and not confirmed */
+    atomic_ullong confirmed; /* so many were */
+    atomic_bool deaf;        /* changes under the lock */
+
+    pthread_mutex_t lock; /* of what follows; no other is taken under it, and nobody called */
+    bool connected;
+    bool asked;           /* for the probe's own subscription, and no answer yet */
+    bool stands;          /* that subscription */
+    bool well;            /* a probe of this connection came back, and it is not deaf */
+    uint64_t connections; /* up to this one */
+    uint64_t deaf_ones;   /* of these */
+    uint64_t ask;         /* the token of that subscription */
+    uint64_t last_number; /* never used twice */
+    hub__probe_t probes[HUB__PROBES_OUT]; /* the older one first */
+    uint64_t next_probe_ms;
+    uint64_t ask_again_ms; /* while deaf */
+    bool waiting;          /* subscriptions are waited for, as far as was seen */
+    uint64_t waiting_since_ms;
+    uint64_t confirmed_then;
+    uint64_t back_ms;
+    uint64_t round_trip_us;
+    uint64_t ill_since_ms;
+} hub__pulse_t;
+
+/* HUB_EINVAL: an option, which `error` names. */
+hub_status_t hub__pulse_init(hub__pulse_t *pulse, hub_bus_t *bus, const hub_bus_options_t *options,
+                             hub_error_t *error);
+void hub__pulse_dispose(hub__pulse_t *pulse);
+
+/* ---- what happens to the connection: on the backend's thread ---- */
+
+/* All else is subscribed, or asked for at least. Returns whether one more confirmation is to be
+ * waited for; hub__pulse_subscribe() then asks for it. */
+bool hub__pulse_up(hub__pulse_t *pulse);
+void hub__pulse_subscribe(hub__pulse_t *pulse);
+void hub__pulse_down(hub__pulse_t *pulse);
+/* Whether the token is the probe's, for the first time: the first probe may go. */
+bool hub__pulse_subscribed(hub__pulse_t *pulse, uint64_t token);
+void hub__pulse_begin(hub__pulse_t *pulse);
+/* The same, of a subscription that the broker does not take: there will be no probes. */
+bool hub__pulse_refused(hub__pulse_t *pulse, uint64_t token);
+/* What came on the probe's topic. False: junk. */
+bool hub__pulse_message(hub__pulse_t *pulse, hub_str_t bytes);
+/* Any thread. */
+void hub__pulse_answered(hub__pulse_t *pulse, uint64_t token);
+
+/* ---- on the core's thread ---- */
+
+/* UINT64_MAX: not before something happens. */
+static inline uint64_t hub__pulse_due_ms(hub__pulse_t *pulse)
+{
+    return atomic_load(&pulse->due_ms);
+}
+
+void hub__pulse_turn(hub__pulse_t *pulse);
+
+/* ---- Any thread. ---- */
+
+static inline bool hub__pulse_is_deaf(hub__pulse_t *pulse)
+{
+    return atomic_load(&pulse->deaf);
+}
+
+/* `up`: connected, and all that was subscribed stands. */
+void hub__pulse_get_stats(hub__pulse_t *pulse, bool up, hub_bus_stats_t *ret_stats);
+
+/* ---- what remote.c does for it ---- */
+
+uint64_t hub__remote_now_us(hub_bus_t *bus);
+uint64_t hub__remote_new_token(hub_bus_t *bus);
+/* What is due may have changed. */
+void hub__remote_wake(hub_bus_t *bus);
+const hub_bus_backend_t *hub__remote_backend(const hub_bus_t *bus, void **ret_self);
