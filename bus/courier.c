@@ -68,12 +68,17 @@ hub_status_t hub__courier_start(hub__courier_t *courier, void *(*run)(void *arg)
     return hub_error_set(error, HUB_ESYSTEM, 0, "pthread_create: no thread for the bus");
 }
 
-void hub__courier_stop(hub__courier_t *courier)
+void hub__courier_ask_stop(hub__courier_t *courier)
 {
     pthread_mutex_lock(&courier->lock);
     courier->stop = true;
     wake(courier);
     pthread_mutex_unlock(&courier->lock);
+}
+
+void hub__courier_stop(hub__courier_t *courier)
+{
+    hub__courier_ask_stop(courier);
     pthread_join(courier->thread, NULL);
     free_orders(courier->first);
     pthread_mutex_destroy(&courier->lock);
@@ -127,6 +132,13 @@ void hub__courier_ask_reconnect(hub__courier_t *courier)
 {
     pthread_mutex_lock(&courier->lock);
     courier->reconnect = true;
+    wake(courier);
+    pthread_mutex_unlock(&courier->lock);
+}
+
+void hub__courier_wake(hub__courier_t *courier)
+{
+    pthread_mutex_lock(&courier->lock);
     wake(courier);
     pthread_mutex_unlock(&courier->lock);
 }

@@ -36,6 +36,8 @@ typedef struct hub__courier {
 /* HUB_ESYSTEM: no descriptor or no thread. `run(arg)` is the thread; it gets no signals. */
 hub_status_t hub__courier_start(hub__courier_t *courier, void *(*run)(void *arg), void *arg,
                                 hub_error_t *error);
+/* Asks the thread to end; returns at once. */
+void hub__courier_ask_stop(hub__courier_t *courier);
 /* Asks the thread to end, waits until it has, and drops what is left. */
 void hub__courier_stop(hub__courier_t *courier);
 
@@ -43,6 +45,8 @@ void hub__courier_stop(hub__courier_t *courier);
 hub_status_t hub__courier_put(hub__courier_t *courier, hub__order_kind_t kind, hub_str_t topic,
                               hub_str_t bytes, uint64_t token);
 void hub__courier_ask_reconnect(hub__courier_t *courier); /* Any thread. */
+/* Ends the wait under way, or the next one. Any thread. */
+void hub__courier_wake(hub__courier_t *courier);
 
 /* ---- on the thread ---- */
 
