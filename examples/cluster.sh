@@ -14,7 +14,9 @@ if ! package=$(broker_package "$kind"); then
     echo "usage: examples/cluster.sh [redis|nats|postgres]" >&2
     exit 2
 fi
-(
+chat=${SOCKETHUB_EXAMPLES:-$root/build/release/examples}/chat
+# tests have built it, and installed what is needed
+[ -n "${SOCKETHUB_EXAMPLES:-}" ] || (
     install_packages $PACKAGES_BUILD "$package"
     cd "$root"
     cmake --preset release >/dev/null
@@ -22,11 +24,13 @@ fi
 ) >&2
 
 data=$(mktemp -d "${TMPDIR:-/tmp}/cluster.XXXXXX")
+chmod 711 "$data" # PostgreSQL, as another user, has a folder in it
 broker_pid="" first="" second=""
 
 stop()
 {
     trap - EXIT INT TERM
+    exec 2>/dev/null # a shell says so when a process was terminated
     # the chats first, so that they do not complain
     for pid in $second $first; do
         kill "$pid" 2>/dev/null && wait "$pid" || true
@@ -43,8 +47,7 @@ start_chat()
 {
     mkfifo "$data/$1.stderr"
     tee "$data/$1.log" <"$data/$1.stderr" >&2 &
-    "$root/build/release/examples/chat" --port 0 --bus "$broker_url" >"$data/$1" \
-        2>"$data/$1.stderr" &
+    "$chat" --port 0 --bus "$broker_url" >"$data/$1" 2>"$data/$1.stderr" &
     started=$!
 }
 
@@ -69,7 +72,8 @@ await()
     done
 }
 
-if ! broker_start "$kind" "$data"; then
+mkdir "$data/broker"
+if ! broker_start "$kind" "$data/broker"; then
     echo "cluster.sh: $kind did not start" >&2
     exit 1
 fi
