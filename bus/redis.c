@@ -23,9 +23,12 @@
 
 #define UNSENT_BYTES_MAX ((size_t)256 << 10) /* then the rest waits for the socket */
 #define STABLE_MS 2000                       /* a connection that stood so long was a good one */
-#define ASK_AGAIN_MS 2000                    /* for what an ACL has refused */
 #define FAREWELL_MS 1000                     /* for what was published just before the end */
 #define COMPLAINT_MS 1000
+
+/* For what an ACL has refused; tests don't wait so long. */
+extern unsigned hub__redis_ask_again_ms;
+unsigned hub__redis_ask_again_ms = 2000;
 
 struct orders {
     hub__order_t *first;
@@ -62,8 +65,8 @@ struct redis {
     uint64_t ask_again_ms;
     struct complaint refusals;
     struct complaint rejections;
-    unsigned attempt; /* in vain so far */
-    char *told;       /* why the last attempt that was logged failed */
+    unsigned failures; /* since the last good connection */
+    char *told;        /* the last reason that was logged */
 };
 
 static uint64_t now_ms(void)
@@ -176,8 +179,9 @@ static void complain(struct complaint *complaint, const char *command, const red
 
     if (!is_due(complaint))
         return;
-    hub_log_peer(HUB_LOG_WARN, "redis.refused", "command=%s error=%s unsaid=%llu", command,
-                 hub_log_escape(hub_str(reply->str), text), (unsigned long long)complaint->unsaid);
+    hub_log_peer(HUB_LOG_WARN, "bus.refused", "backend=redis command=%s error=%s unsaid=%llu",
+                 command, hub_log_escape(hub_str(reply->str), text),
+                 (unsigned long long)complaint->unsaid);
     complaint->unsaid = 0;
 }
 
@@ -234,7 +238,7 @@ static bool on_confirmed(struct redis *redis, const redisReply *reply, hub_error
     return true;
 }
 
-/* The channel is refused to this user: nobody hears of it, and it is asked for again. */
+/* The channel is refused to this user, which an operator can change at any time. */
 static bool on_refused(struct redis *redis, const redisReply *reply, hub_error_t *error)
 {
     hub__order_t *order = redis->confirming.first;
@@ -248,8 +252,11 @@ static bool on_refused(struct redis *redis, const redisReply *reply, hub_error_t
         return true;
     }
     complain(&redis->refusals, "SUBSCRIBE", reply);
+    if (!order->again)
+        hub_bus_remote_refused(redis->bus, order->topic, order->token, HUB_EREJECTED);
+    order->again = true;
     if (redis->refused.first == NULL)
-        redis->ask_again_ms = now_ms() + ASK_AGAIN_MS;
+        redis->ask_again_ms = now_ms() + hub__redis_ask_again_ms;
     orders_append(&redis->refused, order);
     return true;
 }
@@ -466,17 +473,18 @@ static void tell_failure(struct redis *redis, bool was_up, const char *what)
     bool is_new = redis->told == NULL || strcmp(redis->told, what) != 0;
     char address[HUB_LOG_FIELD], reason[HUB_LOG_FIELD];
 
-    if (!was_up && !is_new && (redis->attempt & (redis->attempt - 1)) != 0)
+    if (!was_up && !is_new && (redis->failures & (redis->failures - 1)) != 0)
         return;
     free(redis->told);
     redis->told = hub__str_copy(hub_str(what));
     hub_log_escape(hub_str(redis->options.address), address);
     hub_log_escape(hub_str(what), reason);
     if (was_up)
-        hub_log_peer(HUB_LOG_WARN, "redis.lost", "address=%s what=%s", address, reason);
+        hub_log_peer(HUB_LOG_WARN, "bus.broken", "backend=redis address=%s what=%s", address,
+                     reason);
     else
-        hub_log_peer(HUB_LOG_WARN, "redis.unreachable", "address=%s what=%s attempt=%u", address,
-                     reason, redis->attempt);
+        hub_log_peer(HUB_LOG_WARN, "bus.failed", "backend=redis address=%s what=%s attempt=%u",
+                     address, reason, redis->failures);
 }
 
 /* Between two attempts. Nobody has a connection to ask another one for. */
@@ -506,9 +514,11 @@ static void *run(void *arg)
         }
         was_up = redis->up;
         end_connection(redis);
-        redis->attempt = was_up && now_ms() - since_ms >= STABLE_MS ? 0 : redis->attempt + 1;
+        if (was_up && now_ms() - since_ms >= STABLE_MS)
+            redis->failures = 0;
+        redis->failures++;
         tell_failure(redis, was_up, error.text);
-        rest(redis, redis->attempt);
+        rest(redis, redis->failures - 1);
     }
     return NULL;
 }

@@ -10,10 +10,17 @@
 
 #define ARGS_MAX 4
 #define READS_MAX 16 /* of 16 KiB, then the other link has its turn */
-/* What no reply of Redis to our commands has, and hiredis' reader would wait for without end. */
+/* What no reply of Redis to our commands has, and hiredis' reader would wait for without end, or
+ * allocate beforehand. */
 #define LINE_BYTES_MAX ((size_t)64 << 10)
 #define INPUT_BYTES_MAX ((size_t)64 << 20)
 #define ELEMENTS_MAX 8
+
+#if HIREDIS_MAJOR == 0
+typedef int elements_t;
+#else
+typedef size_t elements_t;
+#endif
 
 static const char *const step_names[HUB__REDIS_STEPS] = {
     [HUB__REDIS_AUTH] = "AUTH",
@@ -31,7 +38,8 @@ bool hub__redis_link_fail(const hub__redis_link_t *link, hub_error_t *error, con
 /* What hiredis says. */
 static bool fail_context(const hub__redis_link_t *link, hub_error_t *error)
 {
-    return hub__redis_link_fail(link, error, link->context->errstr);
+    return hub__redis_link_fail(
+        link, error, link->too_many ? "an answer of too many parts" : link->context->errstr);
 }
 
 bool hub__redis_is_error(const redisReply *reply, const char *code)
@@ -153,8 +161,8 @@ static void tell_refusal(hub__redis_link_t *link, const char *text)
     if ((link->told & bit) != 0)
         return;
     link->told |= bit;
-    hub_log(link->next == HUB__REDIS_SELECT ? HUB_LOG_ERROR : HUB_LOG_INFO, "redis.refused",
-            "command=\"%s\" link=%s error=%s", step_names[link->next], link->use,
+    hub_log(link->next == HUB__REDIS_SELECT ? HUB_LOG_ERROR : HUB_LOG_INFO, "bus.refused",
+            "backend=redis command=\"%s\" link=%s error=%s", step_names[link->next], link->use,
             hub_log_escape(hub_str(text), field));
 }
 
@@ -191,14 +199,33 @@ static bool on_greeting(hub__redis_link_t *link, const redisReply *reply, hub_er
 
 /* ---- in ---- */
 
+/* hiredis makes room for all that an array is said to have. */
+static void *create_array(const redisReadTask *task, elements_t elements)
+{
+    hub__redis_link_t *link = task->privdata;
+
+    link->too_many = elements > ELEMENTS_MAX;
+    return link->too_many ? NULL : link->before->createArray(task, elements);
+}
+
+static void limit_arrays(hub__redis_link_t *link)
+{
+    redisReader *reader = link->context->reader;
+
+    link->before = reader->fn;
+    link->functions = *reader->fn;
+    link->functions.createArray = create_array;
+    link->too_many = false;
+    reader->fn = &link->functions;
+    reader->privdata = link;
+}
+
 /* hiredis reads on until a line ends and a reply is whole, whatever it costs. */
 static bool check_unread(const hub__redis_link_t *link, hub_error_t *error)
 {
     const redisReader *reader = link->context->reader;
     size_t unread = reader->len - reader->pos;
 
-    if (reader->ridx >= 0 && reader->rstack[0].elements > ELEMENTS_MAX)
-        return hub__redis_link_fail(link, error, "an answer of too many parts");
     if (unread > LINE_BYTES_MAX && memchr(reader->buf + reader->pos, '\r', LINE_BYTES_MAX) == NULL)
         return hub__redis_link_fail(link, error, "a line without an end");
     if (unread > INPUT_BYTES_MAX && unread > link->options->max_message_bytes + LINE_BYTES_MAX)
@@ -266,6 +293,7 @@ bool hub__redis_link_open(hub__redis_link_t *link, hub_error_t *error)
         return hub__redis_link_fail(link, error, "no memory");
     if (link->context->err != 0)
         return fail_context(link, error);
+    limit_arrays(link);
     fcntl(link->context->fd, F_SETFD, FD_CLOEXEC); /* hiredis leaves it to programs we start */
     return send_greeting(link, error);
 }

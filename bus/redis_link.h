@@ -28,10 +28,13 @@ typedef struct hub__redis_link {
     const hub__redis_options_t *options;
     redisContext *context; /* NULL: closed */
     bool connected;
-    bool ready;             /* the broker has let us in */
-    hub__redis_step_t next; /* whose answer comes next, before it is ready */
-    unsigned told;          /* steps whose refusal was logged, one bit each */
-    uint64_t writes;
+    bool ready;                          /* the broker has let us in */
+    hub__redis_step_t next;              /* whose answer comes next, before it is ready */
+    unsigned told;                       /* steps whose refusal was logged, one bit each */
+    redisReplyObjectFunctions functions; /* hiredis' own, but for arrays */
+    const redisReplyObjectFunctions *before;
+    bool too_many;   /* an array was refused */
+    uint64_t writes; /* since the start */
 } hub__redis_link_t;
 
 /* Begins to connect. May wait for the name server. */

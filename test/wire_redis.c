@@ -1,0 +1,722 @@
+/* SPDX-License-Identifier: MIT */
+/* What is particular to the bus on Redis: who may come in, what a broker may refuse, and what one
+ * says that is no Redis. What holds for every bus is in bus_suite.c. */
+#include "test/broker.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bus/buffer.h"
+#include "bus/internal.h"
+#include "bus/log.h"
+#include "test/executor.h"
+#include "test/fake_redis.h"
+#include "test/listener.h"
+#include "test/proxy.h"
+
+#define LOOK_MS 1
+#define KIB(n) ((size_t)(n) << 10)
+#define COMES_IN "+OK\r\n+PONG\r\n" /* to CLIENT SETNAME and PING */
+
+extern unsigned hub__redis_ask_again_ms; /* redis.c */
+
+struct log {
+    pthread_mutex_t lock;
+    hub__buffer_t lines;
+};
+
+struct fixture {
+    struct log log;
+    broker_t *broker;
+    fake_redis_t *fake;
+    hub_bus_t *bus;
+    hub_bus_t *far;
+    test_executor_t loop;
+    listener_t listener;
+    int completions;
+    hub_publish_result_t result;
+    const char *wanted; /* in the log */
+    size_t conns;       /* of the fake one */
+    uint64_t refused;
+};
+
+static void on_line(hub_log_level_t level, const char *event, const char *text, void *user)
+{
+    struct log *log = user;
+
+    (void)level;
+    pthread_mutex_lock(&log->lock);
+    hub__buffer_printf(&log->lines, "%s %s\n", event, text);
+    pthread_mutex_unlock(&log->lock);
+}
+
+static bool log_has(struct fixture *fixture, const char *text)
+{
+    bool has;
+
+    pthread_mutex_lock(&fixture->log.lock);
+    has = fixture->log.lines.len > 0 && strstr(fixture->log.lines.base, text) != NULL;
+    pthread_mutex_unlock(&fixture->log.lock);
+    return has;
+}
+
+static int set_up(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof(*fixture));
+
+    pthread_mutex_init(&fixture->log.lock, NULL);
+    hub_log_set(on_line, &fixture->log);
+    test_executor_init(&fixture->loop, 0);
+    hub__redis_ask_again_ms = 20;
+    *state = fixture;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *fixture = *state;
+
+    if (fixture->listener.sub != NULL)
+        listener_stop(&fixture->listener);
+    hub_bus_destroy(fixture->far);
+    hub_bus_destroy(fixture->bus);
+    test_executor_end(&fixture->loop);
+    broker_stop(fixture->broker);
+    fake_redis_stop(fixture->fake);
+    hub_log_set(NULL, NULL);
+    assert_false(log_has(fixture, BROKER_PASSWORD));
+    hub__buffer_dispose(&fixture->log.lines);
+    pthread_mutex_destroy(&fixture->log.lock);
+    free(fixture);
+    return 0;
+}
+
+/* ---- waiting ---- */
+
+static void await(struct fixture *fixture, bool (*holds)(struct fixture *fixture), const char *what)
+{
+    for (int i = 0; i < TEST_DEADLINE_MS / LOOK_MS && !holds(fixture); i++) {
+        test_executor_turn(&fixture->loop);
+        poll(NULL, 0, LOOK_MS);
+    }
+    if (!holds(fixture)) {
+        pthread_mutex_lock(&fixture->log.lock);
+        fail_msg("%s, but:\n%s", what, fixture->log.lines.base);
+    }
+}
+
+static hub_bus_stats_t stats_of(hub_bus_t *bus)
+{
+    hub_bus_stats_t stats;
+
+    hub_bus_get_stats(bus, &stats);
+    return stats;
+}
+
+static bool all_are_healthy(struct fixture *fixture)
+{
+    return stats_of(fixture->bus).healthy &&
+           (fixture->far == NULL || stats_of(fixture->far).healthy);
+}
+
+static bool is_down(struct fixture *fixture)
+{
+    return !stats_of(fixture->bus).healthy;
+}
+
+static bool is_logged(struct fixture *fixture)
+{
+    return log_has(fixture, fixture->wanted);
+}
+
+static bool has_completed(struct fixture *fixture)
+{
+    return fixture->completions > 0;
+}
+
+static bool has_refusals(struct fixture *fixture)
+{
+    return stats_of(fixture->bus).topics_refused >= fixture->refused;
+}
+
+static bool has_conns(struct fixture *fixture)
+{
+    return fake_redis_accepted(fixture->fake) >= fixture->conns;
+}
+
+static bool has_heard(struct fixture *fixture)
+{
+    return strstr(listener_heard(&fixture->listener), fixture->wanted) != NULL;
+}
+
+static void await_log(struct fixture *fixture, const char *wanted)
+{
+    fixture->wanted = wanted;
+    await(fixture, is_logged, wanted);
+}
+
+/* `wanted` as the end of all that was heard. */
+static void await_heard(struct fixture *fixture, const char *wanted)
+{
+    fixture->wanted = wanted;
+    await(fixture, has_heard, wanted);
+    assert_string_equal(listener_heard(&fixture->listener), wanted);
+}
+
+static void await_healthy(struct fixture *fixture)
+{
+    await(fixture, all_are_healthy, "healthy");
+}
+
+/* ---- opening ---- */
+
+static hub_bus_t *open_url(const char *url, const char *query)
+{
+    char text[512];
+    hub_error_t error = {0};
+    hub_bus_t *bus = NULL;
+
+    snprintf(text, sizeof(text), "%s%s", url, query);
+    if (hub_bus_open(text, NULL, &bus, &error) != HUB_OK)
+        fail_msg("%s: %s", text, error.text);
+    return bus;
+}
+
+static void start_broker(struct fixture *fixture, bool password, const char *line)
+{
+    const char *config[] = {line, NULL};
+
+    broker_need(BROKER_REDIS);
+    fixture->broker =
+        broker_start(BROKER_REDIS, &(broker_options_t){.config = line == NULL ? NULL : config,
+                                                       .password = password});
+    assert_non_null(fixture->broker);
+}
+
+static void admin(struct fixture *fixture, const char *command)
+{
+    char *answer = broker_admin(fixture->broker, command);
+
+    assert_non_null(answer);
+    free(answer);
+}
+
+static void assert_admin_has(struct fixture *fixture, const char *command, const char *expected)
+{
+    char *answer = broker_admin(fixture->broker, command);
+
+    assert_non_null(answer);
+    if (strstr(answer, expected) == NULL)
+        fail_msg("%s: %s, not %s", command, answer, expected);
+    free(answer);
+}
+
+/* By the broker's port, and by another name than the URL of the broker has. */
+static void open_as(struct fixture *fixture, const char *user_and_password, const char *rest)
+{
+    char url[256];
+
+    snprintf(url, sizeof(url), "redis://%s127.0.0.1:%u", user_and_password,
+             broker_port(fixture->broker));
+    fixture->bus = open_url(url, rest);
+}
+
+static void listen_to(struct fixture *fixture, const char *topic)
+{
+    assert_int_equal(hub_bus_attach(fixture->bus, &fixture->loop.base), HUB_OK);
+    listener_start(&fixture->listener, fixture->bus, topic, &fixture->loop.base);
+}
+
+static void on_published(const hub_publish_result_t *result, void *user)
+{
+    struct fixture *fixture = user;
+
+    fixture->completions++;
+    fixture->result = *result;
+}
+
+static hub_status_t publish_here(struct fixture *fixture, const char *json)
+{
+    return try_say(fixture->bus, "room:1", json,
+                   &(hub_bus_publish_options_t){.on_published = on_published,
+                                                .user = fixture,
+                                                .executor = &fixture->loop.base});
+}
+
+static void assert_completed(struct fixture *fixture, hub_status_t status)
+{
+    await(fixture, has_completed, "completed");
+    assert_int_equal(fixture->result.status, status);
+}
+
+/* Two nodes, one of which listens to room:1. */
+static void open_pair(struct fixture *fixture)
+{
+    fixture->bus = open_url(broker_url(fixture->broker), "");
+    fixture->far = open_url(broker_url(fixture->broker), "");
+    listen_to(fixture, "room:1");
+    await_healthy(fixture);
+}
+
+/* ---- URLs ---- */
+
+static void assert_refused(const char *url, const char *expected)
+{
+    hub_error_t error = {0};
+    hub_bus_t *bus = NULL;
+
+    assert_int_equal(hub_bus_open(url, NULL, &bus, &error), HUB_EINVAL);
+    assert_null(bus);
+    if (strstr(error.text, expected) == NULL || strstr(error.text, BROKER_PASSWORD) != NULL)
+        fail_msg("%s: %s", url, error.text);
+}
+
+static void an_option_that_does_not_fit_is_named(void **state)
+{
+    (void)state;
+    assert_refused("redis://h?tls=1", "\"tls\": redis has no such option");
+    assert_refused("redis://h?max_message_bytes=1023",
+                   "max_message_bytes: a number from 1024 to 536870912");
+    assert_refused("redis://h?max_message_bytes=536870913", "max_message_bytes");
+    assert_refused("redis://h?connect_timeout_ms=0", "connect_timeout_ms: a number from 1 to");
+    assert_refused("redis://h?connect_timeout_ms=60001", "connect_timeout_ms");
+    assert_refused("redis://h?connect_timeout_ms=1s", "connect_timeout_ms");
+    assert_refused("redis://h?db=1", "\"db\"");
+    assert_refused("redis://h/chat", "the database behind the host: a number");
+    assert_refused("redis://h/-1", "the database");
+    assert_refused("redis:", "no host");
+    assert_refused("redis://user@h", "wants a password");
+    assert_refused("redis+unix://h/a", "a path and no host");
+    assert_refused("redis+unix:", "a path and no host");
+    assert_refused("redis+unix:/a?db=x", "db: a number");
+    assert_refused("redis://:" BROKER_PASSWORD "@h?x=" BROKER_PASSWORD, "\"x\"");
+}
+
+static void a_path_is_never_cut(void **state)
+{
+    char url[160] = "redis+unix:/";
+
+    (void)state;
+    memset(url + strlen(url), 'a', 106);
+    assert_refused(url, "at most 106 bytes");
+}
+
+static void tls_is_refused_with_the_reason(void **state)
+{
+    (void)state;
+    assert_refused("rediss://h", "hiredis has no TLS");
+}
+
+static void the_largest_message_is_that_of_the_url(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start_broker(fixture, false, NULL);
+    fixture->bus = open_url(broker_url(fixture->broker), "?max_message_bytes=4096");
+    fixture->far = open_url(broker_url(fixture->broker), "");
+    assert_in_range(hub_bus_largest_message(fixture->bus), KIB(2), KIB(4));
+    assert_in_range(hub_bus_largest_message(fixture->far), KIB(8190), KIB(8192));
+}
+
+/* ---- coming in ---- */
+
+static void user_and_password_are_those_of_the_url(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start_broker(fixture, true, NULL);
+    open_pair(fixture);
+    assert_admin_has(fixture, "CLIENT LIST TYPE pubsub", "user=" BROKER_USER);
+    say(fixture->far, "room:1", "1");
+    await_heard(fixture, "1");
+}
+
+static void connections_carry_the_name_of_the_bus(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start_broker(fixture, false, NULL);
+    fixture->bus = open_url(broker_url(fixture->broker), "?name=blue");
+    listen_to(fixture, "room:1");
+    await_healthy(fixture);
+    assert_admin_has(fixture, "CLIENT LIST TYPE pubsub", "name=blue");
+    assert_admin_has(fixture, "CLIENT LIST TYPE normal", "name=blue");
+}
+
+static void a_password_may_come_without_a_user(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start_broker(fixture, false, NULL);
+    admin(fixture, "CONFIG SET requirepass " BROKER_PASSWORD);
+    open_as(fixture, ":" BROKER_PASSWORD "@", "");
+    await_healthy(fixture);
+}
+
+static void a_wrong_password_is_told_and_tried_again(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start_broker(fixture, true, NULL);
+    open_as(fixture, BROKER_USER ":other-" BROKER_PASSWORD "@", "");
+    await_log(fixture, "AUTH: WRONGPASS");
+    assert_true(is_down(fixture));
+    admin(fixture, "ACL SETUSER " BROKER_USER " >other-" BROKER_PASSWORD);
+    await_healthy(fixture);
+}
+
+static void a_broker_that_wants_a_password_is_told_and_tried_again(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start_broker(fixture, true, NULL);
+    open_as(fixture, "", "");
+    await_log(fixture, "NOAUTH");
+    admin(fixture, "ACL SETUSER default on nopass &* +@all");
+    await_healthy(fixture);
+}
+
+static void a_broker_that_knows_no_auth_does_not_bring_the_password_to_light(void **state)
+{
+    static const fake_redis_lines_t lines = {
+        .first = "-ERR unknown command 'AUTH', with args beginning with: '" BROKER_USER
+                 "' '" BROKER_PASSWORD "'\r\n"};
+    struct fixture *fixture = *state;
+    char url[128];
+
+    fixture->fake = fake_redis_start(&lines);
+    snprintf(url, sizeof(url), "redis://" BROKER_USER ":" BROKER_PASSWORD "@127.0.0.1:%u",
+             fake_redis_port(fixture->fake));
+    fixture->bus = open_url(url, "");
+    await_log(fixture, "AUTH: "); /* tear_down() looks for the password */
+    assert_true(is_down(fixture));
+}
+
+static void three_commands_on_the_own_channels_are_enough(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start_broker(fixture, true, NULL);
+    admin(fixture, "ACL SETUSER " BROKER_USER " reset on >" BROKER_PASSWORD
+                   " &hub:* +publish +subscribe +unsubscribe");
+    open_pair(fixture);
+    say(fixture->far, "room:1", "1");
+    await_heard(fixture, "1");
+    await_log(fixture, "bus.refused backend=redis command=\"CLIENT SETNAME\"");
+}
+
+static void a_socket_will_do(void **state)
+{
+    struct fixture *fixture = *state;
+    char url[320];
+
+    start_broker(fixture, true, NULL);
+    snprintf(url, sizeof(url), "redis+unix:%s/redis.sock?db=3", broker_folder(fixture->broker));
+    fixture->bus = open_url(url, "");
+    await_log(fixture, "NOAUTH");
+    snprintf(url, sizeof(url), "redis+unix://" BROKER_USER ":" BROKER_PASSWORD "@%s/redis.sock",
+             broker_folder(fixture->broker));
+    fixture->far = open_url(url, "");
+    admin(fixture, "ACL SETUSER default on nopass &* +@all");
+    await_healthy(fixture);
+    assert_admin_has(fixture, "CLIENT LIST", "db=3");
+}
+
+static void a_database_is_taken_and_has_no_part_in_it(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start_broker(fixture, false, NULL);
+    open_as(fixture, "", "/3");
+    fixture->far = open_url(broker_url(fixture->broker), "");
+    listen_to(fixture, "room:1");
+    await_healthy(fixture);
+    assert_admin_has(fixture, "CLIENT LIST TYPE pubsub", "db=3");
+    say(fixture->far, "room:1", "1");
+    await_heard(fixture, "1");
+}
+
+static void a_database_that_is_none_is_told(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start_broker(fixture, false, NULL);
+    open_as(fixture, "", "/99");
+    await_log(fixture, "command=\"SELECT\"");
+    await_healthy(fixture);
+}
+
+/* ---- refusals ---- */
+
+static void a_channel_that_is_refused_stands_alone_and_is_asked_for_again(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start_broker(fixture, true, NULL);
+    admin(fixture, "ACL SETUSER " BROKER_USER " resetchannels &hub:hub:*");
+    open_pair(fixture);
+    fixture->refused = 1;
+    await(fixture, has_refusals, "refused");
+    assert_true(all_are_healthy(fixture));
+    await_heard(fixture, "gap(bus,0)");
+    admin(fixture, "ACL SETUSER " BROKER_USER " &hub:*");
+    await_heard(fixture, "gap(bus,0) gap(bus,0)"); /* it stands */
+    say(fixture->far, "room:1", "1");
+    await_heard(fixture, "gap(bus,0) gap(bus,0) 1");
+    assert_int_equal(stats_of(fixture->bus).topics_refused, 1);
+}
+
+static void a_publish_that_is_refused_completes_so(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start_broker(fixture, true, NULL);
+    open_pair(fixture);
+    admin(fixture, "ACL SETUSER " BROKER_USER " -publish");
+    assert_int_equal(publish_here(fixture, "1"), HUB_OK);
+    assert_completed(fixture, HUB_EREJECTED);
+    await_log(fixture, "bus.refused backend=redis command=PUBLISH");
+    assert_true(all_are_healthy(fixture));
+}
+
+static void a_user_that_is_shut_out_comes_back(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start_broker(fixture, true, NULL);
+    open_pair(fixture);
+    assert_true(broker_revoke(fixture->broker));
+    await_log(fixture, "WRONGPASS");
+    assert_true(broker_grant(fixture->broker));
+    await_healthy(fixture);
+    await_heard(fixture, "gap(bus,0)");
+    say(fixture->far, "room:1", "1");
+    await_heard(fixture, "gap(bus,0) 1");
+}
+
+static void the_output_limit_ends_the_connection_which_is_a_gap(void **state)
+{
+    struct fixture *fixture = *state;
+    char *json = malloc(KIB(256) + 3);
+
+    memset(json, 'a', KIB(256));
+    json[0] = json[KIB(256)] = '"';
+    json[KIB(256) + 1] = '\0';
+    start_broker(fixture, false, "client-output-buffer-limit pubsub 64kb 64kb 0");
+    open_pair(fixture);
+    say(fixture->far, "room:1", json);
+    await_log(fixture, "bus.broken");
+    await_healthy(fixture);
+    say(fixture->far, "room:1", "1");
+    await_heard(fixture, "gap(bus,0) 1");
+    free(json);
+}
+
+/* ---- what is no Redis ---- */
+
+/* Each time it ends both connections and makes new ones. */
+static void assert_tried_again(struct fixture *fixture, fake_redis_lines_t lines, const char *why)
+{
+    char url[64];
+
+    fixture->fake = fake_redis_start(&lines);
+    snprintf(url, sizeof(url), "redis://127.0.0.1:%u", fake_redis_port(fixture->fake));
+    fixture->bus = open_url(url, "?connect_timeout_ms=40");
+    listen_to(fixture, "room:1"); /* which is what the second answer is to */
+    await_log(fixture, why);
+    fixture->conns = 3;
+    await(fixture, has_conns, "tried again");
+    listener_stop(&fixture->listener);
+    hub_bus_detach(fixture->bus, &fixture->loop.base);
+    hub_bus_destroy(fixture->bus);
+    fixture->bus = NULL;
+    fake_redis_stop(fixture->fake);
+    fixture->fake = NULL;
+    hub__buffer_clear(&fixture->log.lines);
+}
+
+static void silence_is_tried_again(void **state)
+{
+    assert_tried_again(*state, (fake_redis_lines_t){0}, "there is no answer");
+}
+
+static void one_that_hangs_up_is_tried_again(void **state)
+{
+    assert_tried_again(*state, (fake_redis_lines_t){.first = "", .hang_up = true},
+                       "Server closed the connection");
+}
+
+static void one_that_loads_is_tried_again(void **state)
+{
+    assert_tried_again(*state, (fake_redis_lines_t){.first = "+OK\r\n-LOADING dataset\r\n"},
+                       "PING: LOADING");
+}
+
+static void one_that_is_full_is_tried_again(void **state)
+{
+    assert_tried_again(
+        *state,
+        (fake_redis_lines_t){.first = "-ERR max number of clients reached\r\n", .hang_up = true},
+        "max number of clients");
+}
+
+static void garbage_instead_of_a_greeting_is_tried_again(void **state)
+{
+    assert_tried_again(*state, (fake_redis_lines_t){.first = "HTTP/1.1 400 Bad Request\r\n\r\n"},
+                       "Protocol error");
+    assert_tried_again(*state, (fake_redis_lines_t){.first = "+OK\r\n:1\r\n"}, "PING: an answer");
+    assert_tried_again(*state, (fake_redis_lines_t){.first = "*-1\r\n"}, "an answer that is none");
+}
+
+/* What hiredis' own dispatcher ends the process for is among these. */
+static void garbage_instead_of_a_subscription_is_tried_again(void **state)
+{
+    static const char *const garbage[] = {
+        "*0\r\n",
+        "*1\r\n$9\r\nsubscribe\r\n",
+        "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n",
+        "*3\r\n:1\r\n:2\r\n:3\r\n",
+        "*3\r\n$9\r\nsubscribe\r\n$3\r\nhub\r\n:1\r\n",
+        "*3\r\n$9\r\nsubscribe\r\n$-1\r\n:1\r\n",
+        "*3\r\n$11\r\nunsubscribe\r\n$10\r\nhub:room:1\r\n:1\r\n",
+        "*3\r\n$9\r\nsubscribe\r\n$10\r\nhub:room:1\r\n$1\r\n1\r\n",
+        "*2147483647\r\n:1\r\n",
+        "*9999999999999999999\r\n",
+        "$-2\r\n",
+        "$9999999999999999999\r\n",
+        "+OK\r\n",
+        "$-1\r\n",
+        "-ERR no\r\n",
+        "?",
+    };
+
+    for (size_t i = 0; i < sizeof(garbage) / sizeof(garbage[0]); i++)
+        assert_tried_again(*state, (fake_redis_lines_t){.first = COMES_IN, .second = garbage[i]},
+                           "bus.broken");
+}
+
+static void a_line_without_an_end_is_tried_again(void **state)
+{
+    char *line = malloc(KIB(80) + 1);
+
+    memset(line, '+', KIB(80));
+    line[KIB(80)] = '\0';
+    assert_tried_again(*state, (fake_redis_lines_t){.first = line}, "a line without an end");
+    free(line);
+}
+
+/* ---- the end, and the next beginning ---- */
+
+static void what_was_published_before_the_end_is_sent(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start_broker(fixture, false, NULL);
+    open_pair(fixture);
+    say(fixture->far, "room:1", "1");
+    say(fixture->far, "room:1", "2");
+    hub_bus_destroy(fixture->far);
+    fixture->far = NULL;
+    await_heard(fixture, "1 2");
+}
+
+static void a_broker_that_stands_still_holds_nobody(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start_broker(fixture, false, NULL);
+    open_pair(fixture);
+    broker_pause(fixture->broker);
+    assert_int_equal(publish_here(fixture, "1"), HUB_OK);
+    hub__remote_reconnect(fixture->bus);
+    await(fixture, is_down, "down");
+    assert_completed(fixture, HUB_EUNKNOWN);
+    broker_continue(fixture->broker);
+    await_healthy(fixture);
+    broker_pause(fixture->broker);
+    hub_bus_destroy(fixture->far); /* returns */
+    fixture->far = NULL;
+}
+
+static void a_connection_that_stands_is_thrown_away_when_asked(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start_broker(fixture, false, NULL);
+    open_pair(fixture);
+    hub__remote_reconnect(fixture->bus);
+    await_heard(fixture, "gap(bus,0)");
+    await_healthy(fixture);
+    say(fixture->far, "room:1", "1");
+    await_heard(fixture, "gap(bus,0) 1");
+}
+
+static void one_half_that_ends_ends_both(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start_broker(fixture, false, NULL);
+    open_pair(fixture);
+    admin(fixture, "CLIENT KILL TYPE normal SKIPME yes");
+    await_log(fixture, "publisher: Server closed the connection");
+    await_healthy(fixture);
+    admin(fixture, "CLIENT KILL TYPE pubsub");
+    await_log(fixture, "subscriber: Server closed the connection");
+    await_healthy(fixture);
+}
+
+static void a_refused_connection_is_told_once_and_then_ever_less(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start_broker(fixture, false, NULL);
+    broker_kill(fixture->broker);
+    fixture->bus = open_url(broker_url(fixture->broker), "");
+    await_log(fixture, "Connection refused\" attempt=4");
+    assert_true(log_has(fixture, "Connection refused\" attempt=1"));
+    assert_false(log_has(fixture, "attempt=3"));
+    assert_true(broker_restart(fixture->broker, true));
+    await_healthy(fixture);
+}
+
+#define REDIS_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        REDIS_TEST(an_option_that_does_not_fit_is_named),
+        REDIS_TEST(a_path_is_never_cut),
+        REDIS_TEST(tls_is_refused_with_the_reason),
+        REDIS_TEST(the_largest_message_is_that_of_the_url),
+        REDIS_TEST(user_and_password_are_those_of_the_url),
+        REDIS_TEST(connections_carry_the_name_of_the_bus),
+        REDIS_TEST(a_password_may_come_without_a_user),
+        REDIS_TEST(a_wrong_password_is_told_and_tried_again),
+        REDIS_TEST(a_broker_that_wants_a_password_is_told_and_tried_again),
+        REDIS_TEST(a_broker_that_knows_no_auth_does_not_bring_the_password_to_light),
+        REDIS_TEST(three_commands_on_the_own_channels_are_enough),
+        REDIS_TEST(a_socket_will_do),
+        REDIS_TEST(a_database_is_taken_and_has_no_part_in_it),
+        REDIS_TEST(a_database_that_is_none_is_told),
+        REDIS_TEST(a_channel_that_is_refused_stands_alone_and_is_asked_for_again),
+        REDIS_TEST(a_publish_that_is_refused_completes_so),
+        REDIS_TEST(a_user_that_is_shut_out_comes_back),
+        REDIS_TEST(the_output_limit_ends_the_connection_which_is_a_gap),
+        REDIS_TEST(silence_is_tried_again),
+        REDIS_TEST(one_that_hangs_up_is_tried_again),
+        REDIS_TEST(one_that_loads_is_tried_again),
+        REDIS_TEST(one_that_is_full_is_tried_again),
+        REDIS_TEST(garbage_instead_of_a_greeting_is_tried_again),
+        REDIS_TEST(garbage_instead_of_a_subscription_is_tried_again),
+        REDIS_TEST(a_line_without_an_end_is_tried_again),
+        REDIS_TEST(what_was_published_before_the_end_is_sent),
+        REDIS_TEST(a_broker_that_stands_still_holds_nobody),
+        REDIS_TEST(a_connection_that_stands_is_thrown_away_when_asked),
+        REDIS_TEST(one_half_that_ends_ends_both),
+        REDIS_TEST(a_refused_connection_is_told_once_and_then_ever_less),
+    };
+
+    return cmocka_run_group_tests_name("redis", tests, NULL, NULL);
+}
