@@ -24,6 +24,7 @@
 #define SILENCE_MS 10000 /* a server that owes an answer is given up */
 #define STEADY_MS 2000   /* a connection that stood so long was a good one */
 #define NAMES_MAX 32
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 typedef struct postgres {
     hub__courier_t courier;
@@ -73,7 +74,7 @@ static int ms_until(uint64_t due_ms)
 
 static bool check_silence(const hub__postgres_link_t *link, hub_error_t *error)
 {
-    if (!link->busy || ms_until(link->heard_ms + SILENCE_MS) > 0)
+    if (!link->busy || ms_until(link->moved_ms + SILENCE_MS) > 0)
         return true;
     hub_error_set(error, HUB_ETIMEOUT, 0, "%s: no answer for %d s", link->use, SILENCE_MS / 1000);
     return false;
@@ -86,10 +87,10 @@ static int next_timeout(const postgres_t *self)
 
     if (mouth->clears && !mouth->link.busy && ms_until(mouth->clear_ms) < timeout)
         timeout = ms_until(mouth->clear_ms);
-    if (mouth->link.busy && ms_until(mouth->link.heard_ms + SILENCE_MS) < timeout)
-        timeout = ms_until(mouth->link.heard_ms + SILENCE_MS);
-    if (self->ear.link.busy && ms_until(self->ear.link.heard_ms + SILENCE_MS) < timeout)
-        timeout = ms_until(self->ear.link.heard_ms + SILENCE_MS);
+    if (mouth->link.busy && ms_until(mouth->link.moved_ms + SILENCE_MS) < timeout)
+        timeout = ms_until(mouth->link.moved_ms + SILENCE_MS);
+    if (self->ear.link.busy && ms_until(self->ear.link.moved_ms + SILENCE_MS) < timeout)
+        timeout = ms_until(self->ear.link.moved_ms + SILENCE_MS);
     return timeout;
 }
 
@@ -226,10 +227,14 @@ static const char *const passed[] = {
     "tcp_user_timeout",
 };
 
-static bool is_passed(const char *name)
+static const char *const ssl_modes[] = {
+    "disable", "allow", "prefer", "require", "verify-ca", "verify-full",
+};
+
+static bool is_among(const char *name, const char *const *names, size_t count)
 {
-    for (size_t i = 0; i < sizeof(passed) / sizeof(passed[0]); i++) {
-        if (strcmp(passed[i], name) == 0)
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(names[i], name) == 0)
             return true;
     }
     return false;
@@ -268,9 +273,13 @@ static hub_status_t read_param(postgres_t *self, const hub_bus_param_t *param, h
         return read_number(param, 1, KEEP_SECONDS_MOST, &self->keep_seconds, error);
     if (strcmp(param->name, "connect_timeout") == 0)
         return read_number(param, 1, CONNECT_SECONDS_MOST, &self->connect_seconds, error);
-    if (!is_passed(param->name))
+    if (!is_among(param->name, passed, COUNT(passed)))
         return hub_error_set(error, HUB_EINVAL, 0, "bus URL, %s: postgres has no such option",
                              hub_log_escape(hub_str(param->name), field));
+    if (strcmp(param->name, "sslmode") == 0 && !is_among(param->value, ssl_modes, COUNT(ssl_modes)))
+        return hub_error_set(error, HUB_EINVAL, 0,
+                             "bus URL, sslmode: disable, allow, prefer, require, verify-ca or "
+                             "verify-full is allowed");
     if (self->count + 8 >= NAMES_MAX)
         return hub_error_set(error, HUB_EINVAL, 0, "bus URL: more than %d options for libpq",
                              NAMES_MAX - 8);

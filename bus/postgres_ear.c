@@ -14,7 +14,8 @@
 #define DIGITS_MAX 21          /* of a number, and what stands around it */
 
 struct topic {
-    hub__table_node_t node; /* by hash, which stands for its name */
+    hub__table_node_t node; /* its hash has a key of this process, so no peer chooses collisions */
+    uint64_t hash;          /* stands for the name */
     unsigned names;         /* different topics of one hash: hardly ever two */
 };
 
@@ -38,13 +39,22 @@ static hub__postgres_bucket_t *bucket_of(hub__postgres_ear_t *ear, uint64_t hash
     return &ear->buckets[hash >> 56];
 }
 
+static uint64_t keyed(uint64_t hash)
+{
+    return hub__hash(hub_str_n((const char *)&hash, sizeof(hash)));
+}
+
 static struct topic *find_topic(const hub__postgres_ear_t *ear, uint64_t hash)
 {
-    hub__table_node_t *node = hub__table_chain(&ear->topics, hash);
+    hub__table_node_t *node = hub__table_chain(&ear->topics, keyed(hash));
 
-    while (node != NULL && node->hash != hash)
-        node = node->next;
-    return node == NULL ? NULL : HUB__CONTAINER(node, struct topic, node);
+    for (; node != NULL; node = node->next) {
+        struct topic *topic = HUB__CONTAINER(node, struct topic, node);
+
+        if (topic->hash == hash)
+            return topic;
+    }
+    return NULL;
 }
 
 /* ---- topics ---- */
@@ -63,7 +73,8 @@ static bool add_topic(hub__postgres_ear_t *ear, uint64_t hash)
         topic = calloc(1, sizeof(*topic));
         if (topic == NULL)
             return false;
-        topic->node.hash = hash;
+        topic->hash = hash;
+        topic->node.hash = keyed(hash);
         hub__table_insert(&ear->topics, &topic->node);
     }
     topic->names++;

@@ -4,6 +4,7 @@
 #include "bus/postgres_link.h"
 
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -27,6 +28,8 @@ bool hub__postgres_link_fail(const hub__postgres_link_t *link, const PGresult *r
     const char *state = result == NULL ? NULL : PQresultErrorField(result, PG_DIAG_SQLSTATE);
     const char *text = result == NULL ? NULL : PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
 
+    if (text == NULL && link->last_words[0] != '\0')
+        text = link->last_words;
     if (text == NULL)
         text = link->conn == NULL ? "no memory" : PQerrorMessage(link->conn);
     hub_error_set(error, HUB_ESYSTEM, 0, "%s: %s%s%.*s", link->use, state == NULL ? "" : state,
@@ -34,10 +37,18 @@ bool hub__postgres_link_fail(const hub__postgres_link_t *link, const PGresult *r
     return false;
 }
 
-static void ignore_notice(void *user, const PGresult *result)
+/* What the server says without having been asked. */
+static void on_notice(void *user, const PGresult *result)
 {
-    (void)user;
-    (void)result;
+    hub__postgres_link_t *link = user;
+    const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+
+    if (severity == NULL || state == NULL || text == NULL ||
+        (strcmp(severity, "FATAL") != 0 && strcmp(severity, "PANIC") != 0))
+        return;
+    snprintf(link->last_words, sizeof(link->last_words), "%s %s", state, text);
 }
 
 /* Until the socket is ready for `events`, at most until the deadline. */
@@ -89,8 +100,8 @@ bool hub__postgres_link_open(hub__postgres_link_t *link, hub__courier_t *courier
     link->conn = PQconnectStartParams(names, values, 0);
     if (link->conn == NULL || PQstatus(link->conn) == CONNECTION_BAD)
         return hub__postgres_link_fail(link, NULL, error);
-    PQsetNoticeReceiver(link->conn, ignore_notice, NULL); /* it would write to stderr */
-    PQsetErrorVerbosity(link->conn, PQERRORS_VERBOSE);    /* with the SQLSTATE */
+    PQsetNoticeReceiver(link->conn, on_notice, link);  /* libpq's would write to stderr */
+    PQsetErrorVerbosity(link->conn, PQERRORS_VERBOSE); /* with the SQLSTATE */
     if (!connect_polled(link, courier, deadline_ms, error))
         return false;
     if (PQsetnonblocking(link->conn, 1) != 0)
@@ -119,7 +130,7 @@ bool hub__postgres_link_sent(hub__postgres_link_t *link, bool taken, hub_error_t
     if (!taken)
         return hub__postgres_link_fail(link, NULL, error);
     if (!link->busy)
-        link->heard_ms = hub__postgres_now_ms();
+        link->moved_ms = hub__postgres_now_ms();
     link->busy = true;
     return flush(link, error);
 }
@@ -131,10 +142,12 @@ short hub__postgres_link_events(const hub__postgres_link_t *link)
 
 bool hub__postgres_link_move(hub__postgres_link_t *link, short revents, hub_error_t *error)
 {
+    link->moved_ms = hub__postgres_now_ms();
     if ((revents & ~POLLOUT) != 0) {
-        link->heard_ms = hub__postgres_now_ms();
-        if (!PQconsumeInput(link->conn))
+        if (!PQconsumeInput(link->conn)) {
+            PQfreemem(PQnotifies(link->conn)); /* reads what came before the end */
             return hub__postgres_link_fail(link, NULL, error);
+        }
     }
     return !link->unsent || flush(link, error);
 }

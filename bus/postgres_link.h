@@ -11,11 +11,12 @@
 #include "bus/courier.h"
 
 typedef struct hub__postgres_link {
-    const char *use;   /* for errors: "listen" */
-    PGconn *conn;      /* NULL: none */
-    bool busy;         /* an answer is to come */
-    bool unsent;       /* something waits for the socket to take it */
-    uint64_t heard_ms; /* when it became busy, or the server was heard since */
+    const char *use;      /* for errors: "listen" */
+    PGconn *conn;         /* NULL: none */
+    bool busy;            /* an answer is to come */
+    bool unsent;          /* something waits for the socket to take it */
+    uint64_t moved_ms;    /* when it became busy, or a byte went either way since */
+    char last_words[160]; /* what the server said when it ended the session; empty: nothing */
 } hub__postgres_link_t;
 
 uint64_t hub__postgres_now_ms(void);

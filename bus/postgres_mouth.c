@@ -70,6 +70,7 @@ bool hub__postgres_mouth_prepare(hub__postgres_mouth_t *mouth, hub__courier_t *c
 
     orders_init(&mouth->waiting);
     orders_init(&mouth->sent);
+    mouth->most = BATCH_MAX;
     if (!hub__postgres_schema_check(&mouth->link, courier, deadline_ms, &mouth->clears, error))
         return false;
     result = hub__postgres_link_ask(&mouth->link, courier, prepare_sql, deadline_ms, error);
@@ -79,6 +80,9 @@ bool hub__postgres_mouth_prepare(hub__postgres_mouth_t *mouth, hub__courier_t *c
     if (!PQenterPipelineMode(mouth->link.conn))
         return hub__postgres_link_fail(&mouth->link, NULL, error);
     mouth->clear_ms = hub__postgres_now_ms();
+    if (!mouth->clears)
+        hub_log_peer(HUB_LOG_WARN, "bus.not_cleared",
+                     "backend=postgres what=\"the role may not DELETE from sockethub.messages\"");
     return true;
 }
 
@@ -106,11 +110,11 @@ static bool send_order(PGconn *conn, const hub__order_t *order)
 static bool publish(hub__postgres_mouth_t *mouth, hub_error_t *error)
 {
     PGconn *conn = mouth->link.conn;
-    size_t most = mouth->alone > 0 ? 1 : BATCH_MAX, bytes = 0;
+    size_t bytes = 0;
     bool taken = send_plain(conn, "BEGIN");
 
     mouth->sent_count = 0;
-    while (taken && mouth->waiting.first != NULL && mouth->sent_count < most &&
+    while (taken && mouth->waiting.first != NULL && mouth->sent_count < mouth->most &&
            (bytes == 0 || bytes + mouth->waiting.first->bytes.len <= BATCH_BYTES_MAX)) {
         hub__order_t *order = orders_pop(&mouth->waiting);
 
@@ -119,7 +123,6 @@ static bool publish(hub__postgres_mouth_t *mouth, hub_error_t *error)
         orders_append(&mouth->sent, order);
         taken = send_order(conn, order);
     }
-    mouth->alone -= mouth->alone > 0;
     mouth->doing = HUB__MOUTH_PUBLISHING;
     taken = taken && send_plain(conn, "COMMIT") && PQpipelineSync(conn);
     return hub__postgres_link_sent(&mouth->link, taken, error);
@@ -182,19 +185,21 @@ static void answer(hub__postgres_mouth_t *mouth, hub_status_t status)
 {
     hub__order_t *order;
 
+    if (status == HUB_OK && mouth->most < BATCH_MAX)
+        mouth->most *= 2;
     while ((order = orders_pop(&mouth->sent)) != NULL) {
         hub_bus_remote_published(mouth->bus, order->token, status);
         free(order);
     }
 }
 
-/* One of several is tried again alone; one that was alone has its answer. */
+/* Several are tried again, in halves; one that was alone has its answer. */
 static void finish_refused(hub__postgres_mouth_t *mouth)
 {
     char topic[HUB_LOG_FIELD], why[HUB_LOG_FIELD];
 
     if (mouth->sent_count > 1) {
-        mouth->alone += mouth->sent_count;
+        mouth->most = mouth->sent_count / 2;
         orders_put_back(&mouth->sent, &mouth->waiting);
         return;
     }

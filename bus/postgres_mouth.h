@@ -1,8 +1,8 @@
 /* bus/postgres_mouth.h - private: the connection that publishes, and clears old rows.
  *
  * What waits goes as one transaction, sent in one go. Where the server refuses one of its messages
- * all of it is undone, nobody has heard of any, and they are tried again one by one: so only what
- * is refused fails. */
+ * all of it is undone, nobody has heard of any, and they are tried again in smaller transactions,
+ * down to one: so only what is refused fails. */
 #pragma once
 
 #include "bus/backend.h"
@@ -20,7 +20,7 @@ typedef struct hub__postgres_mouth {
     hub__postgres_orders_t waiting;
     hub__postgres_orders_t sent;
     size_t sent_count;
-    size_t alone; /* so many of the first in `waiting` go one by one */
+    size_t most; /* in one transaction: 256, but less behind a refusal */
     enum { HUB__MOUTH_IDLE, HUB__MOUTH_PUBLISHING, HUB__MOUTH_UNDOING, HUB__MOUTH_CLEARING } doing;
     bool cleared_last;
     bool refused;      /* the server refused what is sent */

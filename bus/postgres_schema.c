@@ -18,13 +18,15 @@ static const char look_sql[] =
     "SELECT current_setting('server_encoding'), current_setting('transaction_read_only'),"
     " obj_description(to_regclass('sockethub.messages'), 'pg_class')";
 
+/* The catalog itself is read: what to_regclass() looks into may be older than the lock. */
 static const char make_sql[] =
     "DO $make$ BEGIN\n"
     "PERFORM pg_advisory_xact_lock(" LOCK ");\n"
-    "IF obj_description(to_regclass('sockethub.messages'), 'pg_class') IS NOT NULL THEN\n"
+    "IF EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace\n"
+    "  WHERE n.nspname = 'sockethub' AND c.relname = 'messages') THEN\n"
     "  RETURN;\n"
     "END IF;\n"
-    "IF to_regnamespace('sockethub') IS NULL THEN\n"
+    "IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'sockethub') THEN\n"
     "  CREATE SCHEMA sockethub;\n"
     "END IF;\n"
     "CREATE UNLOGGED TABLE sockethub.messages (\n"

@@ -1,0 +1,728 @@
+/* SPDX-License-Identifier: MIT */
+/* What is particular to PostgreSQL: its schema and who may use it, notices and the rows behind
+ * them, what a server refuses, and how its connections end. What every bus must do is bus_postgres;
+ * what networks do to them is wire_faults_bus. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bus/log.h"
+#include "test/broker.h"
+#include "test/certificate.h"
+#include "test/executor.h"
+#include "test/listener.h"
+#include "test/proxy.h"
+
+#define NODES 6
+#define LOOK_MS 1
+#define BATCH 60
+#define MANY 3000
+
+struct node {
+    hub_bus_t *bus;
+    listener_t heard; /* of "room:1" */
+    bool listens;
+};
+
+struct fixture {
+    broker_t *broker;
+    struct node nodes[NODES];
+    test_executor_t loop;
+    pthread_mutex_t lock;
+    hub__buffer_t lines; /* of the log, under the lock */
+    hub_status_t answers[BATCH];
+    size_t answered;
+};
+
+/* ---- fixture ---- */
+
+static void keep_line(hub_log_level_t level, const char *event, const char *text, void *user)
+{
+    struct fixture *fixture = user;
+
+    (void)level;
+    pthread_mutex_lock(&fixture->lock);
+    hub__buffer_printf(&fixture->lines, "%s %s\n", event, text);
+    pthread_mutex_unlock(&fixture->lock);
+}
+
+static int set_up(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof(*fixture));
+
+    pthread_mutex_init(&fixture->lock, NULL);
+    hub__buffer_printf(&fixture->lines, "%s", "");
+    hub_log_set(keep_line, fixture);
+    test_executor_init(&fixture->loop, 0);
+    fixture->broker = broker_start(BROKER_POSTGRES, &(broker_options_t){.password = true});
+    assert_non_null(fixture->broker);
+    *state = fixture;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *fixture = *state;
+
+    for (size_t i = 0; i < NODES; i++) {
+        if (fixture->nodes[i].listens)
+            listener_stop(&fixture->nodes[i].heard);
+        hub_bus_destroy(fixture->nodes[i].bus);
+    }
+    hub_log_set(NULL, NULL);
+    test_executor_end(&fixture->loop);
+    broker_stop(fixture->broker);
+    assert_null(strstr(fixture->lines.base, BROKER_PASSWORD));
+    hub__buffer_dispose(&fixture->lines);
+    pthread_mutex_destroy(&fixture->lock);
+    free(fixture);
+    return 0;
+}
+
+static void open_url(struct fixture *fixture, size_t node, const char *url)
+{
+    hub_error_t error = {0};
+
+    if (hub_bus_open(url, NULL, &fixture->nodes[node].bus, &error) != HUB_OK)
+        fail_msg("%s", error.text);
+    assert_int_equal(hub_bus_attach(fixture->nodes[node].bus, &fixture->loop.base), HUB_OK);
+}
+
+static void open_node(struct fixture *fixture, size_t node, const char *params)
+{
+    char url[256];
+
+    snprintf(url, sizeof(url), "%s%s", broker_url(fixture->broker), params);
+    open_url(fixture, node, url);
+}
+
+static hub_bus_stats_t stats_of(struct fixture *fixture, size_t node)
+{
+    hub_bus_stats_t stats;
+
+    hub_bus_get_stats(fixture->nodes[node].bus, &stats);
+    return stats;
+}
+
+/* Runs the loop until `holds` for node number `node`. */
+static void wait_until(struct fixture *fixture, bool (*holds)(struct fixture *fixture, size_t node),
+                       size_t node)
+{
+    for (int i = 0; i < TEST_DEADLINE_MS / LOOK_MS && !holds(fixture, node); i++) {
+        test_executor_turn(&fixture->loop);
+        if (!holds(fixture, node))
+            poll(NULL, 0, LOOK_MS);
+    }
+    if (holds(fixture, node))
+        return;
+    pthread_mutex_lock(&fixture->lock);
+    fail_msg("not within %d ms; the log:\n%s", TEST_DEADLINE_MS, fixture->lines.base);
+}
+
+static bool is_up(struct fixture *fixture, size_t node)
+{
+    return stats_of(fixture, node).healthy;
+}
+
+static bool is_down(struct fixture *fixture, size_t node)
+{
+    return !is_up(fixture, node);
+}
+
+static void listen_up(struct fixture *fixture, size_t node, const char *params)
+{
+    open_node(fixture, node, params);
+    listener_start(&fixture->nodes[node].heard, fixture->nodes[node].bus, "room:1",
+                   &fixture->loop.base);
+    fixture->nodes[node].listens = true;
+    wait_until(fixture, is_up, node);
+}
+
+/* What is to be heard, or to be in the log, next. One case at a time. */
+static const char *awaited;
+
+static bool heard_it(struct fixture *fixture, size_t node)
+{
+    return strcmp(listener_heard(&fixture->nodes[node].heard), awaited) == 0;
+}
+
+static void expect_heard(struct fixture *fixture, size_t node, const char *text)
+{
+    awaited = text;
+    wait_until(fixture, heard_it, node);
+}
+
+static bool has_logged(struct fixture *fixture, const char *text)
+{
+    bool found;
+
+    pthread_mutex_lock(&fixture->lock);
+    found = strstr(fixture->lines.base, text) != NULL;
+    pthread_mutex_unlock(&fixture->lock);
+    return found;
+}
+
+static bool logged_it(struct fixture *fixture, size_t node)
+{
+    (void)node;
+    return has_logged(fixture, awaited);
+}
+
+static void expect_logged(struct fixture *fixture, const char *text)
+{
+    awaited = text;
+    wait_until(fixture, logged_it, 0);
+}
+
+static void admin(struct fixture *fixture, const char *sql)
+{
+    char *answer = broker_admin(fixture->broker, sql);
+
+    assert_non_null(answer);
+    free(answer);
+}
+
+static void expect_answer(struct fixture *fixture, const char *sql, const char *expected)
+{
+    char *answer = broker_admin(fixture->broker, sql);
+
+    assert_non_null(answer);
+    assert_string_equal(answer, expected);
+    free(answer);
+}
+
+static void on_published(const hub_publish_result_t *result, void *user)
+{
+    struct fixture *fixture = user;
+
+    if (fixture->answered < BATCH)
+        fixture->answers[fixture->answered] = result->status;
+    fixture->answered++;
+}
+
+static void say_and_ask(struct fixture *fixture, size_t node, const char *json)
+{
+    hub_bus_publish_options_t options = {
+        .on_published = on_published, .user = fixture, .executor = &fixture->loop.base};
+
+    assert_int_equal(try_say(fixture->nodes[node].bus, "room:1", json, &options), HUB_OK);
+}
+
+static bool all_answered(struct fixture *fixture, size_t count)
+{
+    return fixture->answered == count;
+}
+
+/* ---- messages ---- */
+
+/* A JSON string of `bytes` bytes. */
+static char *long_string(size_t bytes)
+{
+    char *json = malloc(bytes + 1);
+
+    memset(json, 'x', bytes);
+    json[0] = json[bytes - 1] = '"';
+    json[bytes] = '\0';
+    return json;
+}
+
+static void arrives(struct fixture *fixture, size_t bytes)
+{
+    char *json = long_string(bytes);
+
+    say(fixture->nodes[1].bus, "room:1", json);
+    expect_heard(fixture, 0, json);
+    listener_clear(&fixture->nodes[0].heard);
+    free(json);
+}
+
+static void what_a_notice_could_not_carry_arrives(void **state)
+{
+    struct fixture *fixture = *state;
+
+    listen_up(fixture, 0, "");
+    listen_up(fixture, 1, "");
+    arrives(fixture, 7000);
+    arrives(fixture, 8000);
+    arrives(fixture, 100000);
+    arrives(fixture, 2000000);
+}
+
+static void equal_messages_of_one_transaction_arrive_each(void **state)
+{
+    struct fixture *fixture = *state;
+
+    listen_up(fixture, 0, "");
+    admin(fixture, "BEGIN; SELECT sockethub.publish_json('hub', 'room:1', 'said', '7');"
+                   "SELECT sockethub.publish_json('hub', 'room:1', 'said', '7'); COMMIT;");
+    expect_heard(fixture, 0, "7 7");
+}
+
+static void psql_publishes_with_one_call(void **state)
+{
+    struct fixture *fixture = *state;
+
+    listen_up(fixture, 0, "");
+    admin(fixture,
+          "SELECT sockethub.publish_json('hub', 'room:1', 'said', '{\"a\": \"\xc3\xa9\"}');");
+    expect_heard(fixture, 0, "{\"a\": \"\xc3\xa9\"}");
+    assert_int_equal(stats_of(fixture, 0).remote_plain, 1);
+    admin(fixture, "SELECT sockethub.publish_json('hub', 'room:1', 'said')");
+    expect_heard(fixture, 0, "{\"a\": \"\xc3\xa9\"} {}");
+}
+
+static void a_transaction_that_is_undone_is_never_heard_of(void **state)
+{
+    struct fixture *fixture = *state;
+
+    listen_up(fixture, 0, "");
+    admin(fixture, "BEGIN; SELECT sockethub.publish_json('hub', 'room:1', 'said', '1'); ROLLBACK;"
+                   "SELECT sockethub.publish_json('hub', 'room:1', 'said', '2');");
+    expect_heard(fixture, 0, "2");
+}
+
+static void thousands_of_one_publisher_arrive_in_order(void **state)
+{
+    struct fixture *fixture = *state;
+    hub__buffer_t expected = {0};
+    char json[16];
+
+    listen_up(fixture, 0, "");
+    listen_up(fixture, 1, "");
+    for (int i = 1; i <= MANY; i++) {
+        snprintf(json, sizeof(json), "%d", i);
+        say(fixture->nodes[1].bus, "room:1", json);
+        hub__buffer_printf(&expected, "%s%s", i == 1 ? "" : " ", json);
+    }
+    expect_heard(fixture, 0, expected.base);
+    assert_int_equal(stats_of(fixture, 0).remote_missing, 0);
+    hub__buffer_dispose(&expected);
+}
+
+static void what_is_too_large_for_a_node_is_counted_there(void **state)
+{
+    struct fixture *fixture = *state;
+    char *json = long_string(5000);
+
+    listen_up(fixture, 0, "?max_message_bytes=2048");
+    listen_up(fixture, 1, "");
+    say(fixture->nodes[1].bus, "room:1", json);
+    say(fixture->nodes[1].bus, "room:1", "2");
+    expect_heard(fixture, 0, "2");
+    assert_int_equal(stats_of(fixture, 0).remote_invalid, 1);
+    assert_int_equal(try_say(fixture->nodes[0].bus, "room:1", json, NULL), HUB_ETOOLARGE);
+    free(json);
+}
+
+static bool counted_three(struct fixture *fixture, size_t node)
+{
+    return stats_of(fixture, node).remote_invalid == 3;
+}
+
+static void notices_of_others_are_counted(void **state)
+{
+    struct fixture *fixture = *state;
+
+    listen_up(fixture, 0, "");
+    admin(fixture, "DO $$ DECLARE h text := encode(substr(sha256('hub:room:1'), 1, 8), 'hex');"
+                   "c text := 'sockethub_' || substr(h, 1, 2); BEGIN "
+                   "PERFORM pg_notify(c, 'junk'), pg_notify(c, '-1 ' || h),"
+                   "pg_notify(c, '999999999 ' || h),"          /* no such row */
+                   "pg_notify(c, '1 ' || reverse(h)); END $$;" /* another topic */
+                   "SELECT sockethub.publish_json('hub', 'room:1', 'said', '1');");
+    wait_until(fixture, counted_three, 0);
+    expect_heard(fixture, 0, "1");
+    expect_logged(fixture, "topic=\"sockethub_");
+}
+
+/* ---- what the server refuses ---- */
+
+static void only_what_is_refused_fails(void **state)
+{
+    struct fixture *fixture = *state;
+    hub__buffer_t expected = {0};
+    char json[16];
+
+    listen_up(fixture, 0, "");
+    listen_up(fixture, 1, "");
+    admin(fixture, "ALTER TABLE sockethub.messages ADD CHECK (position('bad'::bytea IN body) = 0)");
+    for (int i = 0; i < BATCH; i++) {
+        snprintf(json, sizeof(json), i % 10 == 9 ? "\"bad\"" : "%d", i);
+        say_and_ask(fixture, 1, json);
+        if (i % 10 != 9)
+            hub__buffer_printf(&expected, "%s%s%s", i == 0 ? "" : " ",
+                               i > 0 && i % 10 == 0 ? "gap(lost,1) " : "", json);
+    }
+    wait_until(fixture, all_answered, BATCH);
+    for (int i = 0; i < BATCH; i++)
+        assert_int_equal(fixture->answers[i], i % 10 == 9 ? HUB_ESYSTEM : HUB_OK);
+    expect_heard(fixture, 0, expected.base);
+    expect_logged(fixture,
+                  "bus.refused backend=postgres topic=\"hub:room:1\" what=\"publish: 23514");
+    assert_true(is_up(fixture, 1));
+    hub__buffer_dispose(&expected);
+}
+
+static void a_schema_that_is_dropped_is_made_again(void **state)
+{
+    struct fixture *fixture = *state;
+
+    listen_up(fixture, 0, "");
+    admin(fixture, "DROP SCHEMA sockethub CASCADE");
+    say(fixture->nodes[0].bus, "room:1", "1");
+    expect_heard(fixture, 0, "1 gap(bus,0)");
+    wait_until(fixture, is_up, 0);
+    say_and_ask(fixture, 0, "2");
+    wait_until(fixture, all_answered, 1);
+    assert_int_equal(fixture->answers[0], HUB_OK);
+    expect_logged(fixture, "3F000");
+}
+
+/* ---- the schema and who may use it ---- */
+
+static void nodes_that_start_at_once_make_one_schema(void **state)
+{
+    struct fixture *fixture = *state;
+
+    for (size_t i = 0; i < NODES; i++)
+        open_node(fixture, i, "");
+    for (size_t i = 0; i < NODES; i++)
+        wait_until(fixture, is_up, i);
+    assert_false(has_logged(fixture, "bus.failed"));
+    expect_answer(fixture, "SELECT count(*) FROM sockethub.messages", "0\n");
+}
+
+/* All of it belongs to somebody else from now on. */
+static void take_schema_away(struct fixture *fixture, const char *grants)
+{
+    listen_up(fixture, NODES - 1, "");
+    admin(fixture, "REASSIGN OWNED BY hub TO postgres; ALTER DATABASE hub OWNER TO postgres");
+    admin(fixture, "REVOKE CREATE ON DATABASE hub FROM public");
+    admin(fixture, grants);
+}
+
+static void a_role_that_may_not_create_uses_what_is_there(void **state)
+{
+    struct fixture *fixture = *state;
+
+    take_schema_away(fixture, "GRANT USAGE ON SCHEMA sockethub TO hub;"
+                              "GRANT SELECT, INSERT, DELETE ON sockethub.messages TO hub");
+    listen_up(fixture, 0, "");
+    say_and_ask(fixture, 0, "1");
+    wait_until(fixture, all_answered, 1);
+    assert_int_equal(fixture->answers[0], HUB_OK);
+}
+
+static void a_privilege_that_is_missing_is_named(void **state)
+{
+    struct fixture *fixture = *state;
+
+    take_schema_away(fixture, "GRANT USAGE ON SCHEMA sockethub TO hub;"
+                              "GRANT SELECT ON sockethub.messages TO hub");
+    open_node(fixture, 0, "");
+    expect_logged(fixture, "wants SELECT and INSERT on sockethub.messages");
+    assert_false(is_up(fixture, 0));
+    admin(fixture, "GRANT INSERT ON sockethub.messages TO hub");
+    wait_until(fixture, is_up, 0);
+}
+
+static void a_role_that_may_not_create_says_so(void **state)
+{
+    struct fixture *fixture = *state;
+
+    admin(fixture, "ALTER DATABASE hub OWNER TO postgres");
+    open_node(fixture, 0, "");
+    expect_logged(fixture, "42501 permission denied for database hub");
+    assert_false(is_up(fixture, 0));
+}
+
+static void a_table_of_another_form_is_left_alone(void **state)
+{
+    struct fixture *fixture = *state;
+
+    admin(fixture,
+          "CREATE SCHEMA sockethub AUTHORIZATION hub; SET ROLE hub;"
+          "CREATE TABLE sockethub.messages (a int);"
+          "CREATE FUNCTION sockethub.publish(text, bytea) RETURNS int LANGUAGE sql"
+          " AS 'SELECT 1'; COMMENT ON TABLE sockethub.messages IS 'SocketHub bus, form 2'");
+    open_node(fixture, 0, "");
+    expect_logged(fixture, "is not of the form that this needs");
+}
+
+static void a_database_that_is_read_only_is_no_place(void **state)
+{
+    struct fixture *fixture = *state;
+
+    admin(fixture, "ALTER DATABASE hub SET default_transaction_read_only = on");
+    open_node(fixture, 0, "");
+    expect_logged(fixture, "the database is read-only");
+    assert_false(is_up(fixture, 0));
+}
+
+static void a_database_in_another_encoding_is_no_place(void **state)
+{
+    struct fixture *fixture = *state;
+    char url[256];
+
+    admin(fixture, "CREATE DATABASE latin OWNER hub ENCODING 'LATIN1' TEMPLATE template0");
+    snprintf(url, sizeof(url), "postgres://%s:%s@127.0.0.1:%u/latin", BROKER_USER, BROKER_PASSWORD,
+             broker_port(fixture->broker));
+    open_url(fixture, 0, url);
+    expect_logged(fixture, "encoding is neither UTF8 nor SQL_ASCII");
+}
+
+/* ---- old rows ---- */
+
+static bool has_one_row(struct fixture *fixture, size_t node)
+{
+    char *answer = broker_admin(fixture->broker, "SELECT count(*) FROM sockethub.messages");
+    bool one = answer != NULL && strcmp(answer, "1\n") == 0;
+
+    (void)node;
+    free(answer);
+    return one;
+}
+
+static void old_rows_are_cleared_and_no_others(void **state)
+{
+    struct fixture *fixture = *state;
+
+    listen_up(fixture, 0, "?keep_seconds=1");
+    listen_up(fixture, 1, "?keep_seconds=1");
+    admin(fixture, "INSERT INTO sockethub.messages (topic, body, created)"
+                   " SELECT 'hub:room:1', '', now() - interval '2 s' FROM generate_series(1, 1200);"
+                   "INSERT INTO sockethub.messages (topic, body, created)"
+                   " SELECT 'hub:room:1', '', now() + interval '1 hour';");
+    wait_until(fixture, has_one_row, 0);
+}
+
+static void a_role_that_may_not_delete_serves_all_the_same(void **state)
+{
+    struct fixture *fixture = *state;
+
+    take_schema_away(fixture, "GRANT USAGE ON SCHEMA sockethub TO hub;"
+                              "GRANT SELECT, INSERT ON sockethub.messages TO hub");
+    listen_up(fixture, 0, "?keep_seconds=1");
+    say_and_ask(fixture, 0, "1");
+    wait_until(fixture, all_answered, 1);
+    assert_int_equal(fixture->answers[0], HUB_OK);
+    expect_logged(fixture, "bus.not_cleared");
+}
+
+/* ---- how connections end ---- */
+
+static bool has_gap(struct fixture *fixture, size_t node)
+{
+    return strstr(listener_heard(&fixture->nodes[node].heard), "gap(bus,0)") != NULL;
+}
+
+static void a_session_that_is_terminated_comes_back(void **state)
+{
+    struct fixture *fixture = *state;
+
+    listen_up(fixture, 0, "");
+    listen_up(fixture, 1, "");
+    admin(fixture, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                   " WHERE application_name = 'sockethub'");
+    wait_until(fixture, has_gap, 0);
+    wait_until(fixture, has_gap, 1);
+    wait_until(fixture, is_up, 0);
+    wait_until(fixture, is_up, 1);
+    say(fixture->nodes[1].bus, "room:1", "1");
+    expect_heard(fixture, 0, "gap(bus,0) 1");
+    expect_logged(fixture, "57P01");
+}
+
+static void a_wrong_password_is_told_without_it(void **state)
+{
+    struct fixture *fixture = *state;
+    char url[256];
+
+    snprintf(url, sizeof(url), "postgres://%s:hunter2@127.0.0.1:%u/hub", BROKER_USER,
+             broker_port(fixture->broker));
+    open_url(fixture, 0, url);
+    expect_logged(fixture, "28P01");
+    assert_false(has_logged(fixture, "hunter2"));
+    admin(fixture, "ALTER ROLE hub PASSWORD 'hunter2'");
+    wait_until(fixture, is_up, 0);
+}
+
+static void a_role_that_is_shut_out_comes_back(void **state)
+{
+    struct fixture *fixture = *state;
+
+    listen_up(fixture, 0, "");
+    assert_true(broker_revoke(fixture->broker));
+    wait_until(fixture, is_down, 0);
+    assert_int_equal(try_say(fixture->nodes[0].bus, "room:1", "1", NULL), HUB_EBUSDOWN);
+    assert_true(broker_grant(fixture->broker));
+    wait_until(fixture, is_up, 0);
+}
+
+static void closing_does_not_wait_for_a_server_that_hangs(void **state)
+{
+    struct fixture *fixture = *state;
+
+    listen_up(fixture, 0, "");
+    broker_pause(fixture->broker);
+    say(fixture->nodes[0].bus, "room:1", "1");
+    open_node(fixture, 1, ""); /* hangs while it connects */
+    listener_stop(&fixture->nodes[0].heard);
+    fixture->nodes[0].listens = false;
+    for (size_t i = 0; i < 2; i++) {
+        hub_bus_destroy(fixture->nodes[i].bus);
+        fixture->nodes[i].bus = NULL;
+    }
+    broker_continue(fixture->broker);
+}
+
+static void what_is_no_answer_ends_the_connection(void **state)
+{
+    static const char junk[] = "HTTP/1.1 400 Bad Request\r\n\r\n";
+    struct fixture *fixture = *state;
+    proxy_t *proxy = proxy_start(broker_port(fixture->broker));
+    char *url = broker_url_at(fixture->broker, proxy_port(proxy));
+
+    open_url(fixture, 0, url);
+    wait_until(fixture, is_up, 0);
+    proxy_inject(proxy, junk, sizeof(junk) - 1);
+    expect_logged(fixture, "lost synchronization with server");
+    wait_until(fixture, is_up, 0);
+    hub_bus_destroy(fixture->nodes[0].bus);
+    fixture->nodes[0].bus = NULL;
+    proxy_stop(proxy);
+    free(url);
+}
+
+/* ---- TLS ---- */
+
+/* The server's `file` from ours. It wants a key that nobody else can read. */
+static void give_file(struct fixture *fixture, const char *from, const char *file)
+{
+    hub__buffer_t sql = {0};
+    char text[4096];
+    FILE *stream = fopen(from, "re");
+    size_t len;
+
+    assert_non_null(stream);
+    len = fread(text, 1, sizeof(text), stream);
+    fclose(stream);
+    hub__buffer_printf(&sql,
+                       "COPY (SELECT unnest(string_to_array($pem$%.*s$pem$, E'\\n')))"
+                       " TO PROGRAM 'umask 077; cat > %s'",
+                       (int)len, text, file);
+    admin(fixture, sql.base);
+    hub__buffer_dispose(&sql);
+}
+
+static void tls_is_asked_for_and_the_server_proves_who_it_is(void **state)
+{
+    struct fixture *fixture = *state;
+    certificate_t own = certificate_make("postgres", 10, NULL);
+    char params[300];
+
+    give_file(fixture, own.certificate_file, "server.crt");
+    give_file(fixture, own.key_file, "server.key");
+    open_node(fixture, 0, "?sslmode=require");
+    expect_logged(fixture, "server does not support SSL");
+    admin(fixture, "ALTER SYSTEM SET ssl = on");
+    admin(fixture, "SELECT pg_reload_conf()");
+    wait_until(fixture, is_up, 0);
+    snprintf(params, sizeof(params), "?sslmode=verify-ca&sslrootcert=%s", own.certificate_file);
+    open_node(fixture, 1, params);
+    wait_until(fixture, is_up, 1);
+    expect_answer(fixture,
+                  "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)"
+                  " WHERE ssl AND application_name = 'sockethub'",
+                  "4\n");
+    certificate_forget();
+}
+
+static void a_server_that_is_another_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    certificate_t own = certificate_make("postgres", 10, NULL);
+    char params[300];
+
+    give_file(fixture, own.certificate_file, "server.crt");
+    give_file(fixture, own.key_file, "server.key");
+    certificate_forget();
+    own = certificate_make("postgres", 10, NULL);
+    admin(fixture, "ALTER SYSTEM SET ssl = on");
+    admin(fixture, "SELECT pg_reload_conf()");
+    snprintf(params, sizeof(params), "?sslmode=verify-ca&sslrootcert=%s", own.certificate_file);
+    open_node(fixture, 0, params);
+    expect_logged(fixture, "certificate verify failed");
+    certificate_forget();
+}
+
+/* ---- options; no server is needed ---- */
+
+static void expect_refused(const char *url, const char *text)
+{
+    hub_bus_t *bus = NULL;
+    hub_error_t error = {0};
+
+    assert_int_equal(hub_bus_open(url, NULL, &bus, &error), HUB_EINVAL);
+    assert_null(bus);
+    if (strstr(error.text, text) == NULL)
+        fail_msg("%s, not: %s", error.text, text);
+    assert_null(strstr(error.text, "geheim"));
+}
+
+static void options_that_do_not_fit_are_named(void **state)
+{
+    (void)state;
+    expect_refused("postgres://hub:geheim@/hub?password=geheim", "\"password\"");
+    expect_refused("postgres://hub:geheim@/hub?options=-c", "\"options\"");
+    expect_refused("postgres://hub:geheim@/hub?keep_seconds=0", "keep_seconds");
+    expect_refused("postgres://hub:geheim@/hub?keep_seconds=1s", "keep_seconds");
+    expect_refused("postgres://hub:geheim@/hub?max_message_bytes=100", "max_message_bytes");
+    expect_refused("postgres://hub:geheim@/hub?max_message_bytes=1000000000", "max_message_bytes");
+    expect_refused("postgres://hub:geheim@/hub?connect_timeout=-1", "connect_timeout");
+    expect_refused("postgres://hub:geheim@/hub?sslmode=geheim", "sslmode");
+}
+
+#define POSTGRES_CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    struct CMUnitTest tests[] = {
+        POSTGRES_CASE(what_a_notice_could_not_carry_arrives),
+        POSTGRES_CASE(equal_messages_of_one_transaction_arrive_each),
+        POSTGRES_CASE(psql_publishes_with_one_call),
+        POSTGRES_CASE(a_transaction_that_is_undone_is_never_heard_of),
+        POSTGRES_CASE(thousands_of_one_publisher_arrive_in_order),
+        POSTGRES_CASE(what_is_too_large_for_a_node_is_counted_there),
+        POSTGRES_CASE(notices_of_others_are_counted),
+        POSTGRES_CASE(only_what_is_refused_fails),
+        POSTGRES_CASE(a_schema_that_is_dropped_is_made_again),
+        POSTGRES_CASE(nodes_that_start_at_once_make_one_schema),
+        POSTGRES_CASE(a_role_that_may_not_create_uses_what_is_there),
+        POSTGRES_CASE(a_privilege_that_is_missing_is_named),
+        POSTGRES_CASE(a_role_that_may_not_create_says_so),
+        POSTGRES_CASE(a_table_of_another_form_is_left_alone),
+        POSTGRES_CASE(a_database_that_is_read_only_is_no_place),
+        POSTGRES_CASE(a_database_in_another_encoding_is_no_place),
+        POSTGRES_CASE(old_rows_are_cleared_and_no_others),
+        POSTGRES_CASE(a_role_that_may_not_delete_serves_all_the_same),
+        POSTGRES_CASE(a_session_that_is_terminated_comes_back),
+        POSTGRES_CASE(a_wrong_password_is_told_without_it),
+        POSTGRES_CASE(a_role_that_is_shut_out_comes_back),
+        POSTGRES_CASE(closing_does_not_wait_for_a_server_that_hangs),
+        POSTGRES_CASE(what_is_no_answer_ends_the_connection),
+        POSTGRES_CASE(tls_is_asked_for_and_the_server_proves_who_it_is),
+        POSTGRES_CASE(a_server_that_is_another_is_refused),
+    };
+    const struct CMUnitTest without[] = {cmocka_unit_test(options_that_do_not_fit_are_named)};
+
+    broker_need_for(BROKER_POSTGRES, tests, sizeof(tests) / sizeof(tests[0]));
+    return cmocka_run_group_tests(tests, NULL, NULL) + cmocka_run_group_tests(without, NULL, NULL);
+}
