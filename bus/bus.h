@@ -188,6 +188,10 @@ typedef struct hub_bus_options {
      * answered, or no subscription is confirmed, is replaced. Not less than the interval; 0 means
      * twice that. So what a node does not hear, it knows after both. */
     size_t probe_timeout_ms;
+    /* So long after a publish, and once more after the next such time, other nodes are told what
+     * the last number on its topic was, so that a lost last message is found as well. From 10 to
+     * 600,000; 0 means 10,000, HUB_OFF never. */
+    size_t position_interval_ms;
 } hub_bus_options_t;
 
 /* Owned by the caller (hub_bus_destroy). `options` is copied and may be NULL. Any thread. */
@@ -198,11 +202,12 @@ HUB_API HUB_MUST_USE hub_status_t hub_bus_create(const hub_bus_options_t *option
  * `redis+unix:/path`, `nats://[user:password@]host[:port]`,
  * `postgres://[user:password@]host[:port]/ database`, or a scheme that hub_bus_register() knows.
  * User, password and path may hold %XX. Behind a '?' may stand `name=`, `degraded=local`,
- * `probe_ms=` and `probe_timeout_ms=` (milliseconds, the first also `off`), and what the backend's
- * page in bus/README.md lists; they win over `options`, which may be NULL. Connects in the
- * background: HUB_OK does not mean that the broker is there, hub_bus_get_stats() tells. HUB_EINVAL:
- * an unknown scheme, one that this library was built without, or an option that does not fit, which
- * `error` names, never with a password. Otherwise as hub_bus_create(). Any thread.
+ * `probe_ms=`, `probe_timeout_ms=` and `position_ms=` (milliseconds; first and last may be `off`),
+ * and what the backend's page in bus/README.md lists; they win over `options`, which may be NULL.
+ * Connects in the background: HUB_OK does not mean that the broker is there, hub_bus_get_stats()
+ * tells. HUB_EINVAL: an unknown scheme, one that this library was built without, or an option that
+ * does not fit, which `error` names, never with a password. Otherwise as hub_bus_create(). Any
+ * thread.
  */
 HUB_API HUB_MUST_USE hub_status_t hub_bus_open(const char *url, const hub_bus_options_t *options,
                                                hub_bus_t **ret_bus, hub_error_t *error);

@@ -137,7 +137,8 @@ static hub_status_t take_options(hub__url_t *url, hub_bus_options_t *options, hu
         options->name = name;
     if ((err = take_ms(url, "probe_ms", true, &options->probe_interval_ms, error)) != HUB_OK ||
         (err = take_ms(url, "probe_timeout_ms", false, &options->probe_timeout_ms, error)) !=
-            HUB_OK)
+            HUB_OK ||
+        (err = take_ms(url, "position_ms", true, &options->position_interval_ms, error)) != HUB_OK)
         return err;
     if (degraded == NULL)
         return HUB_OK;

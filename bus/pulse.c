@@ -10,6 +10,11 @@
 #include "bus/log.h"
 
 #define PROBE_INTERVAL_MS_DEFAULT 1500
+#define POSITION_INTERVAL_MS_DEFAULT 10000
+#define POSITION_BEATS 2 /* after the last message: one of them may be lost, too */
+#define POSITIONS_AT_ONCE 128
+#define POSITIONS_PAUSE_MS                                                                         \
+    10 /* between those: 65,536 take five seconds and leave room for all else */
 #define NEVER UINT64_MAX
 
 /* What a turn came to. */
@@ -30,8 +35,16 @@ static hub_status_t check_range(const char *name, size_t value, hub_error_t *err
                          value, HUB__PULSE_MS_MIN, HUB__PULSE_MS_MAX);
 }
 
-static hub_status_t take_options(hub__pulse_t *pulse, const hub_bus_options_t *options,
-                                 hub_error_t *error)
+static hub_status_t take_position_options(hub__pulse_t *pulse, size_t interval, hub_error_t *error)
+{
+    if (interval == HUB_OFF)
+        return HUB_OK;
+    pulse->position_ms = interval == 0 ? POSITION_INTERVAL_MS_DEFAULT : interval;
+    return check_range("position_interval_ms", pulse->position_ms, error);
+}
+
+static hub_status_t take_probe_options(hub__pulse_t *pulse, const hub_bus_options_t *options,
+                                       hub_error_t *error)
 {
     size_t interval = options->probe_interval_ms, timeout = options->probe_timeout_ms;
     hub_status_t err;
@@ -60,16 +73,19 @@ static hub_status_t take_options(hub__pulse_t *pulse, const hub_bus_options_t *o
 hub_status_t hub__pulse_init(hub__pulse_t *pulse, hub_bus_t *bus, const hub_bus_options_t *options,
                              hub_error_t *error)
 {
+    hub_status_t err;
     int len;
 
     pthread_mutex_init(&pulse->lock, NULL);
     atomic_store(&pulse->due_ms, NEVER);
+    atomic_store(&pulse->beat_due_ms, NEVER);
     pulse->bus = bus;
     pulse->ill_since_ms = hub__remote_now_us(bus) / 1000;
     len = snprintf(pulse->topic_bytes, sizeof(pulse->topic_bytes), "%.*s/probe/%016" PRIx64,
                    (int)bus->prefix.len - 1, bus->prefix.base, bus->node);
     pulse->topic = hub_str_n(pulse->topic_bytes, (size_t)len);
-    return take_options(pulse, options, error);
+    err = take_probe_options(pulse, options, error);
+    return err == HUB_OK ? take_position_options(pulse, options->position_interval_ms, error) : err;
 }
 
 void hub__pulse_dispose(hub__pulse_t *pulse)
@@ -202,10 +218,104 @@ static void send_probe(hub__pulse_t *pulse, uint64_t connection, uint64_t number
     (void)backend->publish(self, pulse->topic, hub_str_n(bytes, sizeof(bytes)), token);
 }
 
-void hub__pulse_turn(hub__pulse_t *pulse)
+/* ---- positions ---- */
+
+/* True: it was later before. */
+static bool make_earlier(atomic_ullong *due_ms, unsigned long long earlier_ms)
 {
-    uint64_t now_us = hub__remote_now_us(pulse->bus), token = hub__remote_new_token(pulse->bus);
-    uint64_t connection;
+    unsigned long long was_ms = atomic_load(due_ms);
+
+    while (earlier_ms < was_ms) {
+        if (atomic_compare_exchange_weak(due_ms, &was_ms, earlier_ms))
+            return true;
+    }
+    return false;
+}
+
+static void append_beat(hub__beats_t *beats, hub__beat_t *beat, uint64_t due_ms)
+{
+    beat->due_ms = due_ms;
+    beat->next = NULL;
+    beat->prev = beats->last;
+    *(beats->last == NULL ? &beats->first : &beats->last->next) = beat;
+    beats->last = beat;
+}
+
+static void remove_beat(hub__beats_t *beats, hub__beat_t *beat)
+{
+    *(beat->prev == NULL ? &beats->first : &beat->prev->next) = beat->next;
+    *(beat->next == NULL ? &beats->last : &beat->next->prev) = beat->prev;
+}
+
+bool hub__pulse_beat(hub__pulse_t *pulse, hub__beats_t *beats, hub__beat_t *beat)
+{
+    bool waits = beat->left != 0;
+
+    if (pulse->position_ms == 0)
+        return false;
+    beat->left = POSITION_BEATS;
+    if (waits)
+        return false;
+    append_beat(beats, beat, hub__remote_now_us(pulse->bus) / 1000 + pulse->position_ms);
+    return make_earlier(&pulse->beat_due_ms, beat->due_ms);
+}
+
+void hub__pulse_beat_done(hub__pulse_t *pulse, hub__beats_t *beats, hub__beat_t *beat,
+                          uint64_t now_ms, bool sent)
+{
+    remove_beat(beats, beat);
+    beat->left -= sent;
+    if (beat->left != 0)
+        append_beat(beats, beat, now_ms + pulse->position_ms);
+}
+
+void hub__pulse_beat_end(hub__beats_t *beats, hub__beat_t *beat)
+{
+    if (beat->left != 0)
+        remove_beat(beats, beat);
+}
+
+void hub__pulse_resume(hub__pulse_t *pulse)
+{
+    if (pulse->position_ms != 0 && make_earlier(&pulse->beat_due_ms, 0))
+        hub__remote_wake(pulse->bus);
+}
+
+/* All that are due in one place, or as many as `room` has. Returns when the next one is. */
+static uint64_t send_of_place(hub__pulse_t *pulse, uint64_t now_ms, unsigned *room)
+{
+    uint64_t due_ms = now_ms;
+
+    while (*room > 0 && hub__remote_send_position(pulse->bus, pulse->place, now_ms, &due_ms))
+        --*room;
+    return due_ms;
+}
+
+static void send_positions(hub__pulse_t *pulse, uint64_t now_ms)
+{
+    unsigned room = POSITIONS_AT_ONCE;
+
+    /* before anything is looked at: what begins to wait meanwhile sets it again */
+    atomic_store(&pulse->beat_due_ms, NEVER);
+    if (!hub__remote_is_usable(pulse->bus))
+        return; /* hub__pulse_resume() follows */
+    for (int i = 0; i < HUB__SHARDS && room > 0; i++) {
+        uint64_t due_ms = send_of_place(pulse, now_ms, &room);
+
+        if (room > 0) {
+            make_earlier(&pulse->beat_due_ms, due_ms);
+            pulse->place = (pulse->place + 1) % HUB__SHARDS;
+        }
+    }
+    if (room == 0)
+        make_earlier(&pulse->beat_due_ms, now_ms + POSITIONS_PAUSE_MS);
+}
+
+/* ---- on the core's thread ---- */
+
+static void take_turn(hub__pulse_t *pulse, uint64_t now_us)
+{
+    uint64_t token = hub__remote_new_token(pulse->bus), connection;
     void *self;
     const hub_bus_backend_t *backend = hub__remote_backend(pulse->bus, &self);
     struct verdict verdict;
@@ -222,6 +332,16 @@ void hub__pulse_turn(hub__pulse_t *pulse)
                 verdict.deaf, verdict.silent_ms);
     if (verdict.reconnect)
         backend->reconnect(self);
+}
+
+void hub__pulse_turn(hub__pulse_t *pulse)
+{
+    uint64_t now_us = hub__remote_now_us(pulse->bus);
+
+    if (now_us / 1000 >= atomic_load(&pulse->due_ms))
+        take_turn(pulse, now_us);
+    if (now_us / 1000 >= atomic_load(&pulse->beat_due_ms))
+        send_positions(pulse, now_us / 1000);
 }
 
 /* ---- what happens to the connection ---- */

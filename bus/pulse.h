@@ -11,7 +11,12 @@
  *
  * So what a node does not hear, it knows after an interval and a timeout. A deaf connection is not
  * used any more: publishes are refused as while it is down, and the backend is asked for another
- * one, again after each timeout until it has let go of this one. */
+ * one, again after each timeout until it has let go of this one.
+ *
+ * And the positions: a topic's last message has none behind it that could tell of its loss, so what
+ * a node published last is said again, by number, an interval after a publish and once more after
+ * the next. A beat is the place of one stream among those that wait for that: the due first is
+ * first, because all wait equally long. */
 #pragma once
 
 #include <pthread.h>
@@ -33,13 +38,29 @@ typedef struct hub__probe {
     bool answered;
 } hub__probe_t;
 
+/* Under the lock of its stream. */
+typedef struct hub__beat {
+    struct hub__beat *next;
+    struct hub__beat *prev;
+    uint64_t due_ms;
+    unsigned left; /* positions to send; 0: it does not wait */
+} hub__beat_t;
+
+typedef struct hub__beats {
+    hub__beat_t *first;
+    hub__beat_t *last;
+} hub__beats_t;
+
 typedef struct hub__pulse {
     hub_bus_t *bus;
     uint64_t interval_ms; /* 0: nothing of this */
     uint64_t timeout_ms;
+    uint64_t position_ms; /* 0: no positions */
+    size_t place;         /* of the streams whose positions are next; the core's thread alone */
     hub_str_t topic;
     char topic_bytes[HUB__PROBE_TOPIC_BYTES];
-    atomic_ullong due_ms;    /* of hub__pulse_turn() */
+    atomic_ullong due_ms; /* of hub__pulse_turn() */
+    atomic_ullong beat_due_ms;
     atomic_ullong awaited;   /* subscriptions asked for and not confirmed */
     atomic_ullong confirmed; /* so many were */
     atomic_bool deaf;        /* changes under the lock */
@@ -91,10 +112,25 @@ void hub__pulse_answered(hub__pulse_t *pulse, uint64_t token);
 /* UINT64_MAX: not before something happens. */
 static inline uint64_t hub__pulse_due_ms(hub__pulse_t *pulse)
 {
-    return atomic_load(&pulse->due_ms);
+    uint64_t probe_ms = atomic_load(&pulse->due_ms), beat_ms = atomic_load(&pulse->beat_due_ms);
+
+    return probe_ms < beat_ms ? probe_ms : beat_ms;
 }
 
 void hub__pulse_turn(hub__pulse_t *pulse);
+
+/* ---- positions ---- */
+
+/* The stream of `beat` took one more message. Under its lock; true: hub__remote_wake() must follow
+ * when that is released. */
+bool hub__pulse_beat(hub__pulse_t *pulse, hub__beats_t *beats, hub__beat_t *beat);
+/* Its position was sent, or could not be. Under its lock. */
+void hub__pulse_beat_done(hub__pulse_t *pulse, hub__beats_t *beats, hub__beat_t *beat,
+                          uint64_t now_ms, bool sent);
+/* The stream is gone. */
+void hub__pulse_beat_end(hub__beats_t *beats, hub__beat_t *beat);
+/* What waits may go, after a time in which nothing could. Any thread. */
+void hub__pulse_resume(hub__pulse_t *pulse);
 
 /* ---- Any thread. ---- */
 
@@ -110,6 +146,11 @@ void hub__pulse_get_stats(hub__pulse_t *pulse, bool up, hub_bus_stats_t *ret_sta
 
 uint64_t hub__remote_now_us(hub_bus_t *bus);
 uint64_t hub__remote_new_token(hub_bus_t *bus);
+/* Connected, all is subscribed, not deaf. */
+bool hub__remote_is_usable(hub_bus_t *bus);
+/* Publishes the position of that stream among those of `place`, up to HUB__SHARDS, that is due
+ * first, if it is by now. True: it was. `ret_due_ms`: when the next one is. */
+bool hub__remote_send_position(hub_bus_t *bus, size_t place, uint64_t now_ms, uint64_t *ret_due_ms);
 /* What is due may have changed. */
 void hub__remote_wake(hub_bus_t *bus);
 const hub_bus_backend_t *hub__remote_backend(const hub_bus_t *bus, void **ret_self);

@@ -22,6 +22,7 @@
 #define IN_FLIGHT_MAX (64 * 1024)
 #define ORIGINS_MAX 256 /* of one topic */
 #define BYTES_FEW 1024
+#define WIRE_TOPIC_BYTES_MAX 1090 /* a bus name of 64, a topic of 1,024 */
 
 struct stream {
     hub__table_node_t node;
@@ -29,6 +30,7 @@ struct stream {
     struct stream *older;
     uint64_t incarnation;
     uint64_t seq; /* the last one used */
+    hub__beat_t beat;
     size_t topic_bytes;
     char topic[];
 };
@@ -38,6 +40,7 @@ struct streams {
     hub__table_t table;
     struct stream *newest; /* used last */
     struct stream *oldest;
+    hub__beats_t beats; /* of those whose position is to be told */
 };
 
 struct pending {
@@ -299,6 +302,7 @@ static void link_newest(struct streams *streams, struct stream *stream)
 static void drop_stream(struct streams *streams, struct stream *stream)
 {
     unlink_stream(streams, stream);
+    hub__pulse_beat_end(&streams->beats, &stream->beat);
     hub__table_remove(&streams->table, &stream->node);
     free(stream);
 }
@@ -351,9 +355,9 @@ static size_t backend_limit(const hub__remote_t *remote)
                : remote->backend->largest_message(remote->self);
 }
 
-static bool is_usable(hub__remote_t *remote)
+bool hub__remote_is_usable(hub_bus_t *bus)
 {
-    return atomic_load(&remote->up) && !hub__pulse_is_deaf(&remote->pulse);
+    return atomic_load(&bus->remote->up) && !hub__pulse_is_deaf(&bus->remote->pulse);
 }
 
 static hub_status_t refuse_or_degrade(const hub__remote_t *remote, hub_bus_ack_t *ack)
@@ -373,6 +377,7 @@ static hub_status_t send_numbered(hub_bus_t *bus, uint64_t hash, hub_str_t wire_
         hub_str_n(wire_topic.base + bus->prefix.len, wire_topic.len - bus->prefix.len);
     struct stream *stream;
     hub_status_t err = HUB_ENOMEM;
+    bool wake = false;
 
     pthread_mutex_lock(&streams->lock);
     stream = use_stream(remote, streams, hash, topic);
@@ -380,9 +385,49 @@ static hub_status_t send_numbered(hub_bus_t *bus, uint64_t hash, hub_str_t wire_
         hub__wire_number(bytes, stream->incarnation, stream->seq + 1);
         err = remote->backend->publish(remote->self, wire_topic, hub_str_n(bytes, size), token);
         stream->seq += err == HUB_OK;
+        wake = err == HUB_OK && hub__pulse_beat(&remote->pulse, &streams->beats, &stream->beat);
     }
     pthread_mutex_unlock(&streams->lock);
+    if (wake)
+        hub__remote_wake(bus);
     return err;
+}
+
+/* Behind the message that it names, because the lock is that of the messages. Being used last is
+ * another matter: this is no use. */
+static hub_status_t publish_position(hub_bus_t *bus, const struct stream *stream)
+{
+    hub__remote_t *remote = bus->remote;
+    char bytes[HUB__WIRE_MARK_BYTES], topic[WIRE_TOPIC_BYTES_MAX];
+    size_t topic_bytes = bus->prefix.len + stream->topic_bytes;
+
+    memcpy(topic, bus->prefix.base, bus->prefix.len);
+    memcpy(topic + bus->prefix.len, stream->topic, stream->topic_bytes);
+    hub__wire_write_mark(bytes, HUB__WIRE_POSITION, bus->node, stream->incarnation, stream->seq);
+    return remote->backend->publish(remote->self, hub_str_n(topic, topic_bytes),
+                                    hub_str_n(bytes, sizeof(bytes)), hub__remote_new_token(bus));
+}
+
+bool hub__remote_send_position(hub_bus_t *bus, size_t place, uint64_t now_ms, uint64_t *ret_due_ms)
+{
+    hub__remote_t *remote = bus->remote;
+    struct streams *streams = &remote->streams[place];
+    hub__beat_t *first;
+    bool due;
+
+    pthread_mutex_lock(&streams->lock);
+    first = streams->beats.first;
+    due = first != NULL && first->due_ms <= now_ms;
+    if (due) {
+        struct stream *stream = HUB__CONTAINER(first, struct stream, beat);
+
+        hub__pulse_beat_done(&remote->pulse, &streams->beats, first, now_ms,
+                             publish_position(bus, stream) == HUB_OK);
+        first = streams->beats.first;
+    }
+    *ret_due_ms = first == NULL ? UINT64_MAX : first->due_ms;
+    pthread_mutex_unlock(&streams->lock);
+    return due;
 }
 
 /* `buffer` has room for the topic on the wire and the envelope. */
@@ -419,7 +464,7 @@ hub_status_t hub__remote_publish(hub_bus_t *bus, uint64_t hash, const hub_messag
 
     if (size == SIZE_MAX || size > backend_limit(remote))
         return HUB_ETOOLARGE;
-    if (!is_usable(remote))
+    if (!hub__remote_is_usable(bus))
         return refuse_or_degrade(remote, ack);
     if (needed > sizeof(few))
         buffer = malloc(needed);
@@ -474,12 +519,14 @@ static hub__origin_t *new_origin(hub__topic_t *topic)
     return &topic->origins[topic->origin_count++];
 }
 
-/* Whether the message is one to deliver, and how many before it never came. Under the shard's
- * lock. */
+/* Whether the message is one to deliver, and how many before it never came; of a position, whether
+ * it says something new, and how many up to it. Under the shard's lock. */
 static bool note_number(hub__topic_t *topic, const hub__wire_t *wire, uint64_t *ret_missed)
 {
     hub__origin_t *origin = find_origin(topic, wire->node);
-    uint64_t expected = wire->seq; /* at the first contact: whatever it is */
+    /* the first number that is not missing if the last one heard is not the one before it */
+    uint64_t next = wire->kind == HUB__WIRE_POSITION ? wire->seq + 1 : wire->seq;
+    uint64_t expected = next; /* at the first contact: whatever it is */
 
     if (origin == NULL) {
         origin = new_origin(topic);
@@ -489,7 +536,7 @@ static bool note_number(hub__topic_t *topic, const hub__wire_t *wire, uint64_t *
     } else {
         expected = wire->incarnation == origin->incarnation ? origin->seq + 1 : 1;
     }
-    *ret_missed = wire->seq - expected;
+    *ret_missed = next - expected;
     if (origin != NULL)
         *origin = (hub__origin_t){.node = wire->node,
                                   .incarnation = wire->incarnation,
@@ -498,17 +545,19 @@ static bool note_number(hub__topic_t *topic, const hub__wire_t *wire, uint64_t *
     return true;
 }
 
-static void receive(hub_bus_t *bus, uint64_t hash, const hub__wire_t *wire,
+/* `msg` is NULL for a position. */
+static void receive(hub_bus_t *bus, hub_str_t name, const hub__wire_t *wire,
                     const hub_message_t *msg)
 {
     hub__remote_t *remote = bus->remote;
+    uint64_t hash = hub__hash(name);
     hub__shard_t *shard = hub__bus_shard(bus, hash);
     hub__topic_t *topic;
     uint64_t missed = 0;
     bool fresh = false, due_gap = false;
 
     pthread_mutex_lock(&shard->lock);
-    topic = hub__topic_find(shard, hash, msg->topic);
+    topic = hub__topic_find(shard, hash, name);
     if (topic != NULL) {
         fresh = wire->node == 0 || note_number(topic, wire, &missed);
         due_gap = topic->due_gap;
@@ -520,13 +569,13 @@ static void receive(hub_bus_t *bus, uint64_t hash, const hub__wire_t *wire,
         return;  /* unsubscribed while it was on its way */
     if (due_gap) /* it came before the word that the subscription stands */
         hub__bus_tell_gap(topic, HUB_GAP_BUS, 0);
-    count(&remote->received, 1);
+    count(&remote->received, msg != NULL);
     count(&remote->plain, wire->node == 0);
-    count(&remote->duplicates, !fresh);
+    count(&remote->duplicates, msg != NULL && !fresh);
     count(&remote->missing, missed);
     if (missed > 0)
         hub__bus_tell_gap(topic, HUB_GAP_LOST, missed);
-    if (fresh)
+    if (fresh && msg != NULL)
         hub__bus_deliver(bus, hash, msg);
     hub__topic_release(topic);
 }
@@ -553,43 +602,54 @@ static hub_status_t read_wire(hub_bus_t *bus, hub_str_t bytes, char *event, hub_
         return hub_error_set(error, err, 0, "no envelope");
     if (err == HUB_OK && ret_wire->kind == HUB__WIRE_PROBE)
         return hub_error_set(error, HUB_ESYNTAX, 0, "a probe on a topic");
-    if (err == HUB_OK && ret_wire->kind == HUB__WIRE_POSITION)
-        return HUB_ENOTFOUND;
     if (err == HUB_OK && ret_wire->node == bus->node)
         return HUB_ENOTFOUND; /* our own, delivered when it was published */
     return err;               /* HUB_ENOTFOUND: of a newer node */
 }
 
-void hub_bus_remote_message(hub_bus_t *bus, hub_str_t topic, hub_str_t bytes)
+/* Why it was not taken; HUB_ENOTFOUND where nothing of it is for us. */
+static hub_status_t take_envelope(hub_bus_t *bus, hub_str_t topic, hub_str_t bytes,
+                                  hub_error_t *error)
 {
     char event[HUB__WIRE_EVENT_BYTES_MAX];
     hub_str_t name;
     hub__wire_t wire;
-    hub_message_t *msg;
-    hub_error_t error;
-    hub_status_t err = HUB_EINVAL;
+    hub_message_t *msg = NULL;
+    hub_status_t err;
 
-    if (hub_str_equals(topic, bus->remote->pulse.topic)) {
-        if (!hub__pulse_message(&bus->remote->pulse, bytes))
-            hub_bus_remote_invalid(bus, topic, "no probe of this node");
-        return;
-    }
     if (!hub_str_starts_with(topic, bus->prefix))
-        hub_error_set(&error, err, 0, "not a topic of this bus");
-    else
-        err = read_wire(bus, bytes, event, &wire, &error);
-    if (err == HUB_OK) {
-        name = hub_str_n(topic.base + bus->prefix.len, topic.len - bus->prefix.len);
+        return hub_error_set(error, HUB_EINVAL, 0, "not a topic of this bus");
+    err = read_wire(bus, bytes, event, &wire, error);
+    if (err != HUB_OK)
+        return err;
+    name = hub_str_n(topic.base + bus->prefix.len, topic.len - bus->prefix.len);
+    if (wire.kind == HUB__WIRE_MESSAGE) {
         wire.options.max_depth = HUB_JSON_DEPTH_MAX; /* as deep as its node may have allowed */
-        err = hub_message_create(name, wire.event, wire.payload, &wire.options, &msg, &error);
+        err = hub_message_create(name, wire.event, wire.payload, &wire.options, &msg, error);
+        if (err != HUB_OK)
+            return err;
     }
-    if (err != HUB_OK) {
-        if (err != HUB_ENOTFOUND)
-            hub_bus_remote_invalid(bus, topic, error.text);
-        return;
-    }
-    receive(bus, hub__hash(name), &wire, msg);
+    receive(bus, name, &wire, msg);
     hub_message_release(msg);
+    return HUB_OK;
+}
+
+static bool is_probe(const hub_bus_t *bus, hub_str_t wire_topic)
+{
+    return hub_str_equals(wire_topic, bus->remote->pulse.topic);
+}
+
+void hub_bus_remote_message(hub_bus_t *bus, hub_str_t topic, hub_str_t bytes)
+{
+    hub_error_t error;
+    hub_status_t err = HUB_OK;
+
+    if (!is_probe(bus, topic))
+        err = take_envelope(bus, topic, bytes, &error);
+    else if (!hub__pulse_message(&bus->remote->pulse, bytes))
+        err = hub_error_set(&error, HUB_EINVAL, 0, "no probe of this node");
+    if (err != HUB_OK && err != HUB_ENOTFOUND)
+        hub_bus_remote_invalid(bus, topic, error.text);
 }
 
 /* ---- subscriptions ---- */
@@ -617,6 +677,7 @@ static void confirm_one(hub_bus_t *bus)
     if (atomic_fetch_sub(&remote->unconfirmed, 1) != 1)
         return;
     atomic_store(&remote->up, true);
+    hub__pulse_resume(&remote->pulse);
     hub_log(HUB_LOG_INFO, "bus.up", "backend=%s", remote->backend->name);
 }
 
@@ -703,11 +764,6 @@ static void refuse_probing(hub_bus_t *bus, uint64_t token, hub_status_t status)
     hub_log(HUB_LOG_ERROR, "bus.probe_refused", "backend=%s topic=%s status=%s",
             bus->remote->backend->name, bus->remote->pulse.topic_bytes, hub_status_name(status));
     confirm_one(bus);
-}
-
-static bool is_probe(const hub_bus_t *bus, hub_str_t wire_topic)
-{
-    return hub_str_equals(wire_topic, bus->remote->pulse.topic);
 }
 
 /* The topic that waits for this answer, retained; NULL: it is too late. */

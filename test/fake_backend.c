@@ -50,6 +50,7 @@ struct fake_broker {
     struct packet *swapped;
     struct packet *late;
     struct packet *recent;
+    unsigned published;
     bool busy;
     bool stop;
     bool threaded;
@@ -191,6 +192,7 @@ static hub_status_t backend_publish(void *self, hub_str_t topic, hub_str_t bytes
     if (err == HUB_OK) {
         send_packet(broker, packet_create(node, node->life, topic, bytes, token));
         if (!is_probe(topic)) {
+            broker->published++;
             free(broker->recent);
             broker->recent = packet_create(node, node->life, topic, bytes, token);
         }
@@ -548,6 +550,16 @@ unsigned fake_broker_reconnects(fake_broker_t *broker, const hub_bus_t *bus)
     reconnects = node->reconnects;
     pthread_mutex_unlock(&broker->lock);
     return reconnects;
+}
+
+unsigned fake_broker_published(fake_broker_t *broker)
+{
+    unsigned published;
+
+    pthread_mutex_lock(&broker->lock);
+    published = broker->published;
+    pthread_mutex_unlock(&broker->lock);
+    return published;
 }
 
 hub_str_t fake_broker_last_bytes(const fake_broker_t *broker)

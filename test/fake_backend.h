@@ -55,6 +55,8 @@ unsigned fake_broker_reconnects(fake_broker_t *broker, const hub_bus_t *bus);
 /* The bytes of the last message that a bus published, but for probes; borrowed until the next one.
  */
 hub_str_t fake_broker_last_bytes(const fake_broker_t *broker);
+/* How many messages and positions were published. */
+unsigned fake_broker_published(fake_broker_t *broker);
 /* The topics that `bus` has subscribed, but for its probe's; a topic subscribed twice counts as a
  * thousand. */
 size_t fake_broker_subscriptions(fake_broker_t *broker, const hub_bus_t *bus);

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -493,6 +494,247 @@ static void junk_on_the_probes_topic_is_counted(void **state)
     assert_true(stats_of(fixture->near).healthy);
 }
 
+/* ---- positions ---- */
+
+static void say_far(struct fixture *fixture, const char *json)
+{
+    say(fixture->far, "room:1", json);
+}
+
+static void lose_next(struct fixture *fixture)
+{
+    set_faults(fixture, (fake_faults_t){.lose = 1});
+}
+
+/* Ten seconds. */
+static void pass_a_beat(struct fixture *fixture)
+{
+    pass_intervals(fixture, 7);
+}
+
+static void a_lost_last_message_is_found(void **state)
+{
+    struct fixture *fixture = *state;
+
+    say_far(fixture, "1");
+    fake_broker_run(fixture->broker);
+    lose_next(fixture);
+    say_far(fixture, "2");
+    pass_intervals(fixture, 6);
+    assert_string_equal(listener_heard(&fixture->heard), "1");
+    pass_intervals(fixture, 1);
+    assert_string_equal(listener_heard(&fixture->heard), "1 gap(lost,1)");
+    assert_int_equal(stats_of(fixture->near).remote_missing, 1);
+    say_far(fixture, "3");
+    pass_a_beat(fixture);
+    pass_a_beat(fixture);
+    assert_string_equal(listener_heard(&fixture->heard), "1 gap(lost,1) 3");
+    assert_int_equal(stats_of(fixture->near).remote_received, 2);
+    assert_int_equal(stats_of(fixture->near).remote_duplicates, 0);
+    assert_int_equal(stats_of(fixture->near).delivered, 2);
+}
+
+static void a_position_may_be_lost_as_well(void **state)
+{
+    struct fixture *fixture = *state;
+
+    say_far(fixture, "1");
+    fake_broker_run(fixture->broker);
+    set_faults(fixture, (fake_faults_t){.deaf = true});
+    say_far(fixture, "2");
+    fake_broker_run(fixture->broker);
+    set_faults(fixture, (fake_faults_t){0});
+    pass_intervals(fixture, 6);
+    set_faults(fixture, (fake_faults_t){.deaf = true});
+    pass_intervals(fixture, 1);
+    set_faults(fixture, (fake_faults_t){0});
+    pass_intervals(fixture, 6);
+    assert_string_equal(listener_heard(&fixture->heard), "1");
+    pass_intervals(fixture, 1);
+    assert_string_equal(listener_heard(&fixture->heard), "1 gap(lost,1)");
+}
+
+static void two_beats_after_the_last_message_all_is_quiet(void **state)
+{
+    struct fixture *fixture = *state;
+
+    say_far(fixture, "1");
+    pass_a_beat(fixture);
+    assert_int_equal(fake_broker_published(fixture->broker), 2);
+    say_far(fixture, "2");
+    pass_a_beat(fixture);
+    pass_a_beat(fixture);
+    assert_int_equal(fake_broker_published(fixture->broker), 5);
+    for (int i = 0; i < 5; i++)
+        pass_a_beat(fixture);
+    assert_int_equal(fake_broker_published(fixture->broker), 5);
+    assert_string_equal(listener_heard(&fixture->heard), "1 2");
+}
+
+static void a_topic_in_use_has_one_position_a_beat(void **state)
+{
+    struct fixture *fixture = *state;
+
+    for (int i = 0; i < 70; i++) {
+        say_far(fixture, "1");
+        pass_intervals(fixture, 1);
+    }
+    assert_int_equal(fake_broker_published(fixture->broker), 70 + 10);
+    assert_int_equal(stats_of(fixture->near).remote_received, 70);
+    assert_int_equal(stats_of(fixture->near).remote_missing, 0);
+}
+
+static void a_position_may_be_the_first_contact(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t late = {0};
+
+    say(fixture->far, "room:2", "1");
+    say(fixture->far, "room:2", "2");
+    fake_broker_run(fixture->broker);
+    listener_start(&late, fixture->near, "room:2", NULL);
+    pass_a_beat(fixture);
+    assert_string_equal(listener_heard(&late), "");
+    lose_next(fixture);
+    say(fixture->far, "room:2", "3");
+    say(fixture->far, "room:2", "4");
+    fake_broker_run(fixture->broker);
+    assert_string_equal(listener_heard(&late), "gap(lost,1) 4");
+    listener_stop(&late);
+}
+
+static void a_position_of_a_numbering_begun_anew_names_all_of_it(void **state)
+{
+    struct fixture *fixture = *state;
+    char bytes[HUB__WIRE_MARK_BYTES];
+    static const struct {
+        uint64_t incarnation, seq;
+    } positions[] = {{5, 7}, {5, 7}, {5, 6}, {4, 90}, {6, 3}, {6, 3}, {6, 1000}};
+
+    for (size_t i = 0; i < sizeof(positions) / sizeof(positions[0]); i++) {
+        hub__wire_write_mark(bytes, HUB__WIRE_POSITION, 9, positions[i].incarnation,
+                             positions[i].seq);
+        fake_broker_inject(fixture->broker, fixture->near, HUB_STR("hub:room:1"),
+                           hub_str_n(bytes, sizeof(bytes)));
+    }
+    assert_string_equal(listener_heard(&fixture->heard), "gap(lost,3) gap(lost,997)");
+    assert_int_equal(stats_of(fixture->near).remote_received, 0);
+}
+
+static void while_down_no_position_is_sent_and_afterwards_they_are(void **state)
+{
+    struct fixture *fixture = *state;
+
+    say_far(fixture, "1");
+    fake_broker_run(fixture->broker);
+    lose_next(fixture);
+    say_far(fixture, "2");
+    fake_broker_run(fixture->broker);
+    fake_broker_disconnect(fixture->broker, fixture->far);
+    pass_a_beat(fixture);
+    pass_a_beat(fixture);
+    assert_int_equal(fake_broker_published(fixture->broker), 2);
+    assert_string_equal(listener_heard(&fixture->heard), "1");
+    fake_broker_connect(fixture->broker, fixture->far);
+    fake_broker_run(fixture->broker);
+    pass(fixture, 0);
+    fake_broker_run(fixture->broker);
+    assert_string_equal(listener_heard(&fixture->heard), "1 gap(lost,1)");
+}
+
+/* The broker has room for other things between them. */
+static void positions_of_many_topics_go_a_few_at_a_time(void **state)
+{
+    struct fixture *fixture = *state;
+    char topic[32];
+
+    for (int i = 0; i < 1000; i++) {
+        snprintf(topic, sizeof(topic), "many:%d", i);
+        say(fixture->far, topic, "1");
+    }
+    pass_intervals(fixture, 6);
+    pass(fixture, 1000);
+    assert_int_equal(fake_broker_published(fixture->broker), 1000 + 128);
+    for (int i = 2; i <= 7; i++) {
+        pass(fixture, 10);
+        assert_int_equal(fake_broker_published(fixture->broker), 1000 + i * 128);
+    }
+    pass(fixture, 10);
+    assert_int_equal(fake_broker_published(fixture->broker), 2000);
+    fake_broker_run(fixture->broker);
+    pass_a_beat(fixture);
+    pass_a_beat(fixture);
+    pass_a_beat(fixture);
+    assert_int_equal(fake_broker_published(fixture->broker), 3000);
+}
+
+/* The next topic whose numbers are kept in the same place as those of room:1. */
+static const char *next_neighbour(int *index, char *topic, size_t size)
+{
+    uint64_t place = hub__hash(HUB_STR("room:1")) >> 60;
+
+    do
+        snprintf(topic, size, "other:%d", ++*index);
+    while (hub__hash(hub_str(topic)) >> 60 != place);
+    return topic;
+}
+
+/* 4,096 of those have room. */
+static void a_position_is_no_use_of_its_topic(void **state)
+{
+    struct fixture *fixture = *state;
+    char topic[32], incarnation[8];
+    int index = 0;
+
+    say_far(fixture, "1");
+    memcpy(incarnation, fake_broker_last_bytes(fixture->broker).base + 16, 8);
+    for (int i = 0; i < 4095; i++)
+        say(fixture->far, next_neighbour(&index, topic, sizeof(topic)), "0");
+    pass_a_beat(fixture);
+    say(fixture->far, next_neighbour(&index, topic, sizeof(topic)), "0"); /* for room:1 */
+    say_far(fixture, "2");
+    assert_memory_not_equal(incarnation, fake_broker_last_bytes(fixture->broker).base + 16, 8);
+    pass_a_beat(fixture); /* what was dropped waits for nothing any more */
+}
+
+static void *publish_many(void *arg)
+{
+    struct fixture *fixture = arg;
+
+    for (int i = 0; i < 5000; i++)
+        say_far(fixture, "1");
+    return NULL;
+}
+
+static void a_position_never_overtakes_its_message(void **state)
+{
+    struct fixture *fixture = *state;
+    pthread_t thread;
+
+    assert_int_equal(pthread_create(&thread, NULL, publish_many, fixture), 0);
+    while (stats_of(fixture->near).remote_received < 5000)
+        pass_intervals(fixture, 1);
+    pthread_join(thread, NULL);
+    assert_int_equal(stats_of(fixture->near).remote_missing, 0);
+    assert_int_equal(stats_of(fixture->near).remote_duplicates, 0);
+    assert_int_equal(fixture->heard.messages, 5000);
+}
+
+static void positions_may_be_off(void **state)
+{
+    struct fixture *fixture = *state;
+    hub_bus_t *third = open_on(fixture, &(hub_bus_options_t){.position_interval_ms = HUB_OFF});
+
+    fake_broker_run(fixture->broker);
+    say(third, "room:1", "1");
+    for (int i = 0; i < 20; i++) {
+        pass_intervals(fixture, 1);
+        hub__remote_clock_moved(third);
+    }
+    assert_int_equal(fake_broker_published(fixture->broker), 1);
+    hub_bus_destroy(third);
+}
+
 /* ---- options ---- */
 
 static void without_probes_up_is_healthy_and_nothing_is_noticed(void **state)
@@ -533,6 +775,8 @@ static void an_option_out_of_its_bounds_is_named(void **state)
                    "bus options, probe_interval_ms: 600001 is not from 10 to 600000");
     assert_refused((hub_bus_options_t){.probe_timeout_ms = HUB_OFF},
                    "bus options, probe_timeout_ms: 18446744073709551615 is not from 10 to 600000");
+    assert_refused((hub_bus_options_t){.position_interval_ms = 1},
+                   "bus options, position_interval_ms: 1 is not from 10 to 600000");
     assert_refused((hub_bus_options_t){.probe_timeout_ms = 1499},
                    "bus options, probe_timeout_ms: 1499 is less than probe_interval_ms, 1500");
 }
@@ -592,6 +836,17 @@ int main(void)
         PULSE_TEST(a_late_probe_does_not_revive_a_connection_that_was_given_up),
         PULSE_TEST(a_probe_of_the_connection_before_says_nothing_of_this_one),
         PULSE_TEST(junk_on_the_probes_topic_is_counted),
+        PULSE_TEST(a_lost_last_message_is_found),
+        PULSE_TEST(a_position_may_be_lost_as_well),
+        PULSE_TEST(two_beats_after_the_last_message_all_is_quiet),
+        PULSE_TEST(a_topic_in_use_has_one_position_a_beat),
+        PULSE_TEST(a_position_may_be_the_first_contact),
+        PULSE_TEST(a_position_of_a_numbering_begun_anew_names_all_of_it),
+        PULSE_TEST(while_down_no_position_is_sent_and_afterwards_they_are),
+        PULSE_TEST(positions_of_many_topics_go_a_few_at_a_time),
+        PULSE_TEST(a_position_is_no_use_of_its_topic),
+        PULSE_TEST(a_position_never_overtakes_its_message),
+        PULSE_TEST(positions_may_be_off),
         PULSE_TEST(without_probes_up_is_healthy_and_nothing_is_noticed),
         cmocka_unit_test(an_option_out_of_its_bounds_is_named),
         PULSE_TEST(they_may_be_in_the_url),

@@ -76,7 +76,8 @@ static uint64_t now_ms(void *user)
 static int set_up_with(void **state, bool degraded)
 {
     struct fixture *fixture = calloc(1, sizeof(*fixture));
-    hub_bus_options_t options = {.degraded_local = degraded, .probe_interval_ms = HUB_OFF};
+    hub_bus_options_t options = {
+        .degraded_local = degraded, .probe_interval_ms = HUB_OFF, .position_interval_ms = HUB_OFF};
 
     fixture->broker = fake_broker_create();
     fixture->near = open_on(fixture->broker, &options);

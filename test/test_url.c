@@ -177,6 +177,7 @@ static void what_does_not_fit_is_named(void **state)
     assert_refused("memory:?probe_ms=100s", "probe_ms");
     assert_refused("memory:?probe_ms=", "probe_ms");
     assert_refused("memory:?probe_ms=-50", "probe_ms");
+    assert_refused("memory:?position_ms=1", "position_ms");
     assert_refused("memory:?probe_timeout_ms=off", "probe_timeout_ms: it is a number");
     assert_refused("127.0.0.1:6379", "127.0.0.1");
 }

@@ -83,7 +83,8 @@ static uint64_t number_at(hub_str_t bytes, size_t at, size_t len)
 }
 
 /* False: a number that came before. */
-static bool count(receiver_t *receiver, uint64_t node, uint64_t incarnation, uint64_t seq)
+static bool count(receiver_t *receiver, uint64_t node, uint64_t incarnation, uint64_t seq,
+                  bool is_missing_itself)
 {
     size_t i = 0;
     uint64_t missed = 0;
@@ -98,7 +99,8 @@ static bool count(receiver_t *receiver, uint64_t node, uint64_t incarnation, uin
             ++receiver->duplicates;
             return false;
         }
-        missed = seq - (incarnation == origin[i].incarnation ? origin[i].seq + 1 : 1);
+        missed = seq - (incarnation == origin[i].incarnation ? origin[i].seq + 1 : 1) +
+                 is_missing_itself;
     } else {
         ++receiver->origin_count;
     }
@@ -193,12 +195,19 @@ static void expect_plain(receiver_t *receiver, hub_str_t bytes)
     tell(&receiver->expected, event, HUB_PAYLOAD_JSON, payload, none, 0);
 }
 
-/* A probe is on a topic of its own, never on this one. */
+/* A probe is on a topic of its own, never on this one; a position is heard by nobody. */
 static void expect_mark(receiver_t *receiver, hub_str_t bytes)
 {
+    uint64_t received = receiver->received, duplicates = receiver->duplicates;
+
     if (bytes.len != 32 || number_at(bytes, 2, 6) != 0 || number_at(bytes, 8, 8) == 0 ||
-        number_at(bytes, 16, 8) == 0 || number_at(bytes, 24, 8) == 0 || bytes.base[1] == 2)
+        number_at(bytes, 16, 8) == 0 || number_at(bytes, 24, 8) == 0 || bytes.base[1] == 2) {
         ++receiver->invalid;
+        return;
+    }
+    count(receiver, number_at(bytes, 8, 8), number_at(bytes, 16, 8), number_at(bytes, 24, 8), true);
+    receiver->received = received;
+    receiver->duplicates = duplicates;
 }
 
 static void expect(receiver_t *receiver, bool is_ours, hub_str_t bytes)
@@ -244,7 +253,8 @@ static void expect(receiver_t *receiver, bool is_ours, hub_str_t bytes)
     flags = (unsigned)number_at(bytes, 4, 4) & 1;
     for (size_t i = 0; i != 4; ++i)
         numbers[i] = number_at(bytes, 32 + 8 * i, 8);
-    if (count(receiver, number_at(bytes, 8, 8), number_at(bytes, 16, 8), number_at(bytes, 24, 8)))
+    if (count(receiver, number_at(bytes, 8, 8), number_at(bytes, 16, 8), number_at(bytes, 24, 8),
+              false))
         tell(&receiver->expected, event, bytes.base[2], payload, numbers, flags);
 }
 
