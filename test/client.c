@@ -269,8 +269,10 @@ void client_send(client_t *client, hub_str_t bytes)
             bytes.len -= (size_t)sent;
         } else if (errno != EAGAIN && errno != EINTR) {
             return; /* the server has ended it: what it said before is still to be read */
-        } else if (!wait_for(client, POLLOUT, deadline_ms)) {
+        } else if (!wait_for(client, POLLOUT | POLLRDHUP, deadline_ms)) {
             fail_msg("%zu bytes did not go out within %d ms", bytes.len, CLIENT_DEADLINE_MS);
+        } else if (wait_for(client, POLLRDHUP, 0) && !wait_for(client, POLLOUT, 0)) {
+            return; /* by a FIN, and it takes no more: the kernel may keep that up for a minute */
         }
     }
 }

@@ -14,6 +14,7 @@
 #define BIG (4u << 20)
 #define DRIP_MS 5
 #define STALL_MS 100
+#define HURRY_MS 1000 /* machines pause, too, between a connection and its request */
 
 /* ---- the server of these cases ---- */
 
@@ -65,7 +66,7 @@ static void is_served(server_t *s)
 
 static server_t *hurried(void)
 {
-    return doorkeeper(&(hub_server_options_t){.limits = {.request_ms = 120}});
+    return doorkeeper(&(hub_server_options_t){.limits = {.request_ms = HURRY_MS}});
 }
 
 /* Byte after byte, for ever, but for the server. */

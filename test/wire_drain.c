@@ -146,7 +146,7 @@ static void workers_share_a_batch(void **state)
 {
     server_t *s = fill(server_create_with(
         &(hub_server_options_t){
-            .threads = 3, .limits = {.drain_batch = 4, .drain_batch_ms = FAR_MS, .drain_ms = 200}},
+            .threads = 3, .limits = {.drain_batch = 4, .drain_batch_ms = FAR_MS, .drain_ms = 600}},
         NULL));
 
     (void)state;
@@ -164,7 +164,7 @@ static void workers_share_a_batch(void **state)
 static void what_is_left_at_the_deadline_is_cut(void **state)
 {
     server_t *s = draining(
-        &(hub_server_limits_t){.drain_batch = 1, .drain_batch_ms = FAR_MS, .drain_ms = 50});
+        &(hub_server_limits_t){.drain_batch = 1, .drain_batch_ms = FAR_MS, .drain_ms = 600});
     client_t *first = member_of(s, "t0"), *later = member_of(s, "t2");
 
     (void)state;

@@ -62,7 +62,7 @@ static hub_status_t on_join_says(hub_member_t *me, const hub_message_t *msg)
     return hub_member_broadcast(me, HUB_STR("n"), HUB_JSON("3"));
 }
 
-static const char *const intercepted[] = {"secret", NULL};
+static const char *const intercepted[] = {"veiled", NULL};
 
 static const hub_event_handler_t events[] = {
     {"mirror", on_mirror},          {"push", on_push}, {"say", on_say}, {"fail", on_fail},
@@ -144,10 +144,10 @@ static void only_intercepted_events_go_through_the_filter(void **state)
     assert_int_equal(hub_publish(s->hub, HUB_STR("veil:1"), HUB_STR("plain"), HUB_JSON("2")),
                      HUB_OK);
     client_expect_event(c, "veil:1", "plain", "2");
-    publish_all(s, "veil:1", "secret");
-    client_expect_event(c, "veil:1", "secret", "1");
-    client_expect_push(c, "veil:1", "secret", "'other'", "'j'");
-    client_expect_event(c, "veil:1", "secret", "1");
+    publish_all(s, "veil:1", "veiled");
+    client_expect_event(c, "veil:1", "veiled", "1");
+    client_expect_push(c, "veil:1", "veiled", "'other'", "'j'");
+    client_expect_event(c, "veil:1", "veiled", "1");
 }
 
 static void on_published(const hub_publish_result_t *result, void *user)

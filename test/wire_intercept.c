@@ -53,29 +53,29 @@ static void on_published(const hub_publish_result_t *result, void *user)
                 (unsigned long long)result->counts.skipped);
 }
 
-/* One letter: p plain, s secret, P and S the same to others, c and C counted, w to itself, r a
+/* One letter: p plain, s veiled, P and S the same to others, c and C counted, w to itself, r a
  * reply. */
 static hub_status_t act(hub_member_t *me, const hub_message_t *msg, char letter,
                         hub_payload_t payload)
 {
-    static char plain[] = "plain", secret[] = "secret";
+    static char plain[] = "plain", veiled[] = "veiled";
     hub_t *hub = hub_member_hub(me);
 
     switch (letter) {
     case 'p':
         return hub_publish(hub, HUB_STR(TOPIC), HUB_STR("plain"), payload);
     case 's':
-        return hub_publish(hub, HUB_STR(TOPIC), HUB_STR("secret"), payload);
+        return hub_publish(hub, HUB_STR(TOPIC), HUB_STR("veiled"), payload);
     case 'P':
         return hub_member_broadcast_from(me, HUB_STR("plain"), payload);
     case 'S':
-        return hub_member_broadcast_from(me, HUB_STR("secret"), payload);
+        return hub_member_broadcast_from(me, HUB_STR("veiled"), payload);
     case 'c':
         return hub_publish_counted(hub, HUB_STR(TOPIC), HUB_STR("plain"), payload, on_published,
                                    plain);
     case 'C':
-        return hub_publish_counted(hub, HUB_STR(TOPIC), HUB_STR("secret"), payload, on_published,
-                                   secret);
+        return hub_publish_counted(hub, HUB_STR(TOPIC), HUB_STR("veiled"), payload, on_published,
+                                   veiled);
     case 'w':
         return hub_member_push(me, HUB_STR("own"), payload);
     default:
@@ -99,7 +99,7 @@ static hub_status_t on_run(hub_member_t *me, const hub_message_t *msg)
 
 static server_t *veiled(void)
 {
-    static const char *const intercept[] = {"secret", NULL};
+    static const char *const intercept[] = {"veiled", NULL};
     static const hub_event_handler_t events[] = {{"run", on_run}, {NULL, NULL}};
     const hub_channel_options_t channels[] = {
         {.pattern = "x:{id}", .events = events, .on_update = on_update, .intercept = intercept},
@@ -156,13 +156,13 @@ static member_t enter(server_t *server, int format)
 /* NULL: nothing of this letter. */
 static const char *part_of_frame(char letter, size_t number, bool is_sender, char part[24])
 {
-    bool is_secret = letter == 's' || letter == 'S' || letter == 'C';
+    bool is_veiled = letter == 's' || letter == 'S' || letter == 'C';
 
     if (is_sender ? letter == 'P' || letter == 'S' : letter == 'w' || letter == 'r')
         return NULL;
-    if (is_secret && number % 3 == 1)
+    if (is_veiled && number % 3 == 1)
         return NULL;
-    snprintf(part, 24, is_secret && number % 3 == 2 ? "{\"r\":%zu}" : "{\"n\":%zu}", number);
+    snprintf(part, 24, is_veiled && number % 3 == 2 ? "{\"r\":%zu}" : "{\"n\":%zu}", number);
     return part;
 }
 
@@ -285,13 +285,13 @@ static void counts_of_both_kinds_are_told_apart(void **state)
     (void)state;
     say(&one, "run", "'cCc'");
     server_expect_note("plain: 2 members, 2 queued, 0 skipped");
-    server_expect_note("secret: 2 members, 0 queued, 2 skipped");
+    server_expect_note("veiled: 2 members, 0 queued, 2 skipped");
     server_expect_note("plain: 2 members, 2 queued, 0 skipped");
     say(&two, "run", "'CcccC'");
-    server_expect_note("secret: 2 members, 2 queued, 0 skipped");
+    server_expect_note("veiled: 2 members, 2 queued, 0 skipped");
     for (int i = 0; i != 3; ++i)
         server_expect_note("plain: 2 members, 2 queued, 0 skipped");
-    server_expect_note("secret: 2 members, 0 queued, 2 skipped");
+    server_expect_note("veiled: 2 members, 0 queued, 2 skipped");
     expect_script(two.client, "cCc", false);
     expect_script(two.client, "CcccC", true);
     server_expect_no_note();

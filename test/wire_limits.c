@@ -533,7 +533,8 @@ static void what_waits_for_longer_than_its_age_closes_4008(void **state)
 
 static void what_waits_may_be_of_any_age_where_that_is_off(void **state)
 {
-    server_t *s = limited(&(hub_limits_t){.outbox_age_ms = HUB_OFF, .ping_ms = 60, .pong_ms = 40});
+    server_t *s =
+        limited(&(hub_limits_t){.outbox_age_ms = HUB_OFF, .ping_ms = 400, .pong_ms = 100});
     client_t *slow, *reader;
 
     (void)state;

@@ -426,7 +426,7 @@ static void what_one_turn_brings_comes_in_one_answer(void **state)
 
 static void a_poll_ends_empty_with_its_window(void **state)
 {
-    server_t *s = polled(&(hub_limits_t){.longpoll_window_ms = 30});
+    server_t *s = polled(&(hub_limits_t){.longpoll_window_ms = 300});
     poller_t p = poller_of(s, V2);
 
     (void)state;
@@ -453,7 +453,7 @@ static void who_does_not_poll_for_a_window_and_a_half_is_gone(void **state)
 static void the_deadlines_of_websockets_do_not_apply(void **state)
 {
     server_t *s = polled(
-        &(hub_limits_t){.longpoll_window_ms = 60, .idle_ms = 10, .ping_ms = 5, .pong_ms = 5});
+        &(hub_limits_t){.longpoll_window_ms = 300, .idle_ms = 10, .ping_ms = 5, .pong_ms = 5});
     poller_t p = poller_of(s, V2);
 
     (void)state;
@@ -490,7 +490,7 @@ static void a_client_that_vanishes_from_its_poll_loses_nothing(void **state)
 
 static void a_poll_whose_client_is_reset_harms_nobody(void **state)
 {
-    server_t *s = polled(&(hub_limits_t){.longpoll_window_ms = 50});
+    server_t *s = polled(&(hub_limits_t){.longpoll_window_ms = 300});
     poller_t p = member_of(s, V2);
     client_t *waiting = waiting_poll(&p);
 
@@ -1060,8 +1060,8 @@ static void waiting_polls_are_no_visitors(void **state)
 
 static void a_poll_may_wait_longer_than_a_request_may_take(void **state)
 {
-    server_t *s = polled_with(&(hub_server_options_t){.limits.request_ms = 20},
-                              (hub_endpoint_options_t){.limits.longpoll_window_ms = 120});
+    server_t *s = polled_with(&(hub_server_options_t){.limits.request_ms = 400},
+                              (hub_endpoint_options_t){.limits.longpoll_window_ms = 800});
     poller_t p = poller_of(s, V2);
 
     (void)state;
@@ -1393,7 +1393,7 @@ static client_t *first_readable(client_t *const *clients, size_t count)
 /* Nobody else waits for a worker whose program keeps it. */
 static void a_worker_that_does_not_answer_is_408(void **state)
 {
-    server_t *s = polled_with(&(hub_server_options_t){.threads = 4, .limits.request_ms = 50},
+    server_t *s = polled_with(&(hub_server_options_t){.threads = 4, .limits.request_ms = 600},
                               (hub_endpoint_options_t){0});
     poller_t p = member_of(s, V2);
     client_t *clients[12], *answered;
@@ -1413,8 +1413,8 @@ static void a_worker_that_does_not_answer_is_408(void **state)
 
 static void a_poll_that_a_worker_does_not_answer_ends_empty(void **state)
 {
-    server_t *s = polled_with(&(hub_server_options_t){.threads = 4, .limits.request_ms = 50},
-                              (hub_endpoint_options_t){.limits.longpoll_window_ms = 100});
+    server_t *s = polled_with(&(hub_server_options_t){.threads = 4, .limits.request_ms = 600},
+                              (hub_endpoint_options_t){.limits.longpoll_window_ms = 1000});
     poller_t p = member_of(s, V2);
     client_t *clients[12], *answered;
 
