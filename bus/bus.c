@@ -232,8 +232,11 @@ static void detach(hub_bus_sub_t *sub)
     branch->live--;
     topic->shard->subscriptions--;
     left = --topic->subscribers;
-    if (branch->live == 0)
+    if (branch->live == 0) {
         branch_unlist(branch);
+        hub__ready_free(branch->ready);
+        branch->ready = NULL;
+    }
     if (left == 0)
         topic_unlist(topic);
     pthread_mutex_unlock(&topic->shard->lock);
@@ -352,6 +355,7 @@ static hub_bus_sub_t *sub_create(const hub_bus_sub_options_t *options)
     atomic_init(&sub->refs, 2);
     atomic_init(&sub->state, HUB__SUB_LIVE);
     atomic_init(&sub->running, 0);
+    atomic_init(&sub->waits, false);
     sub->options = *options;
     sub->close_task = (hub_task_t){.run = run_close, .discard = discard_close};
     return sub;
@@ -360,6 +364,7 @@ static hub_bus_sub_t *sub_create(const hub_bus_sub_options_t *options)
 /* Under the shard's lock. False: no memory, and nothing has changed. */
 static bool attach_sub(hub_bus_t *bus, uint64_t hash, hub_str_t name, hub_bus_sub_t *sub)
 {
+    const hub_bus_sub_options_t *options = &sub->options;
     hub__shard_t *shard = hub__bus_shard(bus, hash);
     hub__topic_t *topic = hub__topic_find(shard, hash, name);
     hub__branch_t *branch = topic == NULL ? NULL : branch_find(topic, sub->options.executor);
@@ -387,6 +392,11 @@ static bool attach_sub(hub_bus_t *bus, uint64_t hash, hub_str_t name, hub_bus_su
     shard->subscriptions++;
     topic->subscribers++;
     topic_list(topic);
+    sub->waits = options->on_ready != NULL && hub__remote_topic_awaits(topic);
+    if (sub->waits && !hub__branch_await(branch)) {
+        sub->waits = false; /* as if it had waited for too long */
+        hub__remote_topic_hurried(topic);
+    }
     return true;
 }
 
@@ -397,7 +407,7 @@ hub_status_t hub_bus_subscribe(hub_bus_t *bus, hub_str_t topic,
     uint64_t hash;
     hub_bus_sub_t *sub;
     size_t subscribers = 0;
-    bool attached;
+    bool attached, waits = false;
 
     if (err != HUB_OK)
         return err;
@@ -407,8 +417,10 @@ hub_status_t hub_bus_subscribe(hub_bus_t *bus, hub_str_t topic,
         return HUB_ENOMEM;
     pthread_mutex_lock(&hub__bus_shard(bus, hash)->lock);
     attached = attach_sub(bus, hash, topic, sub);
-    if (attached)
+    if (attached) {
         subscribers = sub->branch->topic->subscribers;
+        waits = atomic_load(&sub->waits);
+    }
     pthread_mutex_unlock(&hub__bus_shard(bus, hash)->lock);
     if (!attached) {
         free(sub);
@@ -417,7 +429,18 @@ hub_status_t hub_bus_subscribe(hub_bus_t *bus, hub_str_t topic,
     *ret_sub = sub;
     if (bus->hooks.on_subscribe != NULL)
         bus->hooks.on_subscribe(topic, subscribers, bus->hooks.user);
+    if (options->on_ready != NULL && !waits)
+        options->on_ready(sub, options->user);
     return HUB_OK;
+}
+
+void hub_bus_sub_hurry(hub_bus_sub_t *sub)
+{
+    hub__topic_t *topic = sub->branch->topic;
+
+    pthread_mutex_lock(&topic->shard->lock);
+    hub__remote_topic_hurried(topic);
+    pthread_mutex_unlock(&topic->shard->lock);
 }
 
 void hub_bus_unsubscribe(hub_bus_sub_t *sub)

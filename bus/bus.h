@@ -75,17 +75,27 @@ typedef void (*hub_bus_on_gap_cb)(hub_bus_sub_t *sub, hub_gap_reason_t reason, u
  * bus was destroyed (HUB_ECLOSED). Exactly once, last. `sub` is freed after it. */
 typedef void (*hub_bus_on_close_cb)(hub_bus_sub_t *sub, hub_status_t why, void *user);
 
+/* From now on the subscriber misses nothing that it is not told of: what other nodes publish comes
+ * here, or a gap does. Exactly once, unless on_close comes before it; never after
+ * hub_bus_unsubscribe(). From within hub_bus_subscribe() where there is nothing to wait for: in
+ * memory, while the broker has the topic already, and while the bus is down. Else later, on the
+ * executor (without one on a thread of the backend): when the broker has taken the subscription, or
+ * refuses it, or the bus goes down. Where the topic does not stand then, the gap (reason bus)
+ * follows when it does. May do what on_message may. */
+typedef void (*hub_bus_on_ready_cb)(hub_bus_sub_t *sub, void *user);
+
 typedef struct hub_bus_sub_options {
     hub_bus_on_message_cb on_message; /* must be given */
     hub_bus_on_gap_cb on_gap;         /* may be NULL: gaps are only counted */
     hub_bus_on_close_cb on_close;     /* may be NULL */
     hub_executor_t *executor; /* borrowed, attached; NULL: callbacks run on the publishing thread */
     void *user;
+    hub_bus_on_ready_cb on_ready; /* may be NULL: nobody waits */
 } hub_bus_sub_options_t;
 
 /* From its return on every message accepted is delivered or covered by on_gap. `topic` is copied.
  * With a backend the remote subscription follows asynchronously (one per topic and node, whatever
- * the number of subscriptions); what was published elsewhere before it stands is not seen.
+ * the number of subscriptions): what was published elsewhere before on_ready is not seen.
  * HUB_ETOPIC: empty, longer than 1,024 bytes, or not UTF-8. HUB_EINVAL: no on_message, or the
  * executor is not attached. Any thread; with an executor, on its thread. */
 HUB_API HUB_MUST_USE hub_status_t hub_bus_subscribe(hub_bus_t *bus, hub_str_t topic,
@@ -96,6 +106,11 @@ HUB_API HUB_MUST_USE hub_status_t hub_bus_subscribe(hub_bus_t *bus, hub_str_t to
  * none starts once this has returned, one that had begun on another thread may still end after it.
  * on_close is not called, unless it has begun. NULL is allowed. */
 HUB_API void hub_bus_unsubscribe(hub_bus_sub_t *sub);
+
+/* Does not wait for on_ready any longer, which still comes: what this subscription may miss until
+ * the topic stands is told as a gap (reason bus) when it does. Nothing where it stands. Any thread.
+ */
+HUB_API void hub_bus_sub_hurry(hub_bus_sub_t *sub);
 
 HUB_API hub_str_t hub_bus_sub_topic(const hub_bus_sub_t *sub);
 

@@ -23,6 +23,7 @@
 typedef struct hub__branch hub__branch_t;
 typedef struct hub__emits hub__emits_t;
 typedef struct hub__gap hub__gap_t;
+typedef struct hub__ready hub__ready_t;
 typedef struct hub__remote hub__remote_t;
 
 /* How far the numbering of another node has been seen on one topic. */
@@ -54,7 +55,7 @@ typedef struct hub__topic {
     bool due_gap; /* something may have been lost since it stood last */
     bool renewed; /* subscribed by the connection's beginning, and not taken yet */
     bool awaited; /* subscribed at any time, and not taken yet */
-    uint64_t ask; /* the token of the subscription asked for; 0: none */
+    uint64_t ask; /* the token of the subscription asked for; 0: none, or it was refused */
     hub_bus_t *bus;
     hub__shard_t *shard;
     hub__branch_t *branches;
@@ -79,6 +80,7 @@ struct hub__branch {
     hub_bus_sub_t **last;
     unsigned walking;               /* while not 0, subscriptions that ended stay in the list */
     bool stale;                     /* there are some of those */
+    hub__ready_t *ready;            /* some wait for on_ready; under the shard's lock */
     _Atomic(hub__gap_t *) open_gap; /* takes further losses: no message got in behind it yet */
 };
 
@@ -96,6 +98,7 @@ struct hub_bus_sub {
     atomic_uint refs; /* the handle's, the list's, and of whoever calls it without executor */
     atomic_int state;
     atomic_uint running; /* without executor: threads that are about to call it, or at it */
+    atomic_bool waits;   /* for on_ready */
     uint64_t since;      /* the shard's clock at the start: older messages are not for it */
     hub_status_t why;
     hub_bus_sub_options_t options;
@@ -182,6 +185,14 @@ void hub__sub_fail(hub_bus_sub_t *sub, hub_status_t why);
 void hub__bus_deliver(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg);
 /* Tells all subscriptions of the topic. */
 void hub__bus_tell_gap(hub__topic_t *topic, hub_gap_reason_t reason, uint64_t missed);
+/* Some subscription of the branch waits for on_ready. Made ahead, so that nobody waits for ever for
+ * want of memory. Under the shard's lock. False: no memory. */
+bool hub__branch_await(hub__branch_t *branch);
+/* Takes out what waits on the topic, in front of `list`. Under the shard's lock. */
+hub__ready_t *hub__topic_take_waits(const hub__topic_t *topic, hub__ready_t *list);
+/* Calls on_ready of them all, and takes the list. */
+void hub__bus_tell_ready(hub__ready_t *list);
+void hub__ready_free(hub__ready_t *ready); /* One; NULL is allowed. */
 /* Whether hub_bus_attach() was called. On the executor's thread. */
 bool hub__bus_is_attached(const hub_bus_t *bus, const hub_executor_t *executor);
 void hub__bus_detach_all(hub_bus_t *bus);
@@ -218,6 +229,11 @@ hub_status_t hub__remote_publish(hub_bus_t *bus, uint64_t hash, const hub_messag
 /* The topic came to be, or is gone. Under the shard's lock. */
 void hub__remote_topic_added(hub__topic_t *topic);
 void hub__remote_topic_removed(hub__topic_t *topic);
+/* Whether a new subscription of the topic is to wait for the broker. Where it can't have it for
+ * now, the topic is due a gap. Under the shard's lock. */
+bool hub__remote_topic_awaits(hub__topic_t *topic);
+/* A subscriber went on without waiting. Under the shard's lock. */
+void hub__remote_topic_hurried(hub__topic_t *topic);
 void hub__remote_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats);
 size_t hub__remote_largest_message(const hub_bus_t *bus);
 

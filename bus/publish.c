@@ -51,9 +51,10 @@ struct frame {
     struct waiting_list list;
 };
 
-/* What a subscription is told: a message, or a gap where `msg` is NULL. */
+/* What a subscription is told: a message, or where `msg` is NULL that it is ready, or a gap. */
 struct news {
     const hub_message_t *msg;
+    bool ready;
     hub_bus_ack_t *ack;
     hub_gap_reason_t reason;
     uint64_t missed;
@@ -86,6 +87,13 @@ struct hub__gap {
     hub_task_t task;
     hub__branch_t *branch;
     struct news news; /* `missed` under the shard's lock while it is the branch's open one */
+};
+
+struct hub__ready {
+    hub_task_t task;
+    hub__ready_t *next;
+    hub__branch_t *branch;
+    struct news news;
 };
 
 static _Thread_local struct {
@@ -163,6 +171,11 @@ static void tell(hub_bus_sub_t *sub, const struct news *news)
     const hub_bus_sub_options_t *options = &sub->options;
     hub_status_t err;
 
+    if (news->ready) {
+        if (atomic_exchange(&sub->waits, false))
+            options->on_ready(sub, options->user);
+        return;
+    }
     if (news->msg == NULL) {
         if (options->on_gap != NULL)
             options->on_gap(sub, news->reason, news->missed, options->user);
@@ -488,6 +501,97 @@ void hub__bus_tell_gap(hub__topic_t *topic, hub_gap_reason_t reason, uint64_t mi
     enter_frame(&frame, topic->bus, topic->node.hash, topic->name);
     reach(&targets, &news);
     leave_frame(&frame);
+}
+
+/* ---- ready ---- */
+
+void hub__ready_free(hub__ready_t *ready)
+{
+    if (ready == NULL)
+        return;
+    hub__branch_release(ready->branch);
+    free(ready);
+}
+
+static void run_ready(hub_task_t *task)
+{
+    hub__ready_t *ready = HUB__CONTAINER(task, hub__ready_t, task);
+
+    walk_in_frame(ready->branch, &ready->news);
+    hub__ready_free(ready);
+}
+
+static void discard_ready(hub_task_t *task)
+{
+    hub__ready_free(HUB__CONTAINER(task, hub__ready_t, task));
+}
+
+bool hub__branch_await(hub__branch_t *branch)
+{
+    hub__ready_t *ready = branch->ready;
+
+    if (ready != NULL)
+        return true;
+    if ((ready = calloc(1, sizeof(*ready))) == NULL)
+        return false;
+    ready->task = (hub_task_t){.run = run_ready, .discard = discard_ready};
+    ready->branch = branch;
+    ready->news.ready = true;
+    hub__branch_retain(branch);
+    branch->ready = ready;
+    return true;
+}
+
+hub__ready_t *hub__topic_take_waits(const hub__topic_t *topic, hub__ready_t *list)
+{
+    for (hub__branch_t *branch = topic->branches; branch != NULL; branch = branch->next) {
+        hub__ready_t *ready = branch->ready;
+
+        if (ready == NULL)
+            continue;
+        branch->ready = NULL;
+        ready->news.stamp = ++topic->shard->clock;
+        ready->next = list;
+        list = ready;
+    }
+    return list;
+}
+
+/* Calls those that have no executor. */
+static void ready_without_executor(hub__ready_t *ready)
+{
+    hub__topic_t *topic = ready->branch->topic;
+    struct targets targets;
+    struct frame frame;
+
+    pthread_mutex_lock(&topic->shard->lock);
+    take_targets(&targets, topic);
+    pthread_mutex_unlock(&topic->shard->lock);
+    enter_frame(&frame, topic->bus, topic->node.hash, topic->name);
+    for (size_t i = 0; i < targets.count; i++) {
+        if (targets.all[i].sub != NULL)
+            tell_without_executor(targets.all[i].sub, &ready->news);
+    }
+    release_targets(&targets);
+    leave_frame(&frame);
+    hub__ready_free(ready);
+}
+
+void hub__bus_tell_ready(hub__ready_t *list)
+{
+    hub__ready_t *ready;
+
+    while ((ready = list) != NULL) {
+        hub_executor_t *executor = ready->branch->executor;
+
+        list = ready->next;
+        if (executor == NULL)
+            ready_without_executor(ready);
+        else if (executor->is_current(executor))
+            run_ready(&ready->task);
+        else if (executor->post(executor, &ready->task, true) != HUB_OK)
+            hub__ready_free(ready); /* nobody is left there */
+    }
 }
 
 /* ---- emits ---- */

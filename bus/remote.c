@@ -723,25 +723,42 @@ void hub__remote_topic_removed(hub__topic_t *topic)
         confirm_one(topic->bus);
 }
 
+bool hub__remote_topic_awaits(hub__topic_t *topic)
+{
+    if (topic->bus->remote == NULL || topic->stands)
+        return false;
+    topic->due_gap |= topic->ask == 0;
+    return topic->ask != 0;
+}
+
+void hub__remote_topic_hurried(hub__topic_t *topic)
+{
+    topic->due_gap |= topic->bus->remote != NULL && !topic->stands;
+}
+
 /* Stands: from here on nothing is lost that the numbers do not show. What may have been lost before
  * is told first, and that it does not stand. */
 static void settle(hub__topic_t *topic, bool stands)
 {
     hub__remote_t *remote = topic->bus->remote;
     hub__shard_t *shard = topic->shard;
+    hub__ready_t *waits;
     bool gap, waited;
 
     pthread_mutex_lock(&shard->lock);
     topic->stands = stands;
+    topic->ask = stands ? topic->ask : 0;
     gap = topic->due_gap || !stands;
     topic->due_gap = !stands;
     waited = stop_waiting(topic);
+    waits = hub__topic_take_waits(topic, NULL);
     /* until it is up only those count that it waits for */
     if (stop_awaiting(topic) && (waited || atomic_load(&remote->up)))
         count(&remote->pulse.confirmed, 1);
     pthread_mutex_unlock(&shard->lock);
     if (gap)
         hub__bus_tell_gap(topic, HUB_GAP_BUS, 0);
+    hub__bus_tell_ready(waits);
     if (waited)
         confirm_one(topic->bus);
 }
@@ -829,9 +846,10 @@ static void renew_topic(hub__table_node_t *node, void *user)
 static void lose_topic(hub__table_node_t *node, void *user)
 {
     hub__topic_t *topic = HUB__CONTAINER(node, hub__topic_t, node);
+    hub__ready_t **waits = user, *before = *waits;
 
-    (void)user;
-    topic->due_gap |= topic->stands;
+    *waits = hub__topic_take_waits(topic, before);
+    topic->due_gap |= topic->stands || *waits != before;
     topic->stands = false;
     topic->renewed = false;
     topic->ask = 0;
@@ -842,11 +860,13 @@ static void set_shards_down(hub_bus_t *bus)
 {
     for (size_t i = 0; i < HUB__SHARDS; i++) {
         hub__shard_t *shard = &bus->shards[i];
+        hub__ready_t *waits = NULL;
 
         pthread_mutex_lock(&shard->lock);
         shard->up = false;
-        hub__table_foreach(&shard->topics, lose_topic, NULL);
+        hub__table_foreach(&shard->topics, lose_topic, &waits);
         pthread_mutex_unlock(&shard->lock);
+        hub__bus_tell_ready(waits); /* nothing is going to stand for now */
     }
 }
 

@@ -121,7 +121,8 @@ typedef struct hub_channel_options {
     int priority;      /* higher goes first */
     bool auto_ack; /* a message with a ref whose handler returns HUB_OK without a reply is answered
                       ok {} */
-    uint32_t join_timeout_ms;      /* a deferred join is refused after it; 0 means 10,000 */
+    uint32_t join_timeout_ms;      /* a deferred join is refused after it; 0 means 10,000. One that
+                                      waits for the broker is answered after it, or after 2,000 */
     uint32_t suspend_timeout_ms;   /* a suspended member goes on after it, logged; 0 means 60,000 */
     uint32_t pending_limit;        /* messages that wait while a join is pending or the member is
                                       suspended; 0 means 64, then `busy` */

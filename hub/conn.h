@@ -65,19 +65,25 @@ HUB_API void *hub_conn_user(const hub_conn_t *conn); /* Loop thread. */
  * is queued was sent; its members end first. Safe inside any callback. Loop thread. */
 HUB_API void hub_conn_close(hub_conn_t *conn, unsigned code, hub_str_t reason);
 
-/* ---- by id or identity ---- */
+/* ---- by id or identity, wherever they are ----
+ * HUB_OK means handed over: to the worker that has the connection, or, for other nodes, to the bus,
+ * which delivers at most once. What the broker loses is counted where it should have come
+ * (relay_gaps_total) and repeated by nobody: who must not come back is refused by on_authorize as
+ * well. HUB_EBUSDOWN: the bus is down, or not healthy, and other nodes may not have been reached;
+ * connections of this node were. HUB_ECLOSED: not started, or stopped. All text is copied. */
 
-/* Closes one connection of this node. HUB_OK means handed to its worker; one that is gone is no
- * error. HUB_ENOTFOUND: not of this node. Any thread. */
+/* Closes one connection, as hub_conn_close() does. One that is gone is no error, nor is a node that
+ * is. HUB_ENOTFOUND: its node is 0, or another one and this hub has a bus to itself. Any thread. */
 HUB_API HUB_MUST_USE hub_status_t hub_conn_close_id(hub_t *hub, hub_conn_id_t id, unsigned code,
                                                     hub_str_t reason);
 /* An event on a topic to one connection if it has joined that topic, by id; as hub_member_push().
- * Copied. Any thread. */
+ * HUB_ENOTFOUND as above. HUB_ETOOLARGE: more than the bus takes, to another node. Any thread. */
 HUB_API HUB_MUST_USE hub_status_t hub_conn_push_id(hub_t *hub, hub_conn_id_t id, hub_str_t topic,
                                                    hub_str_t event, hub_payload_t payload);
-/* Ends all connections of one identity: closed with 1001. Any thread. */
+/* Ends all connections of one identity, on all nodes: closed with 1001. Any thread. */
 HUB_API HUB_MUST_USE hub_status_t hub_disconnect(hub_t *hub, hub_str_t identity);
-/* An event on a topic to each connection of an identity that has joined it. Copied. Any thread. */
+/* An event on a topic to each connection of an identity that has joined it, on all nodes. Any
+ * thread. */
 HUB_API HUB_MUST_USE hub_status_t hub_push_identity(hub_t *hub, hub_str_t identity, hub_str_t topic,
                                                     hub_str_t event, hub_payload_t payload);
 

@@ -70,7 +70,7 @@ hub_status_t hub__conn_place(hub_conn_t *conn, hub_member_t *member, hub__run_t 
         return hub__fanout_wait(member, run, start, end, key);
     ++run->refs; /* what filters send now may seal it */
     hub__fanout_settle_member(member);
-    if (member->state == HUB__MEMBER_JOINING || member->state == HUB__MEMBER_PENDING)
+    if (hub__member_is_joining(member))
         err = hold(conn, member, run, start, end);
     else if (hub__channel_keeps(hub__member_channel(member)))
         err = hub__slow_place(member, run, start, end, key);
@@ -130,6 +130,18 @@ static hub_status_t io_subscribe(hub__session_t *session, hub_member_t *member)
     hub_conn_t *conn = conn_of(session);
 
     return hub__fanout_subscribe(hub__conn_worker(conn), hub__conn_root(conn), member);
+}
+
+static bool io_awaits(hub__session_t *session, hub_member_t *member)
+{
+    (void)session;
+    return hub__fanout_awaits(member);
+}
+
+static void io_hurry(hub__session_t *session, hub_member_t *member)
+{
+    (void)session;
+    hub__fanout_hurry(member);
 }
 
 static bool io_admits(hub__session_t *session, hub_str_t topic)
@@ -284,6 +296,8 @@ const hub__session_io_t hub__conn_session_io = {
     .admits = io_admits,
     .subscribe = io_subscribe,
     .unsubscribe = io_unsubscribe,
+    .awaits = io_awaits,
+    .hurry = io_hurry,
     .release = io_release,
     .publish = io_publish,
     .close = io_close,

@@ -1,10 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* What is addressed to a connection by id, by identity or by token, from any thread: copied whole,
- * carried to its worker, and done there if the connection is still the one that was meant. */
+ * carried to its worker, and done there if the connection is still the one that was meant. What is
+ * meant for another node is handed to the bus, and done by each worker there that has one. */
 #include <stdlib.h>
 
 #include "bus/json.h"
 #include "hub/internal.h"
+#include "hub/relay.h"
+
+/* Topics of the bus on which nodes talk of connections: one of each node, with its number behind,
+ * and one of all. No topic of a client's can have the control character. */
+#define TOPIC "conns\x1f"
+#define TOPIC_OF_ALL "all"
 
 typedef enum hub__errand_kind {
     HUB__ERRAND_CLOSE,
@@ -55,12 +62,13 @@ static void log_displaced(const hub_conn_t *conn)
     hub__source_set(NULL, NULL);
 }
 
-static void do_errand(hub_conn_t *conn, const hub__errand_t *errand)
+/* False: it is not the one that was meant, or about to end. */
+static bool do_errand(hub_conn_t *conn, const hub__errand_t *errand)
 {
     hub__session_t *session = &conn->session;
 
     if (hub__conn_seat(conn)->endpoint->hub != errand->root || !hub__conn_is_open(conn))
-        return;
+        return false;
     switch (errand->kind) {
     case HUB__ERRAND_CLOSE:
         hub__conn_want_close(conn, HUB_DISCONNECT_SERVER, errand->close_code, errand->reason);
@@ -83,29 +91,37 @@ static void do_errand(hub_conn_t *conn, const hub__errand_t *errand)
         hub__session_resume(session, &errand->token);
         break;
     }
+    return true;
+}
+
+/* Returns how many connections it was for. */
+static size_t perform(hub__worker_t *worker, const hub__errand_t *errand)
+{
+    size_t count = 0;
+    uint64_t hash;
+
+    if (errand->identity.len == 0) {
+        hub_conn_t *conn = hub__worker_conn(worker, errand->local);
+
+        return conn != NULL && do_errand(conn, errand);
+    }
+    hash = hub__hash(errand->identity);
+    for (hub__table_node_t *node = hub__table_chain(&worker->identities, hash); node != NULL;
+         node = node->next) {
+        hub__conn_extra_t *extra = HUB__CONTAINER(node, hub__conn_extra_t, identity_node);
+
+        if (node->hash != hash || !hub_str_equals(extra->identity, errand->identity))
+            continue;
+        count += do_errand(extra->conn, errand);
+    }
+    return count;
 }
 
 static void run_errand(hub_task_t *task)
 {
     hub__errand_t *errand = HUB__CONTAINER(task, hub__errand_t, task);
-    hub__worker_t *worker = errand->worker;
 
-    if (errand->identity.len == 0) {
-        hub_conn_t *conn = hub__worker_conn(worker, errand->local);
-
-        if (conn != NULL)
-            do_errand(conn, errand);
-    } else {
-        uint64_t hash = hub__hash(errand->identity);
-
-        for (hub__table_node_t *node = hub__table_chain(&worker->identities, hash); node != NULL;
-             node = node->next) {
-            hub__conn_extra_t *extra = HUB__CONTAINER(node, hub__conn_extra_t, identity_node);
-
-            if (node->hash == hash && hub_str_equals(extra->identity, errand->identity))
-                do_errand(extra->conn, errand);
-        }
-    }
+    (void)perform(errand->worker, errand);
     free(errand);
 }
 
@@ -169,19 +185,204 @@ hub__worker_t *hub__worker_of(hub_t *root, hub_conn_id_t id)
     return root->workers[index];
 }
 
+/* ---- other nodes ---- */
+
+/* The topic of one node; 0: of all. */
+static void append_topic(hub__buffer_t *topic, const hub_t *root, uint64_t node)
+{
+    hub__buffer_append(topic, root->bus_prefix);
+    HUB__APPEND_LITERAL(topic, TOPIC);
+    if (node == 0)
+        HUB__APPEND_LITERAL(topic, TOPIC_OF_ALL);
+    else
+        hub__buffer_printf(topic, "%016llx", (unsigned long long)node);
+}
+
+/* As much of it as a close frame has room for, in whole characters; what is not UTF-8 has none. */
+static hub_str_t fitting(hub_str_t reason)
+{
+    if (reason.len > HUB__CLOSE_REASON_MAX) {
+        reason.len = HUB__CLOSE_REASON_MAX;
+        while (reason.len != 0 && ((unsigned char)reason.base[reason.len] & 0xC0) == 0x80)
+            --reason.len;
+    }
+    return hub_utf8_valid(reason) ? reason : (hub_str_t){0};
+}
+
+static hub_status_t publish_relay(hub_t *root, uint64_t node, const hub__relay_t *relay)
+{
+    hub_message_options_t options = {.origin = {.node = root->node}, .payload_is_valid = true};
+    hub_bus_stats_t stats;
+    hub__buffer_t topic = {0};
+    hub_message_t *msg = NULL;
+    size_t size = hub__relay_size(relay);
+    char *bytes = size == SIZE_MAX ? NULL : malloc(size);
+    hub_status_t err;
+
+    if (bytes == NULL)
+        return size == SIZE_MAX ? HUB_ETOOLARGE : HUB_ENOMEM;
+    hub__relay_write(relay, bytes);
+    append_topic(&topic, root, node);
+    err = hub_message_create(hub__buffer_str(&topic), HUB_STR("do"), hub_binary(bytes, size),
+                             &options, &msg, NULL);
+    if (err == HUB_OK)
+        err = hub_bus_publish(root->bus, msg, NULL);
+    hub_message_release(msg);
+    hub__buffer_dispose(&topic);
+    free(bytes);
+    if (err != HUB_OK)
+        return err;
+    /* one that is degraded, or keeps what it can't send, takes it all the same */
+    hub_bus_get_stats(root->bus, &stats);
+    return stats.healthy ? HUB_OK : HUB_EBUSDOWN;
+}
+
+/* To `node`, 0: to all others. Not under the hub's lock. */
+static hub_status_t to_node(hub_t *root, uint64_t node, const hub__errand_t *errand)
+{
+    hub__relay_t relay = {
+        .kind = errand->kind == HUB__ERRAND_PUSH ? HUB__RELAY_PUSH : HUB__RELAY_CLOSE,
+        .local = errand->local,
+        .identity = errand->identity,
+        .code = errand->close_code,
+        .reason = fitting(errand->reason),
+        .topic = errand->topic,
+        .event = errand->event,
+        .payload = errand->payload,
+    };
+
+    if (!atomic_load(&root->serving))
+        return HUB_ECLOSED;
+    if (root->owns_bus) /* nobody else is on it */
+        return node == 0 ? HUB_OK : HUB_ENOTFOUND;
+    return publish_relay(root, node, &relay);
+}
+
+static void relay_bad(hub__attached_t *attached, uint64_t node)
+{
+    HUB__STAT(&attached->worker->stats, relay_bad_total);
+    hub_log_peer(HUB_LOG_WARN, "relay.bad", "hub=%s node=%016llx", attached->hub->name,
+                 (unsigned long long)node);
+}
+
+static hub_status_t on_relay(hub_bus_sub_t *sub, const hub_message_t *msg, hub_bus_ack_t *ack,
+                             void *user)
+{
+    hub__attached_t *attached = user;
+    hub__errand_t errand = {.root = attached->hub};
+    hub__relay_t relay;
+    hub_status_t err;
+
+    (void)ack;
+    if (msg->origin.node == attached->hub->node)
+        return HUB_OK; /* our own, done when it was asked for */
+    err = msg->payload.kind == HUB_PAYLOAD_BINARY ? hub__relay_read(msg->payload.bytes, &relay)
+                                                  : HUB_ESYNTAX;
+    if (err == HUB_OK && (relay.local == 0) != (sub == attached->to_all))
+        err = HUB_ESYNTAX;
+    if (err != HUB_OK) {
+        if (err != HUB_ENOTFOUND)
+            relay_bad(attached, msg->origin.node);
+        return HUB_OK;
+    }
+    errand.kind = relay.kind == HUB__RELAY_PUSH ? HUB__ERRAND_PUSH : HUB__ERRAND_CLOSE;
+    errand.local = relay.local;
+    errand.identity = relay.identity;
+    errand.close_code = relay.code;
+    errand.reason = relay.reason;
+    errand.topic = relay.topic;
+    errand.event = relay.event;
+    errand.payload = relay.payload;
+    if (relay.local == 0 || (relay.local >> 54) - 1 == attached->worker->index)
+        HUB__STAT_ADD(&attached->worker->stats, relayed_total, perform(attached->worker, &errand));
+    return HUB_OK;
+}
+
+/* A close may be among what was lost: nobody can repeat it, so the operator learns of it. */
+static void on_relay_gap(hub_bus_sub_t *sub, hub_gap_reason_t reason, uint64_t missed, void *user)
+{
+    hub__attached_t *attached = user;
+
+    (void)sub;
+    if (attached->worker->conn_count == 0)
+        return; /* nor is there anybody whom it could have been for */
+    HUB__STAT(&attached->worker->stats, relay_gaps_total);
+    hub_log_peer(HUB_LOG_WARN, "relay.gap", "hub=%s reason=%s missed=%llu", attached->hub->name,
+                 hub_gap_reason_name(reason), (unsigned long long)missed);
+}
+
+static void on_relay_close(hub_bus_sub_t *sub, hub_status_t why, void *user)
+{
+    hub__attached_t *attached = user;
+
+    (void)why;
+    *(sub == attached->to_all ? &attached->to_all : &attached->to_node) = NULL;
+}
+
+static hub_status_t listen_to(hub__attached_t *attached, uint64_t node, hub_bus_sub_t **ret_sub)
+{
+    hub_bus_sub_options_t options = {
+        .on_message = on_relay,
+        .on_gap = on_relay_gap,
+        .on_close = on_relay_close,
+        .executor = &attached->worker->executor,
+        .user = attached,
+    };
+    hub__buffer_t topic = {0};
+    hub_status_t err;
+
+    append_topic(&topic, attached->hub, node);
+    err = hub_bus_subscribe(attached->hub->bus, hub__buffer_str(&topic), &options, ret_sub);
+    hub__buffer_dispose(&topic);
+    if (err == HUB_OK)
+        hub_bus_sub_hurry(*ret_sub); /* who connects before it stands might be missed */
+    return err;
+}
+
+hub_status_t hub__relay_open(hub__attached_t *attached)
+{
+    hub_status_t err;
+
+    if (attached->hub->owns_bus)
+        return HUB_OK;
+    err = listen_to(attached, attached->hub->node, &attached->to_node);
+    if (err == HUB_OK && (err = listen_to(attached, 0, &attached->to_all)) != HUB_OK)
+        hub__relay_close(attached);
+    return err;
+}
+
+void hub__relay_close(hub__attached_t *attached)
+{
+    hub_bus_unsubscribe(attached->to_node);
+    hub_bus_unsubscribe(attached->to_all);
+    attached->to_node = attached->to_all = NULL;
+}
+
+/* ---- where to ---- */
+
+/* What a token is for is done where it was given out. */
+static bool may_leave(const hub__errand_t *errand)
+{
+    return errand->kind == HUB__ERRAND_CLOSE || errand->kind == HUB__ERRAND_PUSH;
+}
+
 static hub_status_t to_conn(hub_t *hub, hub_conn_id_t id, hub__errand_t *errand)
 {
     hub_t *root = hub__root(hub);
     hub__worker_t *worker;
     hub_status_t err;
 
+    if (id.node != root->node && (id.node == 0 || id.local == 0 || !may_leave(errand)))
+        return HUB_ENOTFOUND;
+    if (id.node != root->node) {
+        errand->local = id.local;
+        return to_node(root, id.node, errand);
+    }
     errand->root = root;
     errand->local = id.local;
     pthread_mutex_lock(&root->lock);
     worker = hub__worker_of(root, id);
-    err = worker != NULL          ? send_errand(worker, errand)
-          : id.node == root->node ? HUB_ECLOSED
-                                  : HUB_ENOTFOUND;
+    err = worker != NULL ? send_errand(worker, errand) : HUB_ECLOSED;
     pthread_mutex_unlock(&root->lock);
     return err;
 }
@@ -189,7 +390,7 @@ static hub_status_t to_conn(hub_t *hub, hub_conn_id_t id, hub__errand_t *errand)
 static hub_status_t to_identity(hub_t *hub, hub_str_t identity, hub__errand_t *errand)
 {
     hub_t *root = hub__root(hub);
-    hub_status_t err = HUB_OK;
+    hub_status_t err = HUB_OK, relayed;
 
     if (identity.len == 0)
         return HUB_EINVAL;
@@ -205,7 +406,10 @@ static hub_status_t to_identity(hub_t *hub, hub_str_t identity, hub__errand_t *e
             err = err == HUB_OK ? sent : err;
         }
     pthread_mutex_unlock(&root->lock);
-    return err;
+    if (err == HUB_ECLOSED)
+        return err;
+    relayed = to_node(root, 0, errand);
+    return err == HUB_OK ? relayed : err;
 }
 
 hub_status_t hub_conn_close_id(hub_t *hub, hub_conn_id_t id, unsigned code, hub_str_t reason)

@@ -138,7 +138,7 @@ static void hold_back(hub_member_t *member, const hub__topic_t *topic, hub__run_
 static void deliver(hub_member_t *member, hub__topic_t *topic, hub__run_t *run, uint32_t start,
                     uint32_t end, uint32_t messages)
 {
-    if (member->state == HUB__MEMBER_JOINING || member->state == HUB__MEMBER_PENDING)
+    if (hub__member_is_joining(member))
         hold_back(member, topic, run, start, end, messages);
     else if (hub__channel_keeps(topic->channel))
         topic->slow_dropped += hub__slow_deliver(member, run, start, end, messages, topic->tag);
@@ -150,9 +150,7 @@ static void deliver(hub_member_t *member, hub__topic_t *topic, hub__run_t *run, 
 /* A frame of the member's own that has waited for its turn behind messages for filters. */
 static void deliver_own(hub_member_t *member, hub__topic_t *topic, const hub__filtered_t *own)
 {
-    bool joining = member->state == HUB__MEMBER_JOINING || member->state == HUB__MEMBER_PENDING;
-
-    if (joining || !hub__channel_keeps(topic->channel))
+    if (hub__member_is_joining(member) || !hub__channel_keeps(topic->channel))
         deliver(member, topic, own->run, own->start, own->end, 1);
     else
         (void)hub__slow_place(member, own->run, own->start, own->end, own->key);
@@ -725,6 +723,31 @@ static void on_gap(hub_bus_sub_t *sub, hub_gap_reason_t reason, uint64_t missed,
     hub__buffer_dispose(&payload);
 }
 
+/* Backwards: who leaves is replaced by the last one, and who comes now waits for nothing. */
+static void group_ready(hub__topic_t *topic, unsigned index)
+{
+    for (uint32_t i = hub__topic_group(topic, index)->count; i-- != 0 && topic->ready;) {
+        hub__group_t *group = hub__topic_group(topic, index);
+
+        if (i < group->count && group->members[i]->state == HUB__MEMBER_WAITING &&
+            hub__conn_is_open((hub_conn_t *)group->members[i]->session))
+            hub__member_ready(group->members[i]);
+    }
+}
+
+static void on_ready(hub_bus_sub_t *sub, void *user)
+{
+    hub__topic_t *topic = user;
+
+    (void)sub;
+    topic->ready = true;
+    if (topic_is_empty(topic))
+        return;        /* nobody had to wait */
+    mark_dirty(topic); /* it outlives its last member */
+    for (unsigned i = 0; i != hub__topic_group_count(topic); ++i)
+        group_ready(topic, i);
+}
+
 static void on_close(hub_bus_sub_t *sub, hub_status_t why, void *user)
 {
     hub__topic_t *topic = user;
@@ -748,6 +771,7 @@ static hub_status_t topic_subscribe(hub__topic_t *topic)
         .on_close = on_close,
         .executor = &topic->worker->executor,
         .user = topic,
+        .on_ready = on_ready,
     };
     hub_str_t name = hub_str_n(topic->name, topic->name_len);
     hub__buffer_t prefixed = {.fallible = true};
@@ -755,6 +779,7 @@ static hub_status_t topic_subscribe(hub__topic_t *topic)
 
     if (topic->sub != NULL)
         return HUB_OK;
+    topic->ready = false;
     if (topic->hub->bus_prefix.len == 0)
         return hub_bus_subscribe(topic->hub->bus, name, &options, &topic->sub);
     hub__buffer_append(&prefixed, topic->hub->bus_prefix);
@@ -847,6 +872,17 @@ hub_status_t hub__fanout_subscribe(hub__worker_t *worker, hub_t *root, hub_membe
     member->topic = topic;
     hub__group_set_taken(member, group->run != NULL ? group->run->len : 0);
     return HUB_OK;
+}
+
+bool hub__fanout_awaits(const hub_member_t *member)
+{
+    return !member->topic->ready;
+}
+
+void hub__fanout_hurry(const hub_member_t *member)
+{
+    if (member->topic->sub != NULL)
+        hub_bus_sub_hurry(member->topic->sub);
 }
 
 void hub__fanout_unsubscribe(hub_member_t *member)

@@ -143,6 +143,8 @@ typedef struct hub__attached {
     struct hub__attached *next;
     hub_t *hub;
     unsigned endpoints;
+    hub__worker_t *worker;
+    hub_bus_sub_t *to_node, *to_all; /* what other nodes want of connections; NULL: nobody can */
 } hub__attached_t;
 
 /* Connections that wait for their turn, each once at most: in a block that has room for all there
@@ -386,6 +388,7 @@ struct hub__topic {
     uint32_t slow_dropped; /* new messages that members did not keep, since the last settling */
     bool dirty;
     bool settling;
+    bool ready; /* members need not wait for the broker */
     uint16_t name_len;
     char name[];
 };
@@ -404,6 +407,11 @@ static inline hub__group_t *hub__topic_group(const hub__topic_t *topic, unsigned
 }
 
 hub_status_t hub__fanout_subscribe(hub__worker_t *worker, hub_t *root, hub_member_t *member);
+/* Whether what other nodes publish on a subscribed member's topic may still be missed. Then
+ * hub__member_ready() comes. */
+bool hub__fanout_awaits(const hub_member_t *member);
+/* Its topic is due a gap, if it has to be awaited. */
+void hub__fanout_hurry(const hub_member_t *member);
 /* Settles the member first. */
 void hub__fanout_unsubscribe(hub_member_t *member);
 /* What was published in this turn goes to the member's outbox now, before a frame of its own. */
@@ -844,6 +852,9 @@ extern const hub__session_io_t hub__conn_session_io; /* in conn_session.c */
 
 /* ---- errand.c ---- */
 
+/* Listens to what other nodes want of connections here, and no more. Loop thread. */
+hub_status_t hub__relay_open(hub__attached_t *attached);
+void hub__relay_close(hub__attached_t *attached);
 /* A newer connection of its identity takes the place of this one. Any thread. */
 hub_status_t hub__errand_displace(hub_t *root, hub__worker_t *worker, uint64_t local);
 

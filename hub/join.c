@@ -7,6 +7,10 @@
 
 #include <stdlib.h>
 
+#define READY_MS                                                                                   \
+    2000 /* the broker has so long to take a topic before its first join is answered               \
+          */
+
 static const hub_str_t STATUS_OK = {"ok", 2};
 
 static hub_member_t *member_create(hub__session_t *session, const hub__envelope_t *envelope,
@@ -72,9 +76,26 @@ static void close_replaced(hub__session_t *session, hub_str_t topic)
         hub__session_send_end(session, HUB__OUT_CLOSE, topic, *join_ref);
 }
 
-/* The join stands: subscribes, answers, lets out what was held, then what waited. */
-static void join_accepted(hub_member_t *member, hub_str_t ref, hub_str_t join_ref,
-                          const hub_payload_t *response)
+/* Keeps what the reply will need. False: no memory. */
+static bool keep_refs(hub_member_t *member, hub_str_t ref, hub_str_t join_ref)
+{
+    hub__member_extra_t *extra = hub__member_extra(member);
+
+    if (extra == NULL ||
+        (extra->join_ref_of_reply = hub__peer_alloc(ref.len + join_ref.len + 1)) == NULL)
+        return false;
+    if (ref.len != 0)
+        memcpy(extra->join_ref_of_reply, ref.base, ref.len);
+    if (join_ref.len != 0)
+        memcpy(extra->join_ref_of_reply + ref.len, join_ref.base, join_ref.len);
+    extra->reply_ref = hub_str_n(extra->join_ref_of_reply, ref.len);
+    extra->reply_join_ref = hub_str_n(extra->join_ref_of_reply + ref.len, join_ref.len);
+    return true;
+}
+
+/* The join stands: answers, lets out what was held, then what waited. */
+static void join_answer(hub_member_t *member, hub_str_t ref, hub_str_t join_ref,
+                        const hub_payload_t *response)
 {
     hub__session_t *session = member->session;
     hub__session_host_t *host = session->host;
@@ -86,13 +107,7 @@ static void join_accepted(hub_member_t *member, hub_str_t ref, hub_str_t join_re
         .join_ref = session->dialect->join_ref_from_ref ? hub__member_join_ref(member) : join_ref,
     };
     hub_hook_event_t event = {.hook = HUB_HOOK_JOIN, .member = member};
-    hub_status_t err = hub__member_subscribe(member);
 
-    if (err != HUB_OK) {
-        hub__member_refuse(member, ref, join_ref,
-                           hub__code_of_status(err == HUB_ENOMEM ? HUB_EBUSY : err), NULL);
-        return;
-    }
     member->state = HUB__MEMBER_JOINED;
     session->has_joined = true;
     HUB__STAT(host->stats, joins_total);
@@ -112,6 +127,88 @@ static void join_accepted(hub_member_t *member, hub_str_t ref, hub_str_t join_re
     close_replaced(session, out.topic);
     host->io->release(session, member);
     (void)host->io->hook(session, &event); /* behind the reply, for it may send */
+}
+
+static void on_ready_deadline(hub__timer_t *timer, uint64_t now_ms)
+{
+    hub_member_t *member = HUB__CONTAINER(timer, hub__member_extra_t, deadline)->member;
+    hub__session_t *session = member->session;
+    char topic[HUB_LOG_FIELD];
+
+    (void)now_ms;
+    HUB__STAT(session->host->stats, joins_overdue_total);
+    hub_log_peer(HUB_LOG_WARN, "join.overdue", "topic=%s",
+                 hub_log_escape(hub__member_name(member), topic));
+    session->host->io->hurry(session, member);
+    hub__member_ready(member);
+}
+
+/* Accepted, but what is published elsewhere may not come here yet: keeps the reply until it does,
+ * or will be told of. False: no memory. */
+static bool join_waits(hub_member_t *member, hub_str_t ref, hub_str_t join_ref,
+                       const hub_payload_t *response)
+{
+    hub__session_host_t *host = member->session->host;
+    uint32_t timeout_ms = hub__member_channel(member)->options.join_timeout_ms;
+    hub__member_extra_t *extra;
+    char *bytes = NULL;
+
+    if (member->state != HUB__MEMBER_PENDING && !keep_refs(member, ref, join_ref))
+        return false;
+    extra = member->extra;
+    if (response != NULL && (bytes = hub__peer_alloc(response->bytes.len + 1)) == NULL)
+        return false;
+    if (response != NULL) {
+        memcpy(bytes, response->bytes.base, response->bytes.len);
+        extra->response = (hub_payload_t){hub_str_n(bytes, response->bytes.len), response->kind};
+    }
+    member->state = HUB__MEMBER_WAITING;
+    HUB__STAT(host->stats, joins_waited_total);
+    extra->deadline.on_due = on_ready_deadline;
+    host->io->timer_arm(member->session, &extra->deadline,
+                        *host->now_ms + (timeout_ms < READY_MS ? timeout_ms : READY_MS));
+    return true;
+}
+
+/* Subscribes, and answers as soon as nothing that is published from then on can be missed. */
+static void join_accepted(hub_member_t *member, hub_str_t ref, hub_str_t join_ref,
+                          const hub_payload_t *response)
+{
+    hub__session_t *session = member->session;
+    const hub__session_io_t *io = session->host->io;
+    hub_status_t err = hub__member_subscribe(member);
+
+    if (err == HUB_OK && io->awaits != NULL && io->awaits(session, member)) {
+        if (join_waits(member, ref, join_ref, response))
+            return;
+        err = HUB_ENOMEM;
+    }
+    if (err == HUB_OK)
+        join_answer(member, ref, join_ref, response);
+    else
+        hub__member_refuse(member, ref, join_ref,
+                           hub__code_of_status(err == HUB_ENOMEM ? HUB_EBUSY : err), NULL);
+}
+
+void hub__member_ready(hub_member_t *member)
+{
+    hub__session_t *session = member->session;
+    hub__member_extra_t *extra = member->extra;
+    char topic[HUB__TOPIC_BYTES_MAX];
+    hub_str_t name = hub__member_name(member);
+    hub_payload_t response;
+
+    if (member->state != HUB__MEMBER_WAITING)
+        return;
+    session->host->io->timer_disarm(session, &extra->deadline);
+    memcpy(topic, name.base, name.len);
+    name.base = topic;
+    response = extra->response;
+    extra->response = (hub_payload_t){0};
+    join_answer(member, extra->reply_ref, extra->reply_join_ref,
+                response.bytes.base != NULL ? &response : NULL);
+    hub__peer_free((char *)(uintptr_t)response.bytes.base);
+    hub__session_drain(session, name);
 }
 
 static bool int_params_fit(hub_member_t *member, const hub_int_param_t **ret_wrong)
@@ -142,26 +239,6 @@ static void refuse_int_param(hub_member_t *member, const hub__envelope_t *envelo
                        (long long)row->max);
     detail = buffer->failed ? HUB_JSON("{}") : hub_json(hub__buffer_str(buffer));
     hub__member_refuse(member, envelope->ref, envelope->join_ref, HUB__CODE_JOIN_REJECTED, &detail);
-}
-
-/* on_join said HUB_PENDING: keeps what the reply will need and sets the deadline. */
-static bool join_deferred(hub_member_t *member, const hub__envelope_t *envelope)
-{
-    hub__member_extra_t *extra = hub__member_extra(member);
-    size_t size = envelope->ref.len + envelope->join_ref.len;
-
-    if (extra == NULL || (extra->join_ref_of_reply = hub__peer_alloc(size + 1)) == NULL)
-        return false;
-    if (envelope->ref.len != 0)
-        memcpy(extra->join_ref_of_reply, envelope->ref.base, envelope->ref.len);
-    if (envelope->join_ref.len != 0)
-        memcpy(extra->join_ref_of_reply + envelope->ref.len, envelope->join_ref.base,
-               envelope->join_ref.len);
-    extra->reply_ref = hub_str_n(extra->join_ref_of_reply, envelope->ref.len);
-    extra->reply_join_ref =
-        hub_str_n(extra->join_ref_of_reply + envelope->ref.len, envelope->join_ref.len);
-    member->state = HUB__MEMBER_PENDING;
-    return true;
 }
 
 static void on_join_deadline(hub__timer_t *timer, uint64_t now_ms)
@@ -206,7 +283,8 @@ static void join_run(hub_member_t *member, const hub__envelope_t *envelope)
     const hub_payload_t *detail = host->has_detail ? &given : NULL;
 
     if (err == HUB_PENDING) {
-        if (join_deferred(member, envelope)) {
+        if (keep_refs(member, envelope->ref, envelope->join_ref)) {
+            member->state = HUB__MEMBER_PENDING;
             member->extra->deadline.on_due = on_join_deadline;
             host->io->timer_arm(session, &member->extra->deadline,
                                 *host->now_ms +

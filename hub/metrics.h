@@ -18,6 +18,8 @@ extern "C" {
     X(members, gauge, "members: a connection joined to a topic")                                   \
     X(joins_total, counter, "joins accepted")                                                      \
     X(joins_refused_total, counter, "joins refused, for any reason")                               \
+    X(joins_waited_total, counter, "joins accepted that waited for the broker to take the topic")  \
+    X(joins_overdue_total, counter, "of those, answered before it did: a gap follows")             \
     X(topics, gauge, "topics with a member, per worker")                                           \
     X(messages_in_total, counter, "messages received from clients")                                \
     X(bytes_in_total, counter, "bytes received from clients")                                      \
@@ -92,6 +94,9 @@ extern "C" {
     X(presence_diffs_total, counter, "changes of who is there told to members, per worker")        \
     X(presence_bad_total, counter, "messages about presence that could not be read")               \
     X(presence_peers_gone_total, counter, "workers or nodes cleared because they fell silent")     \
+    X(relayed_total, counter, "closes and pushes to connections here that another node asked for") \
+    X(relay_bad_total, counter, "such words of another node that could not be read, per worker")   \
+    X(relay_gaps_total, counter, "times that some may have been lost, per worker")                 \
     X(offload_jobs_total, counter, "jobs taken by the offload pool")                               \
     X(offload_full_total, counter, "jobs refused because its queue was full")                      \
     X(flush_deferred_total, counter, "turns that left writing for the next one")                   \

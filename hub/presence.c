@@ -124,6 +124,15 @@ static void on_gap(hub_bus_sub_t *sub, hub_gap_reason_t reason, uint64_t missed,
     hub__tracker_gap(user);
 }
 
+/* Not from within the subscribing: then there was nothing to miss. */
+static void on_venue_ready(hub_bus_sub_t *sub, void *user)
+{
+    hub__venue_t *venue = user;
+
+    if (venue->sub == sub)
+        hub__tracker_ready(venue);
+}
+
 static void on_venue_close(hub_bus_sub_t *sub, hub_status_t why, void *user)
 {
     (void)sub, (void)why;
@@ -158,6 +167,7 @@ static hub_status_t io_subscribe(hub__tracker_t *tracker, hub__venue_t *venue)
         .on_close = venue != NULL ? on_venue_close : on_beats_close,
         .executor = &presence->worker->executor,
         .user = venue != NULL ? (void *)venue : presence,
+        .on_ready = venue != NULL ? on_venue_ready : NULL,
     };
     hub_bus_sub_t *sub;
     hub_status_t err =

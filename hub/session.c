@@ -278,6 +278,7 @@ void hub__member_destroy(hub_member_t *member)
         session->host->io->timer_disarm(session, &member->extra->deadline);
         hub__outbox_dispose(&member->extra->held, NULL, NULL);
         hub__peer_free(member->extra->join_ref_of_reply);
+        hub__peer_free((char *)(uintptr_t)member->extra->response.bytes.base);
         hub__peer_free(member->extra);
     }
     if (member->on_free != NULL)
@@ -319,7 +320,7 @@ bool hub__member_stopped(hub_member_t *member)
     if (!member->stopping)
         return false;
     why = member->extra != NULL ? member->extra->stop_status : HUB_EINTERNAL;
-    if (member->state == HUB__MEMBER_PENDING) {
+    if (hub__member_is_unanswered(member)) {
         hub__member_refuse(member, member->extra->reply_ref, member->extra->reply_join_ref,
                            why == HUB_OK ? HUB__CODE_JOIN_REJECTED : hub__code_of_status(why),
                            NULL);
@@ -361,7 +362,7 @@ static void on_leave_frame(hub__session_t *session, hub_member_t *member,
     sent = hub_str_n(sent.len == 0 ? NULL : kept, sent.len);
     own = member->ref_stands_in ? hub_str(NULL) : sent;
     join_ref = envelope->join_ref.len != 0 ? envelope->join_ref : sent;
-    if (member->state == HUB__MEMBER_PENDING) {
+    if (hub__member_is_unanswered(member)) {
         hub_payload_t detail = HUB_JSON("{\"reason\":\"left\"}");
 
         hub__member_refuse(member, member->extra->reply_ref, member->extra->reply_join_ref,
@@ -470,7 +471,7 @@ static void pending_append(hub__member_extra_t *extra, hub__pending_t *frame)
 
 bool hub__member_must_wait(const hub_member_t *member)
 {
-    return member->state == HUB__MEMBER_PENDING || member->suspended ||
+    return hub__member_is_unanswered(member) || member->suspended ||
            (member->extra != NULL && member->extra->pending != NULL);
 }
 
@@ -585,7 +586,7 @@ static void on_member_frame(hub__session_t *session, hub_member_t *member,
     if (session->dialect->check_join_ref && envelope->join_ref.len != 0 &&
         !hub_str_equals(envelope->join_ref, hub__member_join_ref(member)))
         return; /* of an earlier join: nobody waits for an answer */
-    if (member->state == HUB__MEMBER_PENDING && is_leave(session, envelope->event)) {
+    if (hub__member_is_unanswered(member) && is_leave(session, envelope->event)) {
         on_leave_frame(session, member, envelope);
         return;
     }

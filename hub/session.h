@@ -31,6 +31,11 @@ typedef struct hub__session_io {
     hub_status_t (*subscribe)(hub__session_t *session, hub_member_t *member);
     /* What was published before goes out; nothing after. */
     void (*unsubscribe)(hub__session_t *session, hub_member_t *member);
+    /* Whether what other nodes publish on the member's topic may still be missed: the join reply
+     * waits for hub__member_ready(), which comes once for all members of the topic. NULL: never. */
+    bool (*awaits)(hub__session_t *session, hub_member_t *member);
+    /* The reply goes out all the same: what the member may miss is told when the topic stands. */
+    void (*hurry)(hub__session_t *session, hub_member_t *member);
     /* The join reply is queued: what was held goes out behind it. */
     void (*release)(hub__session_t *session, hub_member_t *member);
     hub_status_t (*publish)(hub__session_t *session, hub_member_t *member, hub_str_t event,
@@ -98,6 +103,7 @@ struct hub__session {
 typedef enum hub__member_state {
     HUB__MEMBER_JOINING, /* inside on_join */
     HUB__MEMBER_PENDING, /* on_join deferred it */
+    HUB__MEMBER_WAITING, /* it was accepted, and its topic is not the broker's yet */
     HUB__MEMBER_JOINED,
     HUB__MEMBER_ENDED,
 } hub__member_state_t;
@@ -149,6 +155,7 @@ typedef struct hub__member_extra {
     hub__timer_t deadline;   /* of a pending join or a suspension */
     char *join_ref_of_reply; /* refs of the join to be answered; one allocation for both */
     hub_str_t reply_ref, reply_join_ref;
+    hub_payload_t response; /* of a join that waits for its topic, its own; base NULL: none */
     hub_status_t stop_status;
     struct hub__member_presence *presence; /* NULL: it tracks nothing */
     hub__slow_t *slow;                     /* what waits for it; NULL: nothing */
@@ -180,6 +187,18 @@ struct hub_member {
 static inline const hub__channel_t *hub__member_channel(const hub_member_t *member)
 {
     return member->route->target;
+}
+
+/* Its join reply is still to come, and all of its own and its topic's goes behind that. */
+static inline bool hub__member_is_joining(const hub_member_t *member)
+{
+    return member->state < HUB__MEMBER_JOINED;
+}
+
+/* The same, but on_join is over. */
+static inline bool hub__member_is_unanswered(const hub_member_t *member)
+{
+    return member->state == HUB__MEMBER_PENDING || member->state == HUB__MEMBER_WAITING;
 }
 
 static inline hub_str_t hub__member_name(const hub_member_t *member)
@@ -288,6 +307,8 @@ hub_update_t hub__member_filter(hub_member_t *member, const hub_message_t *messa
                                 hub_payload_t *ret_replacement);
 /* The frames that waited for a join which is refused see that, as those behind it do. */
 void hub__member_refuse_pending(hub_member_t *member);
+/* Its topic stands, or will not for now: a join that waited for that is answered. */
+void hub__member_ready(hub_member_t *member);
 /* A join of a member that is there. */
 void hub__member_joined_already(hub_member_t *member, const hub__envelope_t *envelope);
 /* A suspension begins with the member; one asked for earlier, when its join is accepted. */

@@ -12,9 +12,12 @@
 #define BEAT_MS 10000
 #define SILENT_BEATS 4 /* then it is gone */
 #define FORGET_BEATS 60
+_Static_assert((SILENT_BEATS + 1) * BEAT_MS <= 60000,
+               "a node that died is cleared within a minute: looked for at each beat");
 #define CHUNK_BYTES (48u * 1024)
 #define AROUND_ROWS 256    /* bytes of a message, at most */
 #define ROWS_PER_TURN 2000 /* of a state */
+#define FIRST_PAUSE_MS 50  /* a bus that comes back tells gaps before it takes anything */
 
 /* Another owner: a worker of this process, or of another node. */
 struct hub__peer {
@@ -48,6 +51,15 @@ hub__tracker_t *hub__tracker_create(const hub__tracker_options_t *options)
     tracker->due_last = &tracker->due_first;
     tracker->beat.on_due = on_beat;
     return tracker;
+}
+
+/* When to try again what could not be published. */
+static uint64_t next_try_ms(hub__venue_t *venue)
+{
+    uint32_t pause_ms = venue->pause_ms == 0 ? FIRST_PAUSE_MS : 2 * venue->pause_ms;
+
+    venue->pause_ms = pause_ms < HUB__TRACKER_RETRY_MS ? pause_ms : HUB__TRACKER_RETRY_MS;
+    return *venue->tracker->now_ms + venue->pause_ms;
 }
 
 static hub_status_t publish(hub__tracker_t *tracker, hub__venue_t *venue, hub__replica_kind_t kind,
@@ -175,7 +187,7 @@ static void free_query(hub__query_t *query)
 static void set_unreached(hub__venue_t *venue)
 {
     venue->unreached = venue->refused = true;
-    venue->ask_ms = *venue->tracker->now_ms + HUB__TRACKER_RETRY_MS;
+    venue->ask_ms = next_try_ms(venue);
 }
 
 void hub__tracker_answered(hub__query_t *query, bool reached)
@@ -192,7 +204,10 @@ void hub__tracker_answered(hub__query_t *query, bool reached)
     } else if (venue->unreached) {
         venue->unreached = false;
         venue->owes_state = venue->owes_state || venue->own->clock != 0;
+        venue->retry_ms = 0; /* what could not be said before can be said now */
     }
+    if (reached)
+        venue->pause_ms = 0;
     hub__venue_wake(venue);
 }
 
@@ -364,7 +379,7 @@ static void send_delta(hub__venue_t *venue, bool end)
     venue->own->clock = tracker->clock;
     if (publish(tracker, venue, HUB__REPLICA_DELTA, &replica, NULL) != HUB_OK) {
         venue->owes_state = true;
-        venue->retry_ms = *tracker->now_ms + HUB__TRACKER_RETRY_MS;
+        venue->retry_ms = next_try_ms(venue);
     }
     tracker->joins.len = 0;
     tracker->leaves.len = 0;
@@ -455,7 +470,7 @@ void hub__tracker_send_state(hub__venue_t *venue)
         if (!send_part(venue, &rows)) {
             hub__tracker_forget_state(venue);
             venue->owes_state = true;
-            venue->retry_ms = now_ms + HUB__TRACKER_RETRY_MS;
+            venue->retry_ms = next_try_ms(venue);
         } else if (venue->cursor == NULL) {
             venue->sending = false;
         }
@@ -526,11 +541,19 @@ void hub__tracker_gap(hub__venue_t *venue)
         venue->ask_ms = venue->gap_ms + HUB__TRACKER_RETRY_MS;
     } else {
         venue->gap_ms = now_ms;
+        venue->pause_ms = 0;
         hub__tracker_ask(venue, 0, false);
         /* a question may have been lost as well */
         venue->owes_state = venue->owes_state || venue->own->clock != 0;
+        venue->retry_ms = 0;
     }
     hub__venue_wake(venue);
+}
+
+void hub__tracker_ready(hub__venue_t *venue)
+{
+    if (!venue->tracker->stopped)
+        hub__tracker_ask(venue, 0, venue->own->clock == 0);
 }
 
 void hub__tracker_drop_stale(hub__venue_t *venue)
@@ -554,7 +577,7 @@ void hub__tracker_drop_stale(hub__venue_t *venue)
 typedef struct hub__incoming {
     hub__venue_t *venue;
     hub__share_t *share;
-    bool lacks; /* there was no memory for some of it */
+    bool lacks; /* there was no memory for some of it, or it could not be read */
 } hub__incoming_t;
 
 /* As long as nobody here has a state yet, what comes from others is part of the first one, and no
@@ -633,8 +656,10 @@ static void on_delta(hub__venue_t *venue, hub__peer_t *peer, const hub__replica_
     incoming.share = share;
     if (hub__replica_joins(replica->joins, &venue->tracker->meta, on_peer_join, &incoming) !=
             HUB_OK ||
-        hub__replica_leaves(replica->leaves, on_peer_leave, &incoming) != HUB_OK)
+        hub__replica_leaves(replica->leaves, on_peer_leave, &incoming) != HUB_OK) {
         count_bad(venue->tracker, peer->owner);
+        incoming.lacks = true; /* the rows behind the bad one */
+    }
     share->clock = replica->clock;
     if (replica->end)
         hub__tracker_drop_share(share);

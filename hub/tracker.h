@@ -31,7 +31,8 @@ typedef struct hub__tracker_io {
      * not where it fails. */
     hub_status_t (*publish)(hub__tracker_t *tracker, hub__venue_t *venue, hub__replica_kind_t kind,
                             hub_str_t payload, hub__query_t *query);
-    /* What others publish there comes to hub__tracker_receive(). Venue NULL: what is for all. */
+    /* What others publish there comes to hub__tracker_receive(). Venue NULL: what is for all. Where
+     * it begins to come later only, hub__tracker_ready() follows. */
     hub_status_t (*subscribe)(hub__tracker_t *tracker, hub__venue_t *venue);
     void (*unsubscribe)(hub__tracker_t *tracker, hub__venue_t *venue);
     /* To all members of this worker. */
@@ -110,6 +111,7 @@ struct hub__venue {
     uint64_t sync_ms;        /* who has not answered by then is not waited for */
     uint64_t gap_ms;         /* when everybody was asked last since something was lost */
     uint64_t ask_ms;         /* when the question is put that could not be put; 0: there is none */
+    uint32_t pause_ms;       /* before the last try to reach the others again; grows */
     hub__tracking_t *cursor; /* of the state that is being sent */
     void **acks;
     size_t ack_count, ack_capacity;
@@ -150,6 +152,8 @@ void hub__tracker_receive(hub__tracker_t *tracker, hub__venue_t *venue, uint64_t
                           hub_str_t event, hub_str_t payload, void *ack);
 /* Messages were lost. */
 void hub__tracker_gap(hub__venue_t *venue);
+/* What others say comes here only from now on: answers may have been missed. */
+void hub__tracker_ready(hub__venue_t *venue);
 /* `reached`: it went to other nodes as well. */
 void hub__tracker_answered(hub__query_t *query, bool reached);
 

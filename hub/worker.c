@@ -441,7 +441,13 @@ hub_status_t hub__worker_attach(hub__worker_t *worker, hub_t *hub)
     if ((err = hub__worker_join(hub, worker)) != HUB_OK)
         return err;
     attached = hub__alloc_zeroed(sizeof(*attached));
-    *attached = (hub__attached_t){.next = worker->hubs, .hub = hub, .endpoints = 1};
+    *attached =
+        (hub__attached_t){.next = worker->hubs, .hub = hub, .endpoints = 1, .worker = worker};
+    if ((err = hub__relay_open(attached)) != HUB_OK) {
+        free(attached);
+        hub__worker_leave_hub(hub, worker);
+        return err;
+    }
     worker->hubs = attached;
     return HUB_OK;
 }
@@ -456,6 +462,7 @@ void hub__worker_detach(hub__worker_t *worker, hub_t *hub)
         if (--attached->endpoints != 0)
             return;
         *link = attached->next;
+        hub__relay_close(attached);
         free(attached);
         hub__presence_close(worker, hub);
         hub__worker_leave_hub(hub, worker);

@@ -12,6 +12,7 @@
 
 struct topic {
     struct topic *next;
+    bool taken; /* messages of it are delivered */
     size_t len;
     char name[];
 };
@@ -49,6 +50,7 @@ struct fake_broker {
     struct packet **last;
     struct packet *swapped;
     struct packet *late;
+    struct packet *words; /* of subscriptions that are not taken yet */
     struct packet *recent;
     unsigned published;
     bool busy;
@@ -157,6 +159,7 @@ static void backend_subscribe(void *self, hub_str_t name, uint64_t token)
     topic->len = name.len;
     memcpy(topic->name, name.base, name.len);
     pthread_mutex_lock(&node->broker->lock);
+    topic->taken = !node->broker->faults.late;
     if (*find_topic(node, name) != NULL)
         node->doubled += DOUBLED;
     topic->next = node->topics;
@@ -255,11 +258,13 @@ const hub_bus_backend_t fake_backend = {
 
 static void deliver(fake_broker_t *broker, struct node *node, const struct packet *packet)
 {
+    struct topic *topic;
     hub_bus_t *bus = NULL;
 
     pthread_mutex_lock(&node->calls);
     pthread_mutex_lock(&broker->lock);
-    if (node->up && *find_topic(node, packet_topic(packet)) != NULL)
+    topic = *find_topic(node, packet_topic(packet));
+    if (node->up && topic != NULL && topic->taken)
         bus = node->bus;
     pthread_mutex_unlock(&broker->lock);
     if (bus != NULL)
@@ -320,12 +325,16 @@ static void carry_message(fake_broker_t *broker, struct packet *packet, fake_fau
 static void confirm(fake_broker_t *broker, struct packet *packet, bool silent)
 {
     struct node *node = packet->from;
+    struct topic *topic;
     hub_status_t refuse;
     hub_bus_t *bus;
 
     pthread_mutex_lock(&node->calls);
     pthread_mutex_lock(&broker->lock);
     bus = node->up && node->life == packet->life && !silent ? node->bus : NULL;
+    topic = *find_topic(node, packet_topic(packet));
+    if (bus != NULL && topic != NULL)
+        topic->taken = true;
     refuse = broker->faults.refuse_topics;
     pthread_mutex_unlock(&broker->lock);
     if (bus != NULL && refuse != HUB_OK)
@@ -380,6 +389,13 @@ static void connect_node(fake_broker_t *broker, struct node *node)
     pthread_mutex_unlock(&node->calls);
 }
 
+static void put_aside(fake_broker_t *broker, struct packet *word)
+{
+    pthread_mutex_lock(&broker->lock);
+    push(&broker->words, word);
+    pthread_mutex_unlock(&broker->lock);
+}
+
 /* One step of work; false when there is none. Under the lock, which it lets go of meanwhile. */
 static bool step(fake_broker_t *broker)
 {
@@ -399,6 +415,8 @@ static bool step(fake_broker_t *broker)
     pthread_mutex_unlock(&broker->lock);
     if (node != NULL)
         connect_node(broker, node);
+    else if (packet->subscribed && faults.late)
+        put_aside(broker, packet);
     else if (packet->subscribed)
         confirm(broker, packet, faults.silent);
     else
@@ -487,6 +505,7 @@ void fake_broker_destroy(fake_broker_t *broker)
     free_packets(broker->first);
     free_packets(broker->swapped);
     free_packets(broker->late);
+    free_packets(broker->words);
     free_packets(broker->recent);
     for (int i = 0; i < BUSES_MAX; i++)
         pthread_mutex_destroy(&broker->nodes[i].calls);
@@ -499,6 +518,13 @@ void fake_broker_set(fake_broker_t *broker, fake_faults_t faults)
 {
     pthread_mutex_lock(&broker->lock);
     broker->faults = faults;
+    while (!faults.late && broker->words != NULL) {
+        struct packet *word = broker->words;
+
+        broker->words = word->next;
+        word->next = NULL;
+        send_packet(broker, word);
+    }
     pthread_cond_broadcast(&broker->changed);
     pthread_mutex_unlock(&broker->lock);
 }

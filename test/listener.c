@@ -44,6 +44,12 @@ static void on_gap(hub_bus_sub_t *sub, hub_gap_reason_t reason, uint64_t missed,
     write_down(user, text, len);
 }
 
+static void on_ready(hub_bus_sub_t *sub, void *user)
+{
+    (void)sub;
+    write_down(user, "ready", 5);
+}
+
 static void on_close(hub_bus_sub_t *sub, hub_status_t why, void *user)
 {
     listener_t *self = user;
@@ -55,8 +61,8 @@ static void on_close(hub_bus_sub_t *sub, hub_status_t why, void *user)
     write_down(self, text, len);
 }
 
-void listener_start(listener_t *listener, hub_bus_t *bus, const char *topic,
-                    hub_executor_t *executor)
+static void start(listener_t *listener, hub_bus_t *bus, const char *topic, hub_executor_t *executor,
+                  hub_bus_on_ready_cb ready)
 {
     listener->bus = bus;
     assert_int_equal(hub_bus_subscribe(bus, hub_str(topic),
@@ -66,9 +72,22 @@ void listener_start(listener_t *listener, hub_bus_t *bus, const char *topic,
                                            .on_close = on_close,
                                            .executor = executor,
                                            .user = listener,
+                                           .on_ready = ready,
                                        },
                                        &listener->sub),
                      HUB_OK);
+}
+
+void listener_start(listener_t *listener, hub_bus_t *bus, const char *topic,
+                    hub_executor_t *executor)
+{
+    start(listener, bus, topic, executor, NULL);
+}
+
+void listener_start_ready(listener_t *listener, hub_bus_t *bus, const char *topic,
+                          hub_executor_t *executor)
+{
+    start(listener, bus, topic, executor, on_ready);
 }
 
 void listener_stop(listener_t *listener)

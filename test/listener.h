@@ -25,6 +25,9 @@ struct listener {
 /* `executor` may be NULL. */
 void listener_start(listener_t *listener, hub_bus_t *bus, const char *topic,
                     hub_executor_t *executor);
+/* Writes down "ready" as well. */
+void listener_start_ready(listener_t *listener, hub_bus_t *bus, const char *topic,
+                          hub_executor_t *executor);
 /* Unsubscribes, unless it was closed, and frees. */
 void listener_stop(listener_t *listener);
 const char *listener_heard(const listener_t *listener);

@@ -107,8 +107,7 @@ static bool can_encode(talk_t *talk, const hub__outgoing_t *out)
 static hub_status_t io_send(hub__session_t *session, hub_member_t *member,
                             const hub__outgoing_t *out)
 {
-    bool holds = member != NULL &&
-                 (member->state == HUB__MEMBER_JOINING || member->state == HUB__MEMBER_PENDING);
+    bool holds = member != NULL && hub__member_is_joining(member);
     hub__run_t *run;
 
     if (!can_encode(talk_of(session), out))
@@ -171,6 +170,25 @@ static void io_unsubscribe(hub__session_t *session, hub_member_t *member)
     talk->subscribed[place] = talk->subscribed[--talk->subscribed_count];
     if (talk->tells_subscriptions)
         talk_tell(talk, "unsubscribe %.*s", HUB_STR_ARG(hub__member_name(member)));
+}
+
+static bool io_awaits(hub__session_t *session, hub_member_t *member)
+{
+    (void)member;
+    return talk_of(session)->awaits;
+}
+
+static void io_hurry(hub__session_t *session, hub_member_t *member)
+{
+    talk_tell(talk_of(session), "hurries %.*s", HUB_STR_ARG(hub__member_name(member)));
+}
+
+void talk_ready(talk_t *talk, const char *topic)
+{
+    hub_member_t *member = hub__session_find(&talk->session, hub_str(topic));
+
+    if (member != NULL)
+        hub__member_ready(member);
 }
 
 static hub_status_t io_publish(hub__session_t *session, hub_member_t *member, hub_str_t event,
@@ -263,6 +281,8 @@ static const hub__session_io_t io = {
     .send = io_send,
     .subscribe = io_subscribe,
     .unsubscribe = io_unsubscribe,
+    .awaits = io_awaits,
+    .hurry = io_hurry,
     .release = io_release,
     .publish = io_publish,
     .close = io_close,

@@ -41,6 +41,7 @@ struct talk {
     unsigned tells_hooks;          /* a bit for each hook that becomes a line */
     hub_status_t subscribe_status; /* what the world answers */
     hub_status_t offload_status;
+    bool awaits; /* joins wait for talk_ready() */
     hub_status_t (*on_hook)(talk_t *talk, hub_hook_event_t *event); /* may be NULL */
     /* A frame in its wire format, when it is made. `bytes` is borrowed. May be NULL. */
     void (*on_frame)(talk_t *talk, hub_str_t bytes, bool binary);
@@ -59,6 +60,8 @@ void talk_end(talk_t *talk);
 void talk_say(talk_t *talk, const char *join_ref, const char *ref, const char *topic,
               const char *event, const char *payload);
 void talk_say_raw(talk_t *talk, hub_str_t bytes, bool binary);
+/* The topic stands, if it has a member. */
+void talk_ready(talk_t *talk, const char *topic);
 /* The end of a turn: what was put off is done. */
 void talk_turn(talk_t *talk);
 /* Time passes, each timer at its time. */

@@ -701,6 +701,141 @@ static void a_timer_may_stop_a_pending_join(void **state)
                                  "reply room:timedlater 1/1 error {'reason':'join_rejected'}\n");
 }
 
+/* ---- a topic that is not the broker's yet ---- */
+
+static program_t *begin_awaiting(void **state, int dialect)
+{
+    program_t *program = begin(state, dialect);
+
+    program->talk.awaits = true;
+    return program;
+}
+
+static void a_join_waits_for_its_topic_and_keeps_its_response(void **state)
+{
+    program_t *program = begin_awaiting(state, NATIVE);
+
+    talk_say(&program->talk, "5", "1", "room:accept", "join", "{}");
+    assert_heard(&program->talk, "");
+    assert_int_equal(program->talk.stats.members, 0);
+    talk_ready(&program->talk, "room:accept");
+    talk_ready(&program->talk, "room:accept");
+    assert_heard(&program->talk,
+                 "reply room:accept 1/5 ok {'topic':'room:accept','already_joined':false,"
+                 "'replay_supported':false,'response':[1,2]}\n");
+    assert_int_equal(program->talk.stats.joins_waited_total, 1);
+    assert_int_equal(program->talk.stats.joins_overdue_total, 0);
+    assert_int_equal(program->talk.stats.members, 1);
+}
+
+static void what_a_waiting_join_sent_and_got_follows_its_reply(void **state)
+{
+    program_t *program = begin_awaiting(state, NATIVE);
+
+    talk_say(&program->talk, NULL, "1", "room:greet", "join", "{\"p\":0}");
+    ask(program, "2", "room:greet", "echo");
+    assert_heard(&program->talk, "publish room:greet here relayed\n");
+    talk_ready(&program->talk, "room:greet");
+    assert_heard(&program->talk, "reply room:greet 1/1 ok " JOINED(
+                                     "room:greet") "\n"
+                                                   "push room:greet 1 hello {'n':1}\n"
+                                                   "broadcast room:greet here {'p':0}\n"
+                                                   "push room:greet 1 hello {'n':2}\n"
+                                                   "reply room:greet 2/1 ok {}\n");
+}
+
+static void a_deferred_join_waits_once_it_is_accepted(void **state)
+{
+    program_t *program = begin_awaiting(state, V2);
+
+    phx(program, "1", "2", "room:later", "phx_join");
+    talk_ready(&program->talk, "room:later");
+    hub__session_join_later(&program->talk.session, &program->tokens[0], true,
+                            HUB_JSON("{\"a\":1}"));
+    hub__session_join_later(&program->talk.session, &program->tokens[0], true, HUB_JSON("{}"));
+    hub__session_join_later(&program->talk.session, &program->tokens[0], false, HUB_JSON("{}"));
+    assert_heard(&program->talk, "");
+    talk_ready(&program->talk, "room:later");
+    assert_heard(&program->talk, "reply room:later 2/1 ok {'a':1}\n");
+}
+
+static void nobody_waits_for_a_topic_longer_than_two_seconds(void **state)
+{
+    program_t *program = begin_awaiting(state, NATIVE);
+
+    ask(program, "1", "room:1", "join");
+    talk_pass(&program->talk, 1999);
+    assert_heard(&program->talk, "");
+    talk_pass(&program->talk, 1);
+    talk_ready(&program->talk, "room:1");
+    assert_heard(&program->talk, "hurries room:1\n"
+                                 "reply room:1 1/1 ok " JOINED("room:1") "\n");
+    assert_int_equal(program->talk.stats.joins_overdue_total, 1);
+}
+
+static void a_leave_ends_a_waiting_join(void **state)
+{
+    program_t *program = begin_awaiting(state, NATIVE);
+
+    ask(program, "1", "room:accept", "join");
+    ask(program, "2", "room:accept", "echo");
+    ask(program, "3", "room:accept", "exit");
+    assert_heard(&program->talk,
+                 "reply room:accept 1/- error " REFUSAL_WITH(
+                     "join_rejected", "Join rejected",
+                     "{'reason':'left'}") "\n"
+                                          "reply room:accept 2/- error " NOT_JOINED "\n"
+                                          "reply room:accept 3/1 ok {'topic':'room:accept'}\n");
+    assert_int_equal(program->frees, 1);
+    talk_ready(&program->talk, "room:accept");
+    assert_heard(&program->talk, "");
+}
+
+static void a_second_phoenix_join_replaces_a_waiting_one(void **state)
+{
+    program_t *program = begin_awaiting(state, V2);
+
+    phx(program, "1", "1", "room:1", "phx_join");
+    phx(program, "2", "2", "room:1", "phx_join");
+    assert_heard(&program->talk, "close room:1 1\n");
+    talk_ready(&program->talk, "room:1");
+    assert_heard(&program->talk, "reply room:1 2/2 ok {}\n");
+    assert_int_equal(program->talk.stats.members, 1);
+}
+
+static void a_second_join_of_a_waiting_one_is_busy(void **state)
+{
+    program_t *program = begin_awaiting(state, NATIVE);
+
+    ask(program, "1", "room:1", "join");
+    ask(program, "2", "room:1", "join");
+    assert_heard(&program->talk, "reply room:1 2/- error " BUSY "\n");
+    assert_int_equal(program->joins, 1);
+}
+
+static void the_end_of_the_session_ends_a_waiting_join(void **state)
+{
+    program_t *program = begin_awaiting(state, NATIVE);
+
+    program->talk.tells_hooks = ~0u;
+    ask(program, "1", "room:accept", "join");
+    hub__session_end(&program->talk.session, HUB_DISCONNECT_LOST);
+    assert_heard(&program->talk, "hook disconnecting -\n"
+                                 "hook disconnect -\n");
+    assert_int_equal(program->frees, 1);
+    assert_int_equal(program->talk.stats.joins_refused_total, 1);
+}
+
+static void a_stop_refuses_a_waiting_join(void **state)
+{
+    program_t *program = begin_awaiting(state, NATIVE);
+
+    ask(program, "1", "room:stop", "join");
+    talk_turn(&program->talk);
+    assert_heard(&program->talk,
+                 "reply room:stop 1/- error " REFUSAL("join_rejected", "Join rejected") "\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -750,6 +885,15 @@ int main(void)
         PROGRAM_CASE(the_end_of_the_session_ends_a_pending_join),
         PROGRAM_CASE(a_stop_refuses_a_pending_join),
         PROGRAM_CASE(a_timer_may_stop_a_pending_join),
+        PROGRAM_CASE(a_join_waits_for_its_topic_and_keeps_its_response),
+        PROGRAM_CASE(what_a_waiting_join_sent_and_got_follows_its_reply),
+        PROGRAM_CASE(a_deferred_join_waits_once_it_is_accepted),
+        PROGRAM_CASE(nobody_waits_for_a_topic_longer_than_two_seconds),
+        PROGRAM_CASE(a_leave_ends_a_waiting_join),
+        PROGRAM_CASE(a_second_phoenix_join_replaces_a_waiting_one),
+        PROGRAM_CASE(a_second_join_of_a_waiting_one_is_busy),
+        PROGRAM_CASE(the_end_of_the_session_ends_a_waiting_join),
+        PROGRAM_CASE(a_stop_refuses_a_waiting_join),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -829,6 +829,200 @@ static void the_first_time_up_is_no_gap(void **state)
     hub_bus_destroy(third);
 }
 
+/* ---- ready ---- */
+
+/* A subscription on the near bus that wants to know when it stands. */
+static void await(struct fixture *fixture, listener_t *listener, const char *topic)
+{
+    listener_start_ready(listener, fixture->near, topic, &fixture->loop.base);
+}
+
+static void assert_listener(struct fixture *fixture, listener_t *listener, const char *expected)
+{
+    run(fixture);
+    assert_string_equal(listener_heard(listener), expected);
+    listener_stop(listener);
+}
+
+static void a_subscription_is_ready_when_the_broker_has_it(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t late = {0};
+
+    set_faults(fixture, (fake_faults_t){.slow = true});
+    await(fixture, &late, "room:2");
+    run(fixture);
+    assert_string_equal(listener_heard(&late), "");
+    set_faults(fixture, (fake_faults_t){0});
+    run(fixture);
+    say(fixture->far, "room:2", "1");
+    assert_listener(fixture, &late, "ready 1");
+}
+
+static void on_a_topic_that_stands_a_subscription_is_ready_at_once(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t second = {0};
+
+    await(fixture, &second, "room:1");
+    assert_string_equal(listener_heard(&second), "ready");
+    assert_listener(fixture, &second, "ready");
+}
+
+static void all_that_wait_for_a_topic_are_ready_together(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t first = {0}, second = {0}, other = {0};
+
+    await(fixture, &first, "room:2");
+    listener_start_ready(&second, fixture->near, "room:2", NULL);
+    await(fixture, &other, "room:2");
+    assert_string_equal(listener_heard(&second), "");
+    assert_listener(fixture, &first, "ready");
+    assert_listener(fixture, &second, "ready");
+    assert_listener(fixture, &other, "ready");
+}
+
+static void *run_elsewhere(void *arg)
+{
+    fake_broker_run(arg);
+    return NULL;
+}
+
+/* The broker's words go by the mailboxes. */
+static void run_by_thread(struct fixture *fixture)
+{
+    pthread_t thread;
+
+    assert_int_equal(pthread_create(&thread, NULL, run_elsewhere, fixture->broker), 0);
+    pthread_join(thread, NULL);
+}
+
+static void the_word_goes_by_the_mailbox_before_what_follows_it(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t late = {0};
+
+    await(fixture, &late, "room:2");
+    run_by_thread(fixture);
+    say(fixture->far, "room:2", "1");
+    run_by_thread(fixture);
+    assert_string_equal(listener_heard(&late), "");
+    assert_listener(fixture, &late, "ready 1");
+}
+
+static void who_leaves_while_waiting_is_never_ready(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t gone = {0}, alone = {0}, stays = {0};
+
+    await(fixture, &gone, "room:2");
+    await(fixture, &stays, "room:2");
+    await(fixture, &alone, "room:3");
+    run_by_thread(fixture); /* the word is in the mailbox */
+    hub_bus_unsubscribe(gone.sub);
+    hub_bus_unsubscribe(alone.sub);
+    gone.closed = alone.closed = true;
+    assert_listener(fixture, &gone, "");
+    assert_listener(fixture, &alone, "");
+    assert_listener(fixture, &stays, "ready");
+}
+
+static void while_down_a_subscription_is_ready_at_once_and_due_a_gap(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t during = {0};
+
+    fake_broker_disconnect(fixture->broker, fixture->near);
+    await(fixture, &during, "room:2");
+    assert_string_equal(listener_heard(&during), "ready");
+    fake_broker_connect(fixture->broker, fixture->near);
+    assert_listener(fixture, &during, "ready gap(bus,0)");
+}
+
+static void ready_before_the_first_time_up_is_due_a_gap(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t early = {0};
+    hub_bus_t *third = open_on(fixture->broker, &(hub_bus_options_t){0});
+
+    listener_start_ready(&early, third, "room:1", NULL);
+    assert_string_equal(listener_heard(&early), "ready");
+    assert_listener(fixture, &early, "ready gap(bus,0)");
+    hub_bus_destroy(third);
+}
+
+static void going_down_ends_the_wait_with_a_gap_to_come(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t waits = {0}, again = {0};
+
+    set_faults(fixture, (fake_faults_t){.slow = true});
+    await(fixture, &waits, "room:2");
+    listener_start_ready(&again, fixture->near, "room:3", NULL);
+    fake_broker_disconnect(fixture->broker, fixture->near);
+    test_executor_turn(&fixture->loop);
+    assert_string_equal(listener_heard(&waits), "ready");
+    assert_string_equal(listener_heard(&again), "ready");
+    set_faults(fixture, (fake_faults_t){0});
+    fake_broker_connect(fixture->broker, fixture->near);
+    assert_listener(fixture, &waits, "ready gap(bus,0)");
+    assert_listener(fixture, &again, "ready gap(bus,0)");
+}
+
+static void a_refused_subscription_is_ready_and_told_so(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t first = {0}, second = {0};
+
+    set_faults(fixture, (fake_faults_t){.refuse_topics = HUB_EREJECTED});
+    await(fixture, &first, "room:2");
+    run(fixture);
+    await(fixture, &second, "room:2");
+    assert_string_equal(listener_heard(&second), "ready");
+    assert_listener(fixture, &first, "gap(bus,0) ready");
+    assert_listener(fixture, &second, "ready");
+}
+
+static void who_does_not_wait_longer_is_due_a_gap(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t hurried = {0};
+
+    set_faults(fixture, (fake_faults_t){.slow = true});
+    await(fixture, &hurried, "room:2");
+    hub_bus_sub_hurry(hurried.sub);
+    set_faults(fixture, (fake_faults_t){0});
+    run(fixture);
+    hub_bus_sub_hurry(hurried.sub); /* too late to change anything */
+    assert_listener(fixture, &hurried, "gap(bus,0) ready");
+}
+
+/* Between a renewal and the broker's word for it nothing is promised, either. */
+static void during_a_renewal_a_subscription_waits(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t late = {0};
+
+    fake_broker_disconnect(fixture->broker, fixture->near);
+    fake_broker_connect(fixture->broker, fixture->near);
+    await(fixture, &late, "room:1");
+    assert_string_equal(listener_heard(&late), "");
+    assert_listener(fixture, &late, "gap(bus,0) ready");
+}
+
+static void destroying_the_bus_closes_who_waits(void **state)
+{
+    struct fixture *fixture = *state;
+    hub_bus_t *third = open_on(fixture->broker, &(hub_bus_options_t){0});
+    listener_t waits = {0};
+
+    run(fixture);
+    listener_start_ready(&waits, third, "room:2", NULL);
+    hub_bus_destroy(third);
+    assert_listener(fixture, &waits, "ready closed(ECLOSED)");
+}
+
 static void a_message_that_overtakes_the_word_comes_behind_the_gap(void **state)
 {
     struct fixture *fixture = *state;
@@ -1011,6 +1205,18 @@ int main(void)
         REMOTE_TEST(coming_up_again_renews_every_topic_and_tells_a_gap),
         REMOTE_TEST(the_first_time_up_is_no_gap),
         REMOTE_TEST(a_message_that_overtakes_the_word_comes_behind_the_gap),
+        REMOTE_TEST(a_subscription_is_ready_when_the_broker_has_it),
+        REMOTE_TEST(on_a_topic_that_stands_a_subscription_is_ready_at_once),
+        REMOTE_TEST(all_that_wait_for_a_topic_are_ready_together),
+        REMOTE_TEST(the_word_goes_by_the_mailbox_before_what_follows_it),
+        REMOTE_TEST(who_leaves_while_waiting_is_never_ready),
+        REMOTE_TEST(while_down_a_subscription_is_ready_at_once_and_due_a_gap),
+        REMOTE_TEST(ready_before_the_first_time_up_is_due_a_gap),
+        REMOTE_TEST(going_down_ends_the_wait_with_a_gap_to_come),
+        REMOTE_TEST(a_refused_subscription_is_ready_and_told_so),
+        REMOTE_TEST(who_does_not_wait_longer_is_due_a_gap),
+        REMOTE_TEST(during_a_renewal_a_subscription_waits),
+        REMOTE_TEST(destroying_the_bus_closes_who_waits),
         REMOTE_TEST(a_topic_that_is_refused_does_not_keep_the_bus_down),
         REMOTE_TEST(up_without_a_down_before_is_another_connection),
         REMOTE_TEST(one_remote_subscription_serves_all_here),

@@ -237,6 +237,31 @@ static void many_gaps_are_one_question(void **state)
     assembly_destroy(assembly);
 }
 
+/* A bus that comes back tells of a gap before it takes anything. */
+static void a_gap_leads_to_an_exchange_within_a_moment(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 1, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, true);
+    attendee_t *bob = assembly_come(assembly, 1, 0, true);
+
+    (void)state;
+    assembly_settle(assembly, 200);
+    assembly_refuse(assembly, 0, true);
+    assert_int_equal(track(alice, "alice", "{}"), HUB_OK);
+    assembly_settle(assembly, 3 * ASSEMBLY_BEAT_MS); /* tried again and again, and rarely */
+    assert_int_equal(track(bob, "bob", "{}"), HUB_OK);
+    assembly_turn(assembly, 1);
+    assert_true(assembly_deliver(assembly, 2, true));  /* to the first, */
+    assert_true(assembly_deliver(assembly, 2, false)); /* which is told of a gap */
+    assembly_pass(assembly, 10);
+    assembly_refuse(assembly, 0, false);
+    assembly_settle(assembly, 100);
+    assert_int_equal(json_object_size(alice->view), 2);
+    assert_int_equal(json_object_size(bob->view), 2);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
 /* Nobody tells the gap: the next delta shows the hole. */
 static void a_hole_between_deltas_is_noticed(void **state)
 {
@@ -655,6 +680,31 @@ static void junk_is_counted_and_does_no_harm(void **state)
     assembly_destroy(assembly);
 }
 
+/* What stood behind it is not lost with it. */
+static void a_row_that_can_not_be_read_makes_it_ask(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 1, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, true);
+    attendee_t *bob = assembly_come(assembly, 1, 0, false);
+    hub__tracker_t *tracker = assembly_tracker(assembly, 0);
+    char text[128];
+
+    (void)state;
+    assert_int_equal(track(bob, "bob", "{}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    assert_int_equal(track(bob, "phone", "{}"), HUB_OK);
+    assembly_turn(assembly, 1);
+    snprintf(text, sizeof(text), "{\"from\":%u,\"clock\":%u,\"joins\":[[1,2]]}", 1, 2);
+    hub__tracker_receive(tracker, assembly_venue(assembly, 0, 0),
+                         assembly_tracker(assembly, 1)->owner, HUB_STR("delta"), hub_str(text),
+                         NULL); /* as if somebody had spoilt it */
+    assert_int_equal(assembly_stats(assembly, 0)->presence_bad_total, 1);
+    assembly_settle(assembly, 200);
+    assert_int_equal(json_object_size(alice->view), 2);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
 static void a_state_of_many_parts_arrives_whole(void **state)
 {
     hub_presence_options_t options = {.keys_per_member = 3000};
@@ -835,6 +885,7 @@ int main(void)
         cmocka_unit_test(what_was_lost_is_asked_for),
         cmocka_unit_test(a_question_that_was_lost_is_answered_all_the_same),
         cmocka_unit_test(many_gaps_are_one_question),
+        cmocka_unit_test(a_gap_leads_to_an_exchange_within_a_moment),
         cmocka_unit_test(a_hole_between_deltas_is_noticed),
         cmocka_unit_test(who_answers_to_no_question_is_not_there),
         cmocka_unit_test(a_question_that_could_not_be_put_is_put_later),
@@ -851,6 +902,7 @@ int main(void)
         cmocka_unit_test(a_meta_is_no_larger_than_a_message_to_the_others),
         cmocka_unit_test(a_meta_is_no_deeper_than_the_others_can_read),
         cmocka_unit_test(junk_is_counted_and_does_no_harm),
+        cmocka_unit_test(a_row_that_can_not_be_read_makes_it_ask),
         cmocka_unit_test(a_state_of_many_parts_arrives_whole),
         cmocka_unit_test(a_part_of_a_state_that_is_lost_is_made_good),
         cmocka_unit_test(after_any_steps_everybody_sees_what_the_living_hold),

@@ -251,7 +251,7 @@ static void expect_view(watcher_t *watcher, const char *wanted)
         take_frame(watcher);
 }
 
-static watcher_t watch_at(server_t *s, const char *target, const char *topic, const char *key)
+static watcher_t begin_watching(server_t *s, const char *target, const char *topic, const char *key)
 {
     watcher_t watcher = {.v2 = strstr(target, "vsn=2") != NULL};
     char frame[1200];
@@ -264,6 +264,13 @@ static watcher_t watch_at(server_t *s, const char *target, const char *topic, co
                  "{'topic':'%s','event':'%s','payload':{'key':'%s'},'ref':'8'}", topic,
                  strstr(target, "vsn") != NULL ? "phx_join" : "join", key);
     client_json(watcher.client, frame);
+    return watcher;
+}
+
+static watcher_t watch_at(server_t *s, const char *target, const char *topic, const char *key)
+{
+    watcher_t watcher = begin_watching(s, target, topic, key);
+
     while (watcher.view == NULL)
         take_frame(&watcher);
     return watcher;
@@ -859,7 +866,7 @@ static struct {
     server_t *left, *right;
 } far;
 
-static server_t *serve_far(hub_bus_t **bus)
+static server_t *serve_far(hub_bus_t **bus, uint32_t beat_ms)
 {
     server_t *s;
 
@@ -867,22 +874,28 @@ static server_t *serve_far(hub_bus_t **bus)
                                                          .backend_options = far.broker},
                                     bus, NULL),
                      HUB_OK);
-    s = server_create_with(&(hub_server_options_t){.threads = 2},
-                           &(hub_options_t){.name = "app", .bus = *bus, .presence_beat_ms = 500});
+    s = server_create_with(
+        &(hub_server_options_t){.threads = 2},
+        &(hub_options_t){.name = "app", .bus = *bus, .presence_beat_ms = beat_ms});
     add_channels(s->hub, &(hub_presence_options_t){.diff_ms = 5});
     server_mount(s, NULL);
     server_start(s);
     return s;
 }
 
-static void start_far(fake_faults_t faults)
+static void start_far_with(fake_faults_t faults, uint32_t beat_ms)
 {
     far.broker = fake_broker_create();
     fake_broker_set(far.broker, faults);
-    far.left = serve_far(&far.left_bus);
-    far.right = serve_far(&far.right_bus);
+    far.left = serve_far(&far.left_bus, beat_ms);
+    far.right = serve_far(&far.right_bus, beat_ms);
     fake_broker_start(far.broker);
     fake_broker_settle(far.broker);
+}
+
+static void start_far(fake_faults_t faults)
+{
+    start_far_with(faults, 500);
 }
 
 static int end_far(void **state)
@@ -928,6 +941,50 @@ static void what_a_broker_loses_or_doubles_is_made_good(void **state)
     expect_view(&bob, "{'alice':1,'bob':1,'phone':1}");
     fake_broker_settle(far.broker);
     client_json(bob.client, "['7','9','room:1','track',{'key':'laptop'}]");
+    expect_view(&alice, "{'alice':1,'bob':1,'laptop':1,'phone':1}");
+    forget(&alice);
+    forget(&bob);
+}
+
+/* The broker takes the subscription of a list behind the answers to the question about it. */
+static void what_was_answered_before_the_broker_listened_is_asked_again(void **state)
+{
+    watcher_t alice, bob;
+
+    (void)state;
+    start_far((fake_faults_t){0});
+    alice = watch(far.left, "alice");
+    fake_broker_set(far.broker, (fake_faults_t){.late = true});
+    bob = begin_watching(far.right, V2, "room:1", "bob");
+    expect_view(&alice, "{'alice':1,'bob':1}");
+    for (int i = 0; i < 4; i++) { /* the answer that nobody hears */
+        fake_broker_settle(far.broker);
+        expect_quiet(alice.client);
+    }
+    expect_quiet(bob.client); /* its join waits, too */
+    fake_broker_set(far.broker, (fake_faults_t){0});
+    expect_view(&bob, "{'alice':1,'bob':1}");
+    forget(&alice);
+    forget(&bob);
+}
+
+static void a_node_that_lost_its_broker_for_a_moment_catches_up_at_once(void **state)
+{
+    watcher_t alice, bob;
+
+    (void)state;
+    start_far_with((fake_faults_t){0}, 10000); /* no beat comes to help */
+    alice = watch(far.left, "alice");
+    bob = watch(far.right, "bob");
+    expect_view(&alice, "{'alice':1,'bob':1}");
+    fake_broker_disconnect(far.broker, far.right_bus);
+    client_json(alice.client, "['7','9','room:1','track',{'key':'phone'}]");
+    expect_view(&alice, "{'alice':1,'bob':1,'phone':1}");
+    client_json(bob.client, "['7','9','room:1','track',{'key':'laptop'}]");
+    expect_view(&bob, "{'alice':1,'bob':1,'laptop':1}");
+    fake_broker_settle(far.broker);
+    fake_broker_connect(far.broker, far.right_bus);
+    expect_view(&bob, "{'alice':1,'bob':1,'laptop':1,'phone':1}");
     expect_view(&alice, "{'alice':1,'bob':1,'laptop':1,'phone':1}");
     forget(&alice);
     forget(&bob);
@@ -1011,27 +1068,30 @@ static bool is_final(const json_t *view)
     return true;
 }
 
-static void under_churn_all_end_up_with_the_same_list(void **state)
+/* `steps` of what members do, each at one of two servers, which may be the same; before each,
+ * `disturb` does what it likes, and before the last word of all it is called once more, for peace.
+ */
+static void churn(server_t *const servers[2], unsigned steps, void (*disturb)(bool peace))
 {
-    server_t *s = serve(4, &(hub_presence_options_t){.diff_ms = 5});
     watcher_t watchers[CHURNERS];
     unsigned held[CHURNERS];
     unsigned users[5] = {0}, extras[3] = {0};
     json_t *wanted = json_object();
     char key[8], frame[100], *text;
 
-    (void)state;
     seed = 20261125;
     for (uint32_t i = 0; i < CHURNERS; i++) {
         snprintf(key, sizeof(key), "u%u", i % 5);
-        watchers[i] = watch(s, key);
+        watchers[i] = watch(servers[i % 2], key);
         held[i] = 1;
     }
-    for (unsigned step = 0; step < 600; step++) {
+    for (unsigned step = 0; step < steps; step++) {
         uint32_t i = draw(CHURNERS);
 
-        churn_step(s, &watchers[i], &held[i], i);
+        disturb(false);
+        churn_step(servers[i % 2], &watchers[i], &held[i], i);
     }
+    disturb(true);
     for (uint32_t i = 0; i < CHURNERS; i++) {
         users[i % 5]++;
         extras[i % 3] += held[i] >> 1;
@@ -1058,6 +1118,60 @@ static void under_churn_all_end_up_with_the_same_list(void **state)
         forget(&watchers[i]);
     free(text);
     json_decref(wanted);
+}
+
+static void leave_alone(bool peace)
+{
+    (void)peace;
+}
+
+static void under_churn_all_end_up_with_the_same_list(void **state)
+{
+    server_t *s = serve(4, &(hub_presence_options_t){.diff_ms = 5});
+    server_t *const both[2] = {s, s};
+
+    (void)state;
+    churn(both, 600, leave_alone);
+}
+
+/* A broker that loses, doubles, reorders, is slow to subscribe, and is away for a moment. */
+static void disturb_the_broker(bool peace)
+{
+    fake_faults_t faults = {0};
+
+    switch (peace ? 99 : draw(40)) {
+    case 0:
+        faults.lose = 1 + draw(3);
+        break;
+    case 1:
+        faults.twice = true;
+        break;
+    case 2:
+        faults.swap = true;
+        break;
+    case 3:
+        faults.late = true;
+        break;
+    case 4:
+        fake_broker_disconnect(far.broker, far.right_bus);
+        fake_broker_connect(far.broker, far.right_bus);
+        break;
+    case 5:
+    case 99:
+        break;
+    default:
+        return;
+    }
+    fake_broker_set(far.broker, faults);
+    if (peace)
+        fake_broker_settle(far.broker);
+}
+
+static void two_nodes_agree_whatever_their_broker_did(void **state)
+{
+    (void)state;
+    start_far((fake_faults_t){0});
+    churn((server_t *const[2]){far.left, far.right}, 300, disturb_the_broker);
 }
 
 int main(void)
@@ -1087,8 +1201,13 @@ int main(void)
         cmocka_unit_test_teardown(topics_of_presence_are_out_of_reach_for_clients, end_nodes),
         cmocka_unit_test_teardown(a_node_without_its_broker_is_alone_for_so_long, end_far),
         cmocka_unit_test_teardown(what_a_broker_loses_or_doubles_is_made_good, end_far),
+        cmocka_unit_test_teardown(what_was_answered_before_the_broker_listened_is_asked_again,
+                                  end_far),
+        cmocka_unit_test_teardown(a_node_that_lost_its_broker_for_a_moment_catches_up_at_once,
+                                  end_far),
         cmocka_unit_test_teardown(lists_are_told_in_messages_as_large_as_the_broker_takes, end_far),
         SERVER_CASE(under_churn_all_end_up_with_the_same_list),
+        cmocka_unit_test_teardown(two_nodes_agree_whatever_their_broker_did, end_far),
     };
 
     return cmocka_run_group_tests(cases, NULL, NULL);
