@@ -464,8 +464,7 @@ bool hub__pulse_message(hub__pulse_t *pulse, hub_str_t bytes)
         return false;
     now_us = hub__remote_now_us(pulse->bus);
     pthread_mutex_lock(&pulse->lock);
-    if (wire.incarnation == pulse->connections) /* of an earlier one it says nothing of this */
-        take_back(pulse, wire.seq, now_us);
+    take_back(pulse, wire.seq, now_us);
     arm(pulse);
     pthread_mutex_unlock(&pulse->lock);
     return true;

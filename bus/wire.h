@@ -19,9 +19,9 @@
  *     72  event, payload, and nothing behind them
  *
  * A probe and a position are marks: the first 32 bytes alone, 2 to 7 zero. A probe, on a topic of
- * its node's own, has the number of the connection as incarnation and that of the probe as
- * sequence; it is for its node alone. A position has the incarnation and the sequence number of the
- * last message before it. */
+ * its node's own, has the number of the connection as incarnation and that of the probe, never used
+ * twice, as sequence; it is for its node alone. A position has the incarnation and the sequence
+ * number of the last message before it. */
 #pragma once
 
 #include "bus/message.h"

@@ -451,27 +451,38 @@ static void a_late_probe_does_not_revive_a_connection_that_was_given_up(void **s
     assert_false(try_near(fixture));
 }
 
-static void a_probe_of_the_connection_before_says_nothing_of_this_one(void **state)
-{
-    struct fixture *fixture = *state;
-
-    pass(fixture, INTERVAL_MS);
-    fake_broker_disconnect(fixture->broker, fixture->near);
-    fake_broker_connect(fixture->broker, fixture->near);
-    set_faults(fixture, (fake_faults_t){.silent = true});
-    fake_broker_run(fixture->broker); /* delivers it, the topic is subscribed */
-    assert_false(stats_of(fixture->near).healthy);
-}
-
 /* ---- what else comes there ---- */
 
+static void probe_topic(struct fixture *fixture, char *topic, size_t size)
+{
+    snprintf(topic, size, "hub/probe/%016llx", (unsigned long long)hub_bus_node(fixture->near));
+}
+
 static void inject(struct fixture *fixture, hub_str_t topic, hub__wire_kind_t kind, uint64_t node,
-                   size_t size)
+                   uint64_t number, size_t size)
 {
     char bytes[HUB__WIRE_MARK_BYTES + 1] = {0};
 
-    hub__wire_write_mark(bytes, kind, node, 1, 2);
+    hub__wire_write_mark(bytes, kind, node, 1, number);
     fake_broker_inject(fixture->broker, fixture->near, topic, hub_str_n(bytes, size));
+}
+
+static void a_probe_of_the_connection_before_says_nothing_of_this_one(void **state)
+{
+    struct fixture *fixture = *state;
+    char topic[64];
+
+    fake_broker_disconnect(fixture->broker, fixture->far);
+    fake_broker_disconnect(fixture->broker, fixture->near);
+    fake_broker_connect(fixture->broker, fixture->near);
+    fake_broker_step(fixture->broker); /* the word for room:1 */
+    fake_broker_step(fixture->broker); /* for the probe, which is on its way from here on */
+    probe_topic(fixture, topic, sizeof(topic));
+    inject(fixture, hub_str(topic), HUB__WIRE_PROBE, hub_bus_node(fixture->near), 1,
+           HUB__WIRE_MARK_BYTES);
+    assert_false(stats_of(fixture->near).healthy);
+    fake_broker_run(fixture->broker);
+    assert_true(stats_of(fixture->near).healthy);
 }
 
 static void junk_on_the_probes_topic_is_counted(void **state)
@@ -480,16 +491,16 @@ static void junk_on_the_probes_topic_is_counted(void **state)
     uint64_t node = hub_bus_node(fixture->near);
     char topic[64];
 
-    snprintf(topic, sizeof(topic), "hub/probe/%016llx", (unsigned long long)node);
-    inject(fixture, hub_str(topic), HUB__WIRE_PROBE, node, HUB__WIRE_MARK_BYTES);
+    probe_topic(fixture, topic, sizeof(topic));
+    inject(fixture, hub_str(topic), HUB__WIRE_PROBE, node, 9, HUB__WIRE_MARK_BYTES);
     assert_int_equal(stats_of(fixture->near).remote_invalid, 0);
-    inject(fixture, hub_str(topic), HUB__WIRE_PROBE, node, HUB__WIRE_MARK_BYTES - 1);
-    inject(fixture, hub_str(topic), HUB__WIRE_PROBE, node, HUB__WIRE_MARK_BYTES + 1);
-    inject(fixture, hub_str(topic), HUB__WIRE_PROBE, node, 0);
-    inject(fixture, hub_str(topic), HUB__WIRE_PROBE, node + 1, HUB__WIRE_MARK_BYTES);
-    inject(fixture, hub_str(topic), HUB__WIRE_POSITION, node, HUB__WIRE_MARK_BYTES);
-    inject(fixture, HUB_STR("hub:room:1"), HUB__WIRE_PROBE, node, HUB__WIRE_MARK_BYTES);
-    inject(fixture, HUB_STR("hub/probe/"), HUB__WIRE_PROBE, node, HUB__WIRE_MARK_BYTES);
+    inject(fixture, hub_str(topic), HUB__WIRE_PROBE, node, 9, HUB__WIRE_MARK_BYTES - 1);
+    inject(fixture, hub_str(topic), HUB__WIRE_PROBE, node, 9, HUB__WIRE_MARK_BYTES + 1);
+    inject(fixture, hub_str(topic), HUB__WIRE_PROBE, node, 9, 0);
+    inject(fixture, hub_str(topic), HUB__WIRE_PROBE, node + 1, 9, HUB__WIRE_MARK_BYTES);
+    inject(fixture, hub_str(topic), HUB__WIRE_POSITION, node, 9, HUB__WIRE_MARK_BYTES);
+    inject(fixture, HUB_STR("hub:room:1"), HUB__WIRE_PROBE, node, 9, HUB__WIRE_MARK_BYTES);
+    inject(fixture, HUB_STR("hub/probe/"), HUB__WIRE_PROBE, node, 9, HUB__WIRE_MARK_BYTES);
     assert_int_equal(stats_of(fixture->near).remote_invalid, 7);
     assert_true(stats_of(fixture->near).healthy);
 }

@@ -400,7 +400,7 @@ static void three_commands_on_the_own_channels_are_enough(void **state)
 
     start_broker(fixture, true, NULL);
     admin(fixture, "ACL SETUSER " BROKER_USER " reset on >" BROKER_PASSWORD
-                   " &hub:* +publish +subscribe +unsubscribe");
+                   " &hub:* &hub/probe/* +publish +subscribe +unsubscribe");
     open_pair(fixture);
     say(fixture->far, "room:1", "1");
     await_heard(fixture, "1");
@@ -455,7 +455,7 @@ static void a_channel_that_is_refused_stands_alone_and_is_asked_for_again(void *
     struct fixture *fixture = *state;
 
     start_broker(fixture, true, NULL);
-    admin(fixture, "ACL SETUSER " BROKER_USER " resetchannels &hub:hub:*");
+    admin(fixture, "ACL SETUSER " BROKER_USER " resetchannels &hub:hub:* &hub/probe/*");
     open_pair(fixture);
     fixture->refused = 1;
     await(fixture, has_refusals, "refused");
