@@ -5,12 +5,15 @@
  *
  * The thread goes round one circle: open both, serve until something is wrong, close both, pause.
  * Whatever is wrong ends in the one place that says so in the log, once for each thing said. */
+#include <arpa/inet.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "bus/buffer.h"
 #include "bus/internal.h"
 #include "bus/log.h"
+#include "bus/lookup.h"
 #include "bus/postgres_ear.h"
 #include "bus/postgres_mouth.h"
 
@@ -23,7 +26,8 @@
 #define CONNECT_SECONDS_MOST 60
 #define SILENCE_MS 10000 /* a server that owes an answer is given up */
 #define STEADY_MS 2000   /* a connection that stood so long was a good one */
-#define NAMES_MAX 32
+#define NAMES_MAX 40
+#define NAMES_OWN 12 /* of these: what is not an option of the URL, and the end */
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 typedef struct postgres {
@@ -33,6 +37,8 @@ typedef struct postgres {
     const char *names[NAMES_MAX];
     const char *values[NAMES_MAX];
     size_t count;
+    const char *host;      /* to be looked up; NULL: libpq needs no name server for it */
+    hub__lookup_t *lookup; /* the last one, perhaps not answered yet */
     unsigned largest;
     unsigned keep_seconds;
     unsigned connect_seconds;
@@ -120,16 +126,71 @@ static void serve(postgres_t *self, bool *ret_stop, hub_error_t *error)
     }
 }
 
-static bool open_both(postgres_t *self, hub_error_t *error)
+struct found {
+    char addresses[HUB__LOOKUP_BYTES];
+    hub__buffer_t hosts; /* libpq wants the name again for each of them */
+};
+
+/* The later of two values counts. */
+static void use_found(postgres_t *self, struct found *found)
+{
+    hub__buffer_printf(&found->hosts, "%s", self->host);
+    for (const char *at = strchr(found->addresses, ','); at != NULL; at = strchr(at + 1, ','))
+        hub__buffer_printf(&found->hosts, ",%s", self->host);
+    self->names[self->count] = "host";
+    self->values[self->count] = found->hosts.base;
+    self->names[self->count + 1] = "hostaddr";
+    self->values[self->count + 1] = found->addresses;
+}
+
+static void forget_found(postgres_t *self, struct found *found)
+{
+    for (size_t i = 0; i < 2; i++)
+        self->names[self->count + i] = self->values[self->count + i] = NULL;
+    hub__buffer_dispose(&found->hosts);
+}
+
+/* libpq would wait for a name server itself, where nobody could stop it. */
+static bool look_up(postgres_t *self, unsigned attempt, uint64_t deadline_ms, struct found *found,
+                    hub_error_t *error)
+{
+    short revents;
+    bool good;
+
+    if (self->host == NULL)
+        return true;
+    if (self->lookup == NULL)
+        self->lookup = hub__lookup_start(self->host);
+    if (self->lookup == NULL) {
+        hub_error_set(error, HUB_ENOMEM, 0, "host: no memory or thread to look it up");
+        return false;
+    }
+    if (!hub__postgres_await("host", &self->courier, hub__lookup_fd(self->lookup), POLLIN,
+                             deadline_ms, &revents, error))
+        return false;
+    good = hub__lookup_addresses(self->lookup, attempt, found->addresses, error) != NULL;
+    hub__lookup_release(self->lookup); /* the next attempt may find others */
+    self->lookup = NULL;
+    if (good)
+        use_found(self, found);
+    return good;
+}
+
+static bool open_both(postgres_t *self, unsigned attempt, hub_error_t *error)
 {
     uint64_t deadline_ms = hub__postgres_now_ms() + (uint64_t)self->connect_seconds * 1000;
+    struct found found = {0};
+    bool good;
 
-    return hub__postgres_link_open(&self->mouth.link, &self->courier, self->names, self->values,
+    good = look_up(self, attempt, deadline_ms, &found, error) &&
+           hub__postgres_link_open(&self->mouth.link, &self->courier, self->names, self->values,
                                    deadline_ms, error) &&
            hub__postgres_mouth_prepare(&self->mouth, &self->courier, deadline_ms, error) &&
            hub__postgres_link_open(&self->ear.link, &self->courier, self->names, self->values,
                                    deadline_ms, error) &&
            hub__postgres_ear_prepare(&self->ear, &self->courier, deadline_ms, error);
+    forget_found(self, &found);
+    return good;
 }
 
 static void close_both(postgres_t *self)
@@ -139,40 +200,39 @@ static void close_both(postgres_t *self)
 }
 
 /* The same failure again and again is one line. */
-static void report(postgres_t *self, const hub_error_t *error)
+static void report(postgres_t *self, bool was_up, const hub_error_t *error)
 {
     char what[HUB_LOG_FIELD];
 
     if (strcmp(self->said.text, error->text) == 0)
         return;
     self->said = *error;
-    hub_log_peer(HUB_LOG_WARN, "bus.failed", "backend=postgres what=%s",
+    hub_log_peer(HUB_LOG_WARN, was_up ? "bus.broken" : "bus.failed", "backend=postgres what=%s",
                  hub_log_escape(hub_str(error->text), what));
 }
 
 /* Whether it stood for a while; false as well where the bus is closed. */
-static bool go_round(postgres_t *self, bool *ret_stop)
+static bool go_round(postgres_t *self, unsigned attempt, bool *ret_stop)
 {
-    uint64_t began;
     hub_error_t error = {0};
-    bool steady = false;
+    bool opened = open_both(self, attempt, &error);
+    uint64_t began_ms = hub__postgres_now_ms();
 
-    if (open_both(self, &error)) {
-        began = hub__postgres_now_ms();
+    if (opened) {
         hub__courier_take(&self->courier); /* who asked for this connection has it */
         self->said = (hub_error_t){0};
         hub__courier_set_open(&self->courier, true);
         hub_bus_remote_up(self->bus);
         serve(self, ret_stop, &error);
         hub__courier_set_open(&self->courier, false);
-        hub_bus_remote_down(self->bus);
-        steady = ms_until(began + STEADY_MS) == 0;
+        if (!*ret_stop)
+            hub_bus_remote_down(self->bus);
     }
     *ret_stop |= error.status == HUB_ECANCELLED;
     close_both(self);
     if (!*ret_stop)
-        report(self, &error);
-    return steady;
+        report(self, opened, &error);
+    return opened && ms_until(began_ms + STEADY_MS) == 0;
 }
 
 /* True: the bus is closed. */
@@ -195,10 +255,9 @@ static void *run(void *arg)
     bool stop = false;
 
     while (!stop) {
-        if (go_round(self, &stop))
-            attempt = 0;
+        attempt = go_round(self, attempt, &stop) ? 0 : attempt + 1;
         if (!stop)
-            stop = pause_for(self, hub__courier_pause_ms(attempt++));
+            stop = pause_for(self, hub__courier_pause_ms(attempt));
     }
     return NULL;
 }
@@ -280,11 +339,30 @@ static hub_status_t read_param(postgres_t *self, const hub_bus_param_t *param, h
         return hub_error_set(error, HUB_EINVAL, 0,
                              "bus URL, sslmode: disable, allow, prefer, require, verify-ca or "
                              "verify-full is allowed");
-    if (self->count + 8 >= NAMES_MAX)
-        return hub_error_set(error, HUB_EINVAL, 0, "bus URL: more than %d options for libpq",
-                             NAMES_MAX - 8);
+    if (self->count + NAMES_OWN > NAMES_MAX)
+        return hub_error_set(error, HUB_EINVAL, 0, "bus URL, %s: one of too many options",
+                             param->name);
     set(self, param->name, param->value);
     return HUB_OK;
+}
+
+/* NULL: it is absent. */
+static const char *value_of(const postgres_t *self, const char *name)
+{
+    for (size_t i = 0; i < self->count; i++) {
+        if (strcmp(self->names[i], name) == 0)
+            return self->values[i];
+    }
+    return NULL;
+}
+
+/* Neither an address nor a folder, and none of several. */
+static bool is_name(const char *host)
+{
+    struct in6_addr address;
+
+    return host != NULL && strpbrk(host, "/@,%:") == NULL &&
+           inet_pton(AF_INET, host, &address) != 1;
 }
 
 static hub_status_t read_url(postgres_t *self, const hub_bus_url_t *url, hub_error_t *error)
@@ -308,6 +386,8 @@ static hub_status_t read_url(postgres_t *self, const hub_bus_url_t *url, hub_err
     set(self, "password", url->password);
     set(self, "dbname", url->path);
     set(self, "client_encoding", "UTF8");
+    if (is_name(url->host) && value_of(self, "hostaddr") == NULL)
+        self->host = value_of(self, "host");
     return HUB_OK;
 }
 
@@ -383,6 +463,7 @@ static void postgres_reconnect(void *self)
 static void postgres_close(void *self)
 {
     hub__courier_stop(&((postgres_t *)self)->courier);
+    hub__lookup_release(((postgres_t *)self)->lookup);
     free_self(self);
 }
 

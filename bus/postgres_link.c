@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* libpq's asynchronous half, made safe to wait for. What it may still wait for by itself is a name
- * server: a host that is no address is looked up before there is a socket. */
+/* libpq's asynchronous half, made safe to wait for. */
 #include "bus/postgres_link.h"
 
 #include <poll.h>
@@ -51,28 +50,31 @@ static void on_notice(void *user, const PGresult *result)
     snprintf(link->last_words, sizeof(link->last_words), "%s %s", state, text);
 }
 
-/* Until the socket is ready for `events`, at most until the deadline. */
-static bool await(hub__postgres_link_t *link, hub__courier_t *courier, short events,
-                  uint64_t deadline_ms, short *ret_revents, hub_error_t *error)
+bool hub__postgres_await(const char *use, hub__courier_t *courier, int fd, short events,
+                         uint64_t deadline_ms, short *ret_revents, hub_error_t *error)
 {
     for (;;) {
         uint64_t now = hub__postgres_now_ms();
-        hub__courier_due_t due;
 
         if (now >= deadline_ms) {
-            hub_error_set(error, HUB_ETIMEOUT, 0, "%s: the server does not answer", link->use);
+            hub_error_set(error, HUB_ETIMEOUT, 0, "%s: no answer in time", use);
             return false;
         }
-        *ret_revents = (short)hub__courier_wait(courier, PQsocket(link->conn), events,
-                                                (int)(deadline_ms - now));
+        *ret_revents = (short)hub__courier_wait(courier, fd, events, (int)(deadline_ms - now));
         if (*ret_revents != 0)
             return true;
-        due = hub__courier_take(courier); /* not open, so there are no orders */
-        if (due.stop) {
-            hub_error_set(error, HUB_ECANCELLED, 0, "%s: the bus is closed", link->use);
+        if (hub__courier_take(courier).stop) { /* it is not open, so there are no orders */
+            hub_error_set(error, HUB_ECANCELLED, 0, "%s: the bus is closed", use);
             return false;
         }
     }
+}
+
+static bool await(hub__postgres_link_t *link, hub__courier_t *courier, short events,
+                  uint64_t deadline_ms, short *ret_revents, hub_error_t *error)
+{
+    return hub__postgres_await(link->use, courier, PQsocket(link->conn), events, deadline_ms,
+                               ret_revents, error);
 }
 
 static bool connect_polled(hub__postgres_link_t *link, hub__courier_t *courier,

@@ -21,8 +21,11 @@ typedef struct hub__postgres_link {
 
 uint64_t hub__postgres_now_ms(void);
 
-/* `names` and `values` as of PQconnectStartParams(). HUB_ECANCELLED in `error`: the courier is to
- * stop. */
+/* Until the descriptor is ready for `events`. False: the deadline is past, or the courier is to
+ * stop (HUB_ECANCELLED). */
+bool hub__postgres_await(const char *use, hub__courier_t *courier, int fd, short events,
+                         uint64_t deadline_ms, short *ret_revents, hub_error_t *error);
+/* `names` and `values` as of PQconnectStartParams(). */
 bool hub__postgres_link_open(hub__postgres_link_t *link, hub__courier_t *courier,
                              const char *const *names, const char *const *values,
                              uint64_t deadline_ms, hub_error_t *error);

@@ -92,6 +92,7 @@ static hub_status_t parse_port(hub__url_t *url, const char *text, hub_error_t *e
 static hub_status_t parse_host(hub__url_t *url, char *host, hub_error_t *error)
 {
     char *port;
+    hub_status_t err;
 
     if (*host == '[') { /* RFC 3986, section 3.2.2 */
         char *end = strchr(++host, ']');
@@ -104,7 +105,8 @@ static hub_status_t parse_host(hub__url_t *url, char *host, hub_error_t *error)
         port = cut(host, ":");
     }
     url->parts.host = *host == '\0' ? NULL : host;
-    return port == NULL ? decode_part(url, host, error) : parse_port(url, port, error);
+    err = decode_part(url, host, error);
+    return err != HUB_OK || port == NULL ? err : parse_port(url, port, error);
 }
 
 static hub_status_t parse_authority(hub__url_t *url, char *authority, hub_error_t *error)

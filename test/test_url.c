@@ -65,6 +65,16 @@ static void a_socket_is_a_path(void **state)
     assert_string_equal(parts->path, "/run/redis/redis.sock");
 }
 
+static void a_host_may_be_a_folder(void **state)
+{
+    const hub_bus_url_t *parts = parse("postgres://hub@%2Frun%2Fpostgresql:5433/chat");
+
+    (void)state;
+    assert_string_equal(parts->host, "/run/postgresql");
+    assert_int_equal(parts->port, 5433);
+    assert_string_equal(parts->path, "chat");
+}
+
 static void an_ipv6_address_loses_its_brackets(void **state)
 {
     const hub_bus_url_t *parts = parse("redis://[::1]:6379/0");
@@ -274,6 +284,7 @@ int main(void)
         cmocka_unit_test(all_parts_are_found_and_decoded),
         cmocka_unit_test(absent_parts_are_null),
         cmocka_unit_test(a_socket_is_a_path),
+        cmocka_unit_test(a_host_may_be_a_folder),
         cmocka_unit_test(an_ipv6_address_loses_its_brackets),
         cmocka_unit_test(a_parameter_is_taken_once),
         cmocka_unit_test(what_is_wrong_is_named_with_its_offset_and_without_the_text),
