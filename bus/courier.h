@@ -3,6 +3,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <time.h>
 
 #include "bus/base.h"
 
@@ -48,6 +49,11 @@ hub_status_t hub__courier_put(hub__courier_t *courier, hub__order_kind_t kind, h
 void hub__courier_ask_reconnect(hub__courier_t *courier); /* Any thread. */
 /* Ends the wait under way, or the next one. Any thread. */
 void hub__courier_wake(hub__courier_t *courier);
+
+/* For pthread_cond_timedwait(): the clock that no one can set, and so many milliseconds from now.
+ */
+void hub__courier_condition_init(pthread_cond_t *condition);
+struct timespec hub__courier_deadline(unsigned ms);
 
 /* ---- on the thread ---- */
 

@@ -2,6 +2,7 @@
 /* NATS (core, no JetStream), on libnats. One connection a node; a topic is a subject
  * (bus/subject.h) with a subscription of its own. Here is the thread that makes one connection
  * after the other; nats_link.c is the connection, nats_session.c what is said over it. */
+#define _GNU_SOURCE 1
 #include <limits.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -13,10 +14,12 @@
 #include "bus/internal.h"
 #include "bus/log.h"
 #include "bus/nats_session.h"
+#include "bus/subject.h"
 
 #define LARGEST_DEFAULT ((size_t)1024 * 1024) /* the server's own default: until it has told */
 #define CONNECT_GRACE_MS 500                  /* for what the library's own timeout leaves out */
 #define STEADY_MS 2000 /* a connection that stood that long ends the row of attempts */
+#define SUBJECT_BYTES_MIN 100
 #define CLOSE_WAIT_MS 200
 
 typedef struct hub__nats {
@@ -30,7 +33,8 @@ typedef struct hub__nats {
     hub__nats_link_t *link; /* that other threads may break */
     bool ended;
 
-    char reason[160]; /* of the last attempt that failed: each is told once. The thread's */
+    size_t subject_max; /* The thread's, as the rest */
+    char reason[160];   /* of the last attempt that failed: each is told once */
 } hub__nats_t;
 
 static uint64_t now_ms(void)
@@ -86,6 +90,20 @@ static bool pause_ms(hub__nats_t *nats, int ms, hub__nats_link_t *link)
     }
 }
 
+/* A server says how long a line may be (max_control_line) by ending the connection for one that is
+ * too long. With its default none is; where it is less, a topic must not keep all others down. */
+static void note_longest(hub__nats_t *nats, const hub__nats_session_t *session, const char *reason)
+{
+    size_t less = session->subject_longest / 4 * 3;
+
+    if (strcasestr(reason, "maximum control line") == NULL)
+        return;
+    nats->subject_max = less < SUBJECT_BYTES_MIN ? SUBJECT_BYTES_MIN : less;
+    hub_log(HUB_LOG_ERROR, "bus.subjects",
+            "backend=nats longest=%zu text=\"the server's max_control_line is too small\"",
+            nats->subject_max);
+}
+
 /* True: the thread is to end. */
 static bool serve(hub__nats_t *nats, hub__nats_link_t *link, unsigned *attempt)
 {
@@ -96,12 +114,14 @@ static bool serve(hub__nats_t *nats, hub__nats_link_t *link, unsigned *attempt)
     atomic_store(&nats->largest, server_limit(hub__nats_link_connection(link)));
     nats->reason[0] = '\0';
     set_link(nats, link);
-    hub__nats_session_init(&session, nats->bus, &nats->courier, link);
+    hub__nats_session_init(&session, nats->bus, &nats->courier, link, nats->subject_max);
     stop = hub__nats_session_run(&session);
     set_link(nats, NULL);
-    if (hub__nats_link_state(link) != HUB__NATS_CONNECTED)
+    if (hub__nats_link_state(link) != HUB__NATS_CONNECTED) {
         note_reason(nats, hub__nats_link_reason(link));
-    hub__nats_link_drop(link);
+        note_longest(nats, &session, hub__nats_link_reason(link));
+    }
+    hub__nats_link_drop(link, stop);
     hub__nats_session_dispose(&session);
     if (now_ms() - began_ms >= STEADY_MS)
         *attempt = 0;
@@ -125,7 +145,7 @@ static bool connect_once(hub__nats_t *nats, unsigned *attempt)
         return serve(nats, link, attempt);
     if (!stop)
         note_reason(nats, hub__nats_link_reason(link));
-    hub__nats_link_drop(link);
+    hub__nats_link_drop(link, stop);
     return stop;
 }
 
@@ -170,16 +190,13 @@ static hub_status_t nats_open(hub_bus_t *bus, const hub_bus_target_t *target, vo
                               hub_error_t *error)
 {
     hub__nats_t *nats = hub__alloc_zeroed(sizeof(*nats));
-    pthread_condattr_t monotonic;
     hub_status_t err;
 
     nats->bus = bus;
+    nats->subject_max = HUB__SUBJECT_BYTES;
     atomic_init(&nats->largest, LARGEST_DEFAULT);
     pthread_mutex_init(&nats->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&nats->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    hub__courier_condition_init(&nats->changed);
     open_library();
     err = hub__nats_settings_init(&nats->settings, target, error);
     *ret_self = nats;
@@ -235,14 +252,10 @@ static void nats_reconnect(void *self)
 static void nats_close(void *self)
 {
     hub__nats_t *nats = self;
-    struct timespec until;
+    struct timespec until = hub__courier_deadline(CLOSE_WAIT_MS);
     bool waits = true;
 
     hub__courier_ask_stop(&nats->courier);
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += CLOSE_WAIT_MS * 1000000L;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&nats->lock);
     while (!nats->ended && waits)
         waits = pthread_cond_timedwait(&nats->changed, &nats->lock, &until) == 0;

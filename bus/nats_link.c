@@ -20,6 +20,7 @@
 #define READ_WAITING_BYTES (4 * 1024 * 1024)
 #define DRAIN_READS 1024
 #define REFUSALS_MAX 256
+#define END_WAIT_MS 100
 
 /* "Permissions Violation for Publish to "hub:a"", as far as the library keeps it. */
 struct refusal {
@@ -28,9 +29,11 @@ struct refusal {
 };
 
 struct hub__nats_link {
-    atomic_uint refs;
+    hub__nats_link_t *kept;
     natsOptions *options;
-    pthread_mutex_t lock;    /* of what follows */
+    pthread_mutex_t lock;   /* of what follows */
+    pthread_cond_t changed; /* one reference is left */
+    unsigned refs;
     hub__courier_t *courier; /* NULL: dropped */
     hub__nats_state_t state;
     int fd; /* the library's, while it may be used */
@@ -40,6 +43,8 @@ struct hub__nats_link {
     size_t waiting_bytes;
     struct refusal *refusals;
     size_t refusal_count;
+    natsSubscription *fence; /* NULL: none was needed yet */
+    bool fenced;
     char reason[160];
 
     natsConnection *nc; /* from here on the courier's thread alone */
@@ -47,6 +52,11 @@ struct hub__nats_link {
 };
 
 static atomic_int left_behind;
+/* OpenSSL cleans up behind this, and the library's options hold what is OpenSSL's: what ends later
+ * is kept. */
+static atomic_bool exiting;
+static _Atomic(hub__nats_link_t *) kept;
+static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
 
 /* Under the lock. */
 static void forget_refusals(hub__nats_link_t *link)
@@ -61,25 +71,43 @@ static void forget_refusals(hub__nats_link_t *link)
     link->refusal_count = 0;
 }
 
-static void release(hub__nats_link_t *link)
+static void free_link(hub__nats_link_t *link)
 {
     hub__nats_arrival_t *arrival, *next;
 
-    if (atomic_fetch_sub(&link->refs, 1) != 1)
-        return;
     for (arrival = link->first; arrival != NULL; arrival = next) {
         next = arrival->next;
         hub__nats_arrival_free(arrival);
     }
     forget_refusals(link);
     natsOptions_Destroy(link->options);
+    pthread_cond_destroy(&link->changed);
     pthread_mutex_destroy(&link->lock);
     free(link);
 }
 
+static void release(hub__nats_link_t *link)
+{
+    unsigned left;
+
+    pthread_mutex_lock(&link->lock);
+    left = --link->refs;
+    if (left == 1)
+        pthread_cond_signal(&link->changed);
+    pthread_mutex_unlock(&link->lock);
+    if (left > 0)
+        return;
+    if (atomic_load(&exiting))
+        link->kept = atomic_exchange(&kept, link);
+    else
+        free_link(link);
+}
+
 static void retain(hub__nats_link_t *link)
 {
-    atomic_fetch_add(&link->refs, 1);
+    pthread_mutex_lock(&link->lock);
+    link->refs++;
+    pthread_mutex_unlock(&link->lock);
 }
 
 /* Under the lock. The first reason stays. */
@@ -165,6 +193,17 @@ static void note_refusal(hub__nats_link_t *link, const char *why)
     link->refusal_count++;
 }
 
+/* Under the lock. Whether it is a fence, that is: nobody's error. */
+static bool note_fence(hub__nats_link_t *link, const natsSubscription *sub)
+{
+    if (sub == NULL || sub != link->fence)
+        return false;
+    link->fenced = true;
+    if (link->courier != NULL)
+        hub__courier_wake(link->courier);
+    return true;
+}
+
 /* What the server refused, while the connection stands; and what the library dropped because its
  * delivery thread is too slow: as nobody else would tell, the connection is given up for it. */
 static void on_error(natsConnection *nc, natsSubscription *sub, natsStatus s, void *closure)
@@ -172,18 +211,20 @@ static void on_error(natsConnection *nc, natsSubscription *sub, natsStatus s, vo
     hub__nats_link_t *link = closure;
     const char *why = nats_GetLastError(NULL);
     char text[HUB_LOG_FIELD];
+    bool fence;
 
     (void)nc;
-    (void)sub;
     why = why == NULL ? "" : why;
-    hub_log_peer(HUB_LOG_WARN, "bus.refused", "backend=nats what=\"%s\" why=%s",
-                 natsStatus_GetText(s), hub_log_escape(hub_str(why), text));
     pthread_mutex_lock(&link->lock);
+    fence = note_fence(link, sub);
     if (s == NATS_NOT_PERMITTED)
         note_refusal(link, why);
-    if (s == NATS_SLOW_CONSUMER)
+    if (s == NATS_SLOW_CONSUMER && !fence)
         fail(link, "the library dropped messages");
     pthread_mutex_unlock(&link->lock);
+    if (!fence)
+        hub_log_peer(HUB_LOG_WARN, "bus.refused", "backend=nats what=\"%s\" why=%s",
+                     natsStatus_GetText(s), hub_log_escape(hub_str(why), text));
 }
 
 static natsStatus on_attach(void **user_data, void *loop, natsConnection *nc, natsSock socket)
@@ -253,6 +294,7 @@ static void *run_connect(void *arg)
     hub__nats_link_t *link = arg;
     natsConnection *nc = NULL;
     natsStatus s;
+    bool wanted;
 
     retain(link); /* for on_closed(), where there is a connection to be closed */
     s = natsConnection_Connect(&nc, link->options);
@@ -260,11 +302,12 @@ static void *run_connect(void *arg)
         link->nc = nc;
     else
         release(link);
-    if (!hand_over(link, s)) {
+    wanted = hand_over(link, s);
+    if (!wanted)
         natsConnection_Destroy(nc);
-        atomic_fetch_sub(&left_behind, 1);
-    }
     release(link);
+    if (!wanted)
+        atomic_fetch_sub(&left_behind, 1);
     return NULL;
 }
 
@@ -291,6 +334,16 @@ static hub_status_t start_thread(hub__nats_link_t *link, hub_error_t *error)
     return HUB_OK;
 }
 
+static void on_exit_begun(void)
+{
+    atomic_store(&exiting, true);
+}
+
+static void watch_exit(void)
+{
+    atexit(on_exit_begun);
+}
+
 hub__nats_link_t *hub__nats_link_start(const hub__nats_settings_t *settings,
                                        hub__courier_t *courier, hub_error_t *error)
 {
@@ -303,9 +356,11 @@ hub__nats_link_t *hub__nats_link_start(const hub__nats_settings_t *settings,
     }
     if (hub__nats_settings_options(settings, &options, error) != HUB_OK)
         return NULL;
+    pthread_once(&exit_once, watch_exit); /* OpenSSL's own was registered before, so runs after */
     link = hub__alloc_zeroed(sizeof(*link));
-    atomic_init(&link->refs, 1);
+    link->refs = 1;
     pthread_mutex_init(&link->lock, NULL);
+    hub__courier_condition_init(&link->changed);
     link->options = options;
     link->courier = courier;
     link->last = &link->first;
@@ -349,7 +404,20 @@ static void close_now(hub__nats_link_t *link)
     natsConnection_Destroy(link->nc);
 }
 
-void hub__nats_link_drop(hub__nats_link_t *link)
+/* Most attempts end soon by themselves, and so does what the library has to do behind a
+ * connection's end: better than to have it happen while the process exits. */
+static void await_others(hub__nats_link_t *link)
+{
+    struct timespec until = hub__courier_deadline(END_WAIT_MS);
+    bool waits = true;
+
+    pthread_mutex_lock(&link->lock);
+    while (link->refs > 1 && waits)
+        waits = pthread_cond_timedwait(&link->changed, &link->lock, &until) == 0;
+    pthread_mutex_unlock(&link->lock);
+}
+
+void hub__nats_link_drop(hub__nats_link_t *link, bool wait)
 {
     bool connecting;
 
@@ -361,6 +429,9 @@ void hub__nats_link_drop(hub__nats_link_t *link)
     pthread_mutex_unlock(&link->lock);
     if (!connecting && link->nc != NULL)
         close_now(link);
+    natsSubscription_Destroy(link->fence);
+    if (wait)
+        await_others(link);
     release(link);
 }
 
@@ -460,6 +531,56 @@ bool hub__nats_link_is_suspect(hub__nats_link_t *link)
     const char *text;
 
     return natsConnection_GetLastError(link->nc, &text) == NATS_NOT_PERMITTED;
+}
+
+/* It takes one message: those of the last time go. The first answer is that one was lost. */
+static void empty_fence(natsSubscription *sub)
+{
+    natsMsg *msg = NULL;
+
+    for (int i = 0; i < 2 && msg == NULL; i++)
+        natsSubscription_NextMsg(&msg, sub, 1);
+    natsMsg_Destroy(msg);
+}
+
+static natsStatus prepare_fence(hub__nats_link_t *link, const char *subject)
+{
+    natsSubscription *sub = link->fence;
+    natsStatus s;
+
+    if (sub != NULL) {
+        empty_fence(sub);
+        return NATS_OK;
+    }
+    s = natsConnection_SubscribeSync(&sub, link->nc, subject);
+    if (s == NATS_OK)
+        s = natsSubscription_SetPendingLimits(sub, 1, 1024);
+    pthread_mutex_lock(&link->lock);
+    link->fence = sub;
+    pthread_mutex_unlock(&link->lock);
+    return s;
+}
+
+/* The library's thread for errors does them in order. The one error that can be had at will is a
+ * message too many for a subscription that takes one. */
+natsStatus hub__nats_link_fence(hub__nats_link_t *link, const char *subject)
+{
+    natsStatus s = prepare_fence(link, subject);
+
+    for (int i = 0; i < 2 && s == NATS_OK; i++)
+        s = natsConnection_Publish(link->nc, subject, NULL, 0);
+    return s;
+}
+
+bool hub__nats_link_take_fence(hub__nats_link_t *link)
+{
+    bool fenced;
+
+    pthread_mutex_lock(&link->lock);
+    fenced = link->fenced;
+    link->fenced = false;
+    pthread_mutex_unlock(&link->lock);
+    return fenced;
 }
 
 /* The subject stands between quotes; the end of a long one is missing. */

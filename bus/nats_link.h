@@ -35,8 +35,9 @@ hub__nats_state_t hub__nats_link_state(hub__nats_link_t *link);
 const char *hub__nats_link_reason(hub__nats_link_t *link);
 /* Makes everything that the library does with the socket end. Any thread. */
 void hub__nats_link_break(hub__nats_link_t *link);
-/* Ends and frees it, at once: no callback of it touches the courier after this. */
-void hub__nats_link_drop(hub__nats_link_t *link);
+/* Ends and frees it: no callback of it touches the courier after this. At once, or after a moment
+ * in which its threads may end before the process does. */
+void hub__nats_link_drop(hub__nats_link_t *link, bool wait);
 
 /* ---- while connected, on the courier's thread ---- */
 
@@ -52,9 +53,12 @@ natsStatus hub__nats_link_subscribe(hub__nats_link_t *link, const char *subject,
 /* The next message, or NULL; hub__nats_arrival_free(). */
 hub__nats_arrival_t *hub__nats_link_take(hub__nats_link_t *link);
 void hub__nats_arrival_free(hub__nats_arrival_t *arrival);
-/* Whether the server has refused something on this connection. What exactly is known a moment
- * later: the library tells on a thread of its own. */
+/* Whether the server has refused something since the last fence. What exactly, the library tells on
+ * a thread of its own. */
 bool hub__nats_link_is_suspect(hub__nats_link_t *link);
-/* Whether the server's permissions forbade to publish, or to subscribe, this subject lately. */
+/* Puts a fence behind what the library has to tell; the courier is woken when it is through. */
+natsStatus hub__nats_link_fence(hub__nats_link_t *link, const char *subject);
+bool hub__nats_link_take_fence(hub__nats_link_t *link); /* Whether it is, once. */
+/* Whether the server's permissions forbade to publish, or to subscribe, this subject. */
 bool hub__nats_link_is_refused(hub__nats_link_t *link, const char *subject, bool publish);
 void hub__nats_link_forget_refusals(hub__nats_link_t *link);

@@ -114,21 +114,35 @@ static void free_subject(hub__table_node_t *node, void *user)
 
 /* ---- out ---- */
 
-/* A subscription that can't be asked for would leave the node deaf: then the connection is of no
- * use. */
+/* False: the server would end the connection for it. */
+static bool encode(hub__nats_session_t *session, hub_str_t topic,
+                   char subject[HUB__SUBJECT_BYTES + 1])
+{
+    size_t len;
+
+    if (!hub__subject_encode(topic, subject) || (len = strlen(subject)) > session->subject_max)
+        return false;
+    if (len > session->subject_longest)
+        session->subject_longest = len;
+    return true;
+}
+
+/* One that can't be asked for would leave the node deaf: then the connection is of no use. */
 static void carry_subscribe(hub__nats_session_t *session, hub__order_t *order)
 {
     char subject[HUB__SUBJECT_BYTES + 1];
     natsSubscription *sub;
 
-    if (hub__subject_encode(order->topic, subject) &&
-        hub__nats_link_subscribe(session->link, subject, false, &sub) == NATS_OK) {
+    if (!encode(session, order->topic, subject)) {
+        hub_bus_remote_refused(session->bus, order->topic, order->token, HUB_ETOPIC);
+    } else if (hub__nats_link_subscribe(session->link, subject, false, &sub) == NATS_OK) {
         add_subject(session, order->topic, sub);
         orders_append(&session->sent, order);
         return;
+    } else {
+        hub__courier_ask_reconnect(session->courier);
     }
     free(order);
-    hub__courier_ask_reconnect(session->courier);
 }
 
 static void drop_subject(hub__nats_session_t *session, hub_str_t topic)
@@ -173,7 +187,7 @@ static void carry_publish(hub__nats_session_t *session, hub__order_t *order)
     char subject[HUB__SUBJECT_BYTES + 1];
     hub_status_t err = HUB_ETOPIC;
 
-    if (hub__subject_encode(order->topic, subject))
+    if (encode(session, order->topic, subject))
         err = publish_status(
             natsConnection_Publish(session->nc, subject, order->bytes.base, (int)order->bytes.len));
     if (err == HUB_OK) {
@@ -202,12 +216,12 @@ static void carry(hub__nats_session_t *session, hub__order_t *order)
 
 /* ---- the barrier ---- */
 
-/* What the server's permissions forbid: the server says so before the barrier is back. */
+/* What the server's permissions forbid. It says so before it answers what comes behind. */
 static bool is_refused(hub__nats_session_t *session, const hub__order_t *order)
 {
     char subject[HUB__SUBJECT_BYTES + 1];
 
-    return session->suspect && hub__subject_encode(order->topic, subject) &&
+    return session->fence_away && hub__subject_encode(order->topic, subject) &&
            hub__nats_link_is_refused(session->link, subject, order->kind == HUB__ORDER_PUBLISH);
 }
 
@@ -246,27 +260,32 @@ static void send_barrier(hub__nats_session_t *session)
     post_barrier(session);
 }
 
-/* Where the server has refused something, a second one gives the library the time to say what. */
+static void confirm_all(hub__nats_session_t *session)
+{
+    hub__order_t *order;
+
+    while ((order = orders_take(&session->covered)) != NULL)
+        confirm(session, order);
+    if (session->fence_away)
+        hub__nats_link_forget_refusals(session->link);
+    session->fence_away = false;
+    session->barrier_away = false;
+    send_barrier(session);
+}
+
+/* Where the server has refused something meanwhile, the library is first let say what. */
 static void on_barrier(hub__nats_session_t *session, hub_str_t number)
 {
     char expected[NUMBER_BYTES];
-    hub__order_t *order;
 
     snprintf(expected, sizeof(expected), "%" PRIu64, session->barrier_number);
-    if (!session->barrier_away || !hub_str_equals(number, hub_str(expected)))
+    if (!session->barrier_away || session->fence_away || !hub_str_equals(number, hub_str(expected)))
         return;
-    if (!session->suspect && hub__nats_link_is_suspect(session->link)) {
-        session->suspect = true;
-        post_barrier(session);
-        return;
-    }
-    session->barrier_away = false;
-    while ((order = orders_take(&session->covered)) != NULL)
-        confirm(session, order);
-    if (session->suspect)
-        hub__nats_link_forget_refusals(session->link);
-    session->suspect = false;
-    send_barrier(session);
+    session->fence_away = hub__nats_link_is_suspect(session->link);
+    if (!session->fence_away)
+        confirm_all(session);
+    else if (hub__nats_link_fence(session->link, session->fence_subject) != NATS_OK)
+        hub__courier_ask_reconnect(session->courier);
 }
 
 static void carry_all(hub__nats_session_t *session)
@@ -320,6 +339,8 @@ static bool raise_barrier(hub__nats_session_t *session)
         return false;
     snprintf(session->barrier_subject, sizeof(session->barrier_subject),
              "hub:%%barrier-%016" PRIx64, random);
+    snprintf(session->fence_subject, sizeof(session->fence_subject), "hub:%%fence-%016" PRIx64,
+             random);
     return hub__nats_link_subscribe(session->link, session->barrier_subject, true,
                                     &session->barrier) == NATS_OK;
 }
@@ -344,6 +365,8 @@ static bool serve(hub__nats_session_t *session)
             return due.stop;
         carry_all(session);
         deliver(session);
+        if (hub__nats_link_take_fence(session->link) && session->fence_away)
+            confirm_all(session);
         if (hub__nats_link_state(session->link) != HUB__NATS_CONNECTED)
             return false;
         turn(session, -1);
@@ -364,9 +387,10 @@ static void flush(hub__nats_session_t *session)
 }
 
 void hub__nats_session_init(hub__nats_session_t *session, hub_bus_t *bus, hub__courier_t *courier,
-                            hub__nats_link_t *link)
+                            hub__nats_link_t *link, size_t subject_max)
 {
-    *session = (hub__nats_session_t){.bus = bus, .courier = courier, .link = link};
+    *session = (hub__nats_session_t){
+        .bus = bus, .courier = courier, .link = link, .subject_max = subject_max};
     session->nc = hub__nats_link_connection(link);
     orders_init(&session->waiting);
     orders_init(&session->sent);

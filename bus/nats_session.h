@@ -22,14 +22,17 @@ typedef struct hub__nats_session {
     hub__nats_orders_t covered; /* by the barrier under way */
     natsSubscription *barrier;
     char barrier_subject[40];
+    char fence_subject[40];
     uint64_t barrier_number;
     bool barrier_away;
-    bool suspect; /* the barrier under way is the second one of its orders */
+    bool fence_away;    /* the barrier is back; the library has still to tell what was refused */
+    size_t subject_max; /* bytes: a longer one is refused here */
+    size_t subject_longest; /* of those sent */
 } hub__nats_session_t;
 
-/* All three are borrowed; `link` is connected. */
+/* The first three are borrowed; `link` is connected. */
 void hub__nats_session_init(hub__nats_session_t *session, hub_bus_t *bus, hub__courier_t *courier,
-                            hub__nats_link_t *link);
+                            hub__nats_link_t *link, size_t subject_max);
 /* From hub_bus_remote_up() to hub_bus_remote_down(): until the connection is broken, is to be
  * replaced, or the thread is to end, which is true. */
 bool hub__nats_session_run(hub__nats_session_t *session);
