@@ -271,15 +271,27 @@ static bool deafen(struct cell *cell)
     return true;
 }
 
+/* What no parser takes, or the head of something long, which swallows what follows. */
 static bool inject_garbage(struct cell *cell)
 {
+    static const struct {
+        const char *bytes;
+        size_t size;
+    } heads[BROKER_KINDS] = {
+        [BROKER_REDIS] = {"$900000\r\n", 9},
+        [BROKER_NATS] = {"MSG x 1 900000\r\n", 16},
+        [BROKER_POSTGRES] = {"A\0\x0d\xbb\xa0", 5},
+    };
     unsigned char bytes[300];
     size_t size = 1 + draw(cell, sizeof(bytes) - 2);
 
     for (size_t i = 0; i < size; i++)
         bytes[i] = (unsigned char)draw(cell, 256);
     bytes[size++] = '\n';
-    proxy_inject(cell->proxy, bytes, size);
+    if (draw(cell, 2) == 0)
+        proxy_inject(cell->proxy, bytes, size);
+    else
+        proxy_inject(cell->proxy, heads[cell->kind].bytes, heads[cell->kind].size);
     return true;
 }
 
@@ -471,6 +483,7 @@ int main(int argc, char **argv)
     int kind = 0;
 
     hub_log_set_level(HUB_LOG_OFF);
+    setvbuf(stdout, NULL, _IOLBF, 0);
     if (argc < 3 || !read_options(&cell, argc, argv))
         return usage();
     while (kind < BROKER_KINDS && strcmp(broker_name((broker_kind_t)kind), argv[1]) != 0)
