@@ -14,8 +14,16 @@
 #define ADDRESSES_MAX 8
 #define ADDRESS_BYTES 63 /* an IPv6 address and its zone */
 
+typedef int (*hub__resolve_t)(const char *host, const char *service, const struct addrinfo *hints,
+                              struct addrinfo **ret_found);
+
+/* Tests have a name server that is silent. */
+extern hub__resolve_t hub__lookup_resolve;
+hub__resolve_t hub__lookup_resolve = getaddrinfo;
+
 struct hub__lookup {
     atomic_uint refs; /* who asks, and the thread */
+    hub__resolve_t resolve;
     int fd;
     atomic_bool answered; /* before the descriptor is readable */
     int failure;          /* what follows is the thread's until then */
@@ -39,7 +47,7 @@ static void *run(void *arg)
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     struct addrinfo *found = NULL;
 
-    lookup->failure = getaddrinfo(lookup->host, NULL, &hints, &found);
+    lookup->failure = lookup->resolve(lookup->host, NULL, &hints, &found);
     if (lookup->failure == 0) {
         keep_addresses(lookup, found);
         freeaddrinfo(found);
@@ -62,6 +70,7 @@ hub__lookup_t *hub__lookup_start(const char *host)
         return NULL;
     memcpy(lookup->host, host, size);
     atomic_init(&lookup->refs, 2);
+    lookup->resolve = hub__lookup_resolve;
     atomic_init(&lookup->answered, false);
     lookup->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_attr_init(&detached);
@@ -82,6 +91,11 @@ void hub__lookup_release(hub__lookup_t *lookup)
     if (lookup->fd >= 0)
         close(lookup->fd);
     free(lookup);
+}
+
+bool hub__lookup_is_done(const hub__lookup_t *lookup)
+{
+    return atomic_load(&lookup->answered);
 }
 
 int hub__lookup_fd(const hub__lookup_t *lookup)

@@ -15,6 +15,7 @@ typedef struct hub__lookup hub__lookup_t;
 hub__lookup_t *hub__lookup_start(const char *host);
 /* NULL is allowed. */
 void hub__lookup_release(hub__lookup_t *lookup);
+bool hub__lookup_is_done(const hub__lookup_t *lookup);
 /* Readable once there is an answer, and from then on. */
 int hub__lookup_fd(const hub__lookup_t *lookup);
 /* Once it is: up to eight addresses with commas between. That with number `first`, modulo their

@@ -2,8 +2,8 @@
 /* The bus on Redis: a topic is a channel, as it is named, and a publish is a PUBLISH.
  *
  * Plain Pub/Sub, not the sharded one of Redis 7: that helps a cluster alone, and needs Redis 7. One
- * pair of connections a node, since one that subscribes may do nothing else, on one thread, which
- * also waits for the name server. A connection is ready when the broker has answered the PING
+ * pair of connections a node, since one that subscribes may do nothing else, on one thread. It is
+ * ready when the broker has answered the PING
  * behind AUTH, SETNAME and SELECT on both links; whatever is wrong with one of them ends both.
  *
  * What waits is in three lists, in order: `waiting` was not sent yet, `confirming` are the
@@ -19,6 +19,7 @@
 #include "bus/courier.h"
 #include "bus/internal.h"
 #include "bus/log.h"
+#include "bus/lookup.h"
 #include "bus/redis_link.h"
 
 #define UNSENT_BYTES_MAX ((size_t)256 << 10) /* then the rest waits for the socket */
@@ -54,9 +55,12 @@ struct redis {
     hub_bus_t *bus;
     hub__redis_options_t options;
     /* from here on: of the thread */
+    hub__lookup_t *lookup; /* NULL: none is under way */
+    char *address;         /* of the host, in numbers */
     hub__redis_link_t subscriber;
     hub__redis_link_t publisher;
     bool up;
+    bool unwanted; /* the core asked for another connection */
     bool stopping;
     struct orders waiting;
     struct orders confirming;
@@ -351,7 +355,8 @@ static void ask_again(struct redis *redis)
 
 /* ---- a connection ---- */
 
-static void take_due(struct redis *redis, bool *ret_reconnect)
+/* Whether another connection is asked for. */
+static bool take_due(struct redis *redis)
 {
     hub__courier_due_t due = hub__courier_take(&redis->courier);
     hub__order_t *order;
@@ -361,7 +366,7 @@ static void take_due(struct redis *redis, bool *ret_reconnect)
         orders_append(&redis->waiting, order);
     }
     redis->stopping |= due.stop;
-    *ret_reconnect = due.reconnect;
+    return due.reconnect;
 }
 
 static bool turn(struct redis *redis, int timeout_ms, hub_error_t *error)
@@ -373,23 +378,62 @@ static bool turn(struct redis *redis, int timeout_ms, hub_error_t *error)
         {.fd = hub__redis_link_fd(&redis->publisher),
          .events = hub__redis_link_events(&redis->publisher)},
     };
-    bool reconnect;
 
     poll(polled, 3, timeout_ms);
-    take_due(redis, &reconnect);
-    if (reconnect && redis->up)
+    redis->unwanted = take_due(redis) && redis->up;
+    if (redis->unwanted)
         return hub__redis_link_fail(&redis->subscriber, error, "deaf, so there is a new one");
     return hub__redis_link_move(&redis->subscriber, polled[1].revents, error) &&
            hub__redis_link_move(&redis->publisher, polled[2].revents, error) &&
            (!redis->up || send_waiting(redis, error));
 }
 
+/* False: it is not done, because of the time or the end. */
+static bool await_lookup(struct redis *redis, uint64_t deadline_ms)
+{
+    uint64_t now;
+
+    while (!hub__lookup_is_done(redis->lookup) && !redis->stopping &&
+           (now = now_ms()) < deadline_ms) {
+        hub__courier_wait(&redis->courier, hub__lookup_fd(redis->lookup), POLLIN,
+                          (int)(deadline_ms - now));
+        take_due(redis);
+    }
+    return hub__lookup_is_done(redis->lookup);
+}
+
+/* Both links go to one address; behind a failure to the next one that the host has. */
+static bool find_address(struct redis *redis, uint64_t deadline_ms, hub_error_t *error)
+{
+    char addresses[HUB__LOOKUP_BYTES];
+    const char *found;
+    hub_error_t why;
+
+    if (redis->options.host == NULL)
+        return true;
+    if (redis->lookup == NULL)
+        redis->lookup = hub__lookup_start(redis->options.host);
+    if (redis->lookup == NULL)
+        return hub__redis_link_fail(&redis->subscriber, error, "no memory to look for the host");
+    if (!await_lookup(redis, deadline_ms)) /* it goes on for the next attempt */
+        return hub__redis_link_fail(&redis->subscriber, error, "the name server does not answer");
+    found = hub__lookup_addresses(redis->lookup, redis->failures, addresses, &why);
+    if (found == NULL)
+        hub__redis_link_fail(&redis->subscriber, error, why.text);
+    free(redis->address);
+    redis->address = found == NULL ? NULL : hub__str_copy(hub_str_n(found, strcspn(found, ",")));
+    hub__lookup_release(redis->lookup);
+    redis->lookup = NULL;
+    return redis->address != NULL;
+}
+
 static bool connect_pair(struct redis *redis, hub_error_t *error)
 {
     uint64_t deadline_ms = now_ms() + redis->options.connect_timeout_ms;
 
-    if (!hub__redis_link_open(&redis->subscriber, error) ||
-        !hub__redis_link_open(&redis->publisher, error))
+    if (!find_address(redis, deadline_ms, error) ||
+        !hub__redis_link_open(&redis->subscriber, redis->address, error) ||
+        !hub__redis_link_open(&redis->publisher, redis->address, error))
         return false;
     while (!redis->stopping && !(redis->subscriber.ready && redis->publisher.ready)) {
         const hub__redis_link_t *late =
@@ -433,6 +477,7 @@ static void say_farewell(struct redis *redis)
 /* Until the connection ends, or all of it is to stop. */
 static bool serve(struct redis *redis, hub_error_t *error)
 {
+    redis->unwanted = false;
     if (!connect_pair(redis, error))
         return false;
     if (redis->stopping)
@@ -491,11 +536,10 @@ static void tell_failure(struct redis *redis, bool was_up, const char *what)
 static void rest(struct redis *redis, unsigned attempt)
 {
     uint64_t until_ms = now_ms() + (unsigned)hub__courier_pause_ms(attempt), now;
-    bool reconnect;
 
     while (!redis->stopping && (now = now_ms()) < until_ms) {
         hub__courier_wait(&redis->courier, -1, 0, (int)(until_ms - now));
-        take_due(redis, &reconnect);
+        take_due(redis);
     }
 }
 
@@ -514,7 +558,7 @@ static void *run(void *arg)
         }
         was_up = redis->up;
         end_connection(redis);
-        if (was_up && now_ms() - since_ms >= STABLE_MS)
+        if (redis->unwanted || (was_up && now_ms() - since_ms >= STABLE_MS))
             redis->failures = 0;
         redis->failures++;
         tell_failure(redis, was_up, error.text);
@@ -528,6 +572,8 @@ static void *run(void *arg)
 static void destroy(struct redis *redis)
 {
     hub__redis_options_dispose(&redis->options);
+    hub__lookup_release(redis->lookup);
+    free(redis->address);
     free(redis->told);
     free(redis);
 }

@@ -73,7 +73,6 @@ bool hub__redis_link_flush(hub__redis_link_t *link, hub_error_t *error)
 {
     if (!link->connected || hub__redis_link_unsent(link) == 0)
         return true;
-    link->writes++;
     return redisBufferWrite(link->context, NULL) == REDIS_OK || fail_context(link, error);
 }
 
@@ -281,12 +280,12 @@ static bool on_connect(hub__redis_link_t *link, hub_error_t *error)
     return true;
 }
 
-bool hub__redis_link_open(hub__redis_link_t *link, hub_error_t *error)
+bool hub__redis_link_open(hub__redis_link_t *link, const char *address, hub_error_t *error)
 {
     const hub__redis_options_t *options = link->options;
 
     link->context = options->path != NULL ? redisConnectUnixNonBlock(options->path)
-                                          : redisConnectNonBlock(options->host, options->port);
+                                          : redisConnectNonBlock(address, options->port);
     link->connected = false;
     link->ready = false;
     if (link->context == NULL)

@@ -37,8 +37,8 @@ typedef struct hub__redis_link {
     uint64_t writes; /* since the start */
 } hub__redis_link_t;
 
-/* Begins to connect. May wait for the name server. */
-bool hub__redis_link_open(hub__redis_link_t *link, hub_error_t *error);
+/* Begins to connect to the path of the options, else to `address`, which is no name. */
+bool hub__redis_link_open(hub__redis_link_t *link, const char *address, hub_error_t *error);
 /* At once. A closed one is allowed. */
 void hub__redis_link_close(hub__redis_link_t *link);
 

@@ -3,8 +3,10 @@
  * says that is no Redis. What holds for every bus is in bus_suite.c. */
 #include "test/broker.h"
 
+#include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -21,6 +23,9 @@
 #define COMES_IN "+OK\r\n+PONG\r\n" /* to CLIENT SETNAME and PING */
 
 extern unsigned hub__redis_ask_again_ms; /* redis.c */
+extern int (*hub__lookup_resolve)(const char *host, const char *service,
+                                  const struct addrinfo *hints,
+                                  struct addrinfo **ret_found); /* lookup.c */
 
 struct log {
     pthread_mutex_t lock;
@@ -95,16 +100,21 @@ static int tear_down(void **state)
 
 /* ---- waiting ---- */
 
+static void give_up(struct fixture *fixture, const char *what)
+{
+    hub_log_set(NULL, NULL);
+    fail_msg("%s, but heard was \"%s\" and logged:\n%s", what, listener_heard(&fixture->listener),
+             fixture->log.lines.base);
+}
+
 static void await(struct fixture *fixture, bool (*holds)(struct fixture *fixture), const char *what)
 {
     for (int i = 0; i < TEST_DEADLINE_MS / LOOK_MS && !holds(fixture); i++) {
         test_executor_turn(&fixture->loop);
         poll(NULL, 0, LOOK_MS);
     }
-    if (!holds(fixture)) {
-        pthread_mutex_lock(&fixture->log.lock);
-        fail_msg("%s, but:\n%s", what, fixture->log.lines.base);
-    }
+    if (!holds(fixture))
+        give_up(fixture, what);
 }
 
 static hub_bus_stats_t stats_of(hub_bus_t *bus)
@@ -146,6 +156,16 @@ static bool has_conns(struct fixture *fixture)
     return fake_redis_accepted(fixture->fake) >= fixture->conns;
 }
 
+/* The broker has the subscription to room:1. */
+static bool stands(struct fixture *fixture)
+{
+    char *answer = broker_admin(fixture->broker, "PUBSUB NUMSUB hub:room:1");
+    bool has = answer != NULL && strstr(answer, ":1\r\n") != NULL;
+
+    free(answer);
+    return has;
+}
+
 static bool has_heard(struct fixture *fixture)
 {
     return strstr(listener_heard(&fixture->listener), fixture->wanted) != NULL;
@@ -162,7 +182,8 @@ static void await_heard(struct fixture *fixture, const char *wanted)
 {
     fixture->wanted = wanted;
     await(fixture, has_heard, wanted);
-    assert_string_equal(listener_heard(&fixture->listener), wanted);
+    if (strcmp(listener_heard(&fixture->listener), wanted) != 0)
+        give_up(fixture, wanted);
 }
 
 static void await_healthy(struct fixture *fixture)
@@ -251,13 +272,23 @@ static void assert_completed(struct fixture *fixture, hub_status_t status)
     assert_int_equal(fixture->result.status, status);
 }
 
-/* Two nodes, one of which listens to room:1. */
-static void open_pair(struct fixture *fixture)
+static void open_both(struct fixture *fixture)
 {
     fixture->bus = open_url(broker_url(fixture->broker), "");
     fixture->far = open_url(broker_url(fixture->broker), "");
-    listen_to(fixture, "room:1");
     await_healthy(fixture);
+}
+
+/* Two nodes, one of which listens to room:1, and knows that it does: a message comes behind the
+ * word that the subscription stands. */
+static void open_pair(struct fixture *fixture)
+{
+    open_both(fixture);
+    listen_to(fixture, "room:1");
+    await(fixture, stands, "subscribed");
+    say(fixture->far, "room:1", "\"ready\"");
+    await_heard(fixture, "\"ready\"");
+    listener_clear(&fixture->listener);
 }
 
 /* ---- URLs ---- */
@@ -431,8 +462,9 @@ static void a_database_is_taken_and_has_no_part_in_it(void **state)
     start_broker(fixture, false, NULL);
     open_as(fixture, "", "/3");
     fixture->far = open_url(broker_url(fixture->broker), "");
-    listen_to(fixture, "room:1");
     await_healthy(fixture);
+    listen_to(fixture, "room:1");
+    await(fixture, stands, "subscribed");
     assert_admin_has(fixture, "CLIENT LIST TYPE pubsub", "db=3");
     say(fixture->far, "room:1", "1");
     await_heard(fixture, "1");
@@ -448,6 +480,66 @@ static void a_database_that_is_none_is_told(void **state)
     await_healthy(fixture);
 }
 
+/* ---- names ---- */
+
+static sem_t name_server; /* each answer takes one */
+
+static int resolve(const char *host, const char *service, const struct addrinfo *hints,
+                   struct addrinfo **ret_found)
+{
+    sem_wait(&name_server);
+    return strcmp(host, "nowhere.example") == 0 ? EAI_NONAME
+                                                : getaddrinfo(host, service, hints, ret_found);
+}
+
+static int set_up_names(void **state)
+{
+    sem_init(&name_server, 0, 0);
+    hub__lookup_resolve = resolve;
+    return set_up(state);
+}
+
+static int tear_down_names(void **state)
+{
+    hub__lookup_resolve = getaddrinfo;
+    return tear_down(state);
+}
+
+static void a_name_is_found(void **state)
+{
+    struct fixture *fixture = *state;
+    char url[64];
+
+    sem_post(&name_server);
+    start_broker(fixture, false, NULL);
+    snprintf(url, sizeof(url), "redis://localhost:%u", broker_port(fixture->broker));
+    fixture->bus = open_url(url, "");
+    await_healthy(fixture);
+}
+
+static void a_name_that_is_none_is_told_and_tried_again(void **state)
+{
+    struct fixture *fixture = *state;
+
+    sem_post(&name_server);
+    sem_post(&name_server);
+    fixture->bus = open_url("redis://nowhere.example", "");
+    await_log(fixture, "Name or service not known\" attempt=2");
+}
+
+static void a_silent_name_server_holds_nobody(void **state)
+{
+    struct fixture *fixture = *state;
+
+    fixture->bus = open_url("redis://nowhere.example", "?connect_timeout_ms=20");
+    await_log(fixture, "the name server does not answer\" attempt=2");
+    hub_bus_destroy(fixture->bus); /* returns */
+    sem_post(&name_server);        /* one thread has waited all the time */
+    fixture->bus = open_url("redis://nowhere.example", "");
+    sem_post(&name_server);
+    await_log(fixture, "not known");
+}
+
 /* ---- refusals ---- */
 
 static void a_channel_that_is_refused_stands_alone_and_is_asked_for_again(void **state)
@@ -455,8 +547,9 @@ static void a_channel_that_is_refused_stands_alone_and_is_asked_for_again(void *
     struct fixture *fixture = *state;
 
     start_broker(fixture, true, NULL);
-    admin(fixture, "ACL SETUSER " BROKER_USER " resetchannels &hub:hub:* &hub/probe/*");
-    open_pair(fixture);
+    admin(fixture, "ACL SETUSER " BROKER_USER " resetchannels &hub/probe/*");
+    open_both(fixture);
+    listen_to(fixture, "room:1");
     fixture->refused = 1;
     await(fixture, has_refusals, "refused");
     assert_true(all_are_healthy(fixture));
@@ -681,6 +774,7 @@ static void a_refused_connection_is_told_once_and_then_ever_less(void **state)
     await_healthy(fixture);
 }
 
+#define NAMES_TEST(test) cmocka_unit_test_setup_teardown(test, set_up_names, tear_down_names)
 #define REDIS_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -700,6 +794,9 @@ int main(void)
         REDIS_TEST(a_socket_will_do),
         REDIS_TEST(a_database_is_taken_and_has_no_part_in_it),
         REDIS_TEST(a_database_that_is_none_is_told),
+        NAMES_TEST(a_name_is_found),
+        NAMES_TEST(a_name_that_is_none_is_told_and_tried_again),
+        NAMES_TEST(a_silent_name_server_holds_nobody),
         REDIS_TEST(a_channel_that_is_refused_stands_alone_and_is_asked_for_again),
         REDIS_TEST(a_publish_that_is_refused_completes_so),
         REDIS_TEST(a_user_that_is_shut_out_comes_back),
