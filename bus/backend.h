@@ -85,7 +85,8 @@ HUB_API void hub_bus_remote_down(hub_bus_t *bus);
 HUB_API void hub_bus_remote_subscribed(hub_bus_t *bus, hub_str_t topic, uint64_t token);
 /* The broker does not take this one (no permission, a name too long for it), and would not the next
  * time: the topic lives on this node alone, which is told as a gap, until the next connection.
- * What may work a second later is no refusal: end the connection. */
+ * What may work a second later is no refusal: end the connection. A backend that asks again by
+ * itself may still say hub_bus_remote_subscribed() with the same token. */
 HUB_API void hub_bus_remote_refused(hub_bus_t *bus, hub_str_t topic, uint64_t token,
                                     hub_status_t status);
 /* Bytes that arrived for `topic` (as the core subscribed it), this node's own among them. Junk is

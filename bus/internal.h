@@ -55,7 +55,8 @@ typedef struct hub__topic {
     bool due_gap; /* something may have been lost since it stood last */
     bool renewed; /* subscribed by the connection's beginning, and not taken yet */
     bool awaited; /* subscribed at any time, and not taken yet */
-    uint64_t ask; /* the token of the subscription asked for; 0: none, or it was refused */
+    bool refused; /* the broker did not take it */
+    uint64_t ask; /* the token of the subscription asked for; 0: none */
     hub_bus_t *bus;
     hub__shard_t *shard;
     hub__branch_t *branches;

@@ -661,6 +661,7 @@ static void ask(hub__topic_t *topic, bool renewed)
 
     topic->ask = atomic_fetch_add(&remote->asks, 1) + 1;
     topic->stands = false;
+    topic->refused = false;
     topic->awaited = true;
     atomic_fetch_add(&remote->pulse.awaited, 1);
     topic->renewed = renewed;
@@ -727,8 +728,10 @@ bool hub__remote_topic_awaits(hub__topic_t *topic)
 {
     if (topic->bus->remote == NULL || topic->stands)
         return false;
-    topic->due_gap |= topic->ask == 0;
-    return topic->ask != 0;
+    if (topic->ask != 0 && !topic->refused)
+        return true;
+    topic->due_gap = true;
+    return false;
 }
 
 void hub__remote_topic_hurried(hub__topic_t *topic)
@@ -747,7 +750,7 @@ static void settle(hub__topic_t *topic, bool stands)
 
     pthread_mutex_lock(&shard->lock);
     topic->stands = stands;
-    topic->ask = stands ? topic->ask : 0;
+    topic->refused = !stands; /* a backend may ask again by itself, and have the word later */
     gap = topic->due_gap || !stands;
     topic->due_gap = !stands;
     waited = stop_waiting(topic);

@@ -603,7 +603,7 @@ static void the_output_limit_ends_the_connection_which_is_a_gap(void **state)
     await_log(fixture, "bus.broken");
     await_healthy(fixture);
     say(fixture->far, "room:1", "1");
-    await_heard(fixture, "gap(bus,0) 1");
+    await_heard(fixture, "gap(bus,0) gap(lost,1) 1");
     free(json);
 }
 
