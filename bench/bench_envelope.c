@@ -184,9 +184,9 @@ int main(int argc, char **argv)
 {
     unsigned long seconds = 3, runs = 5;
     const report_option_t options[] = {
-        {"seconds", "of each run", &seconds, 1, 3600, NULL},
-        {"runs", "measured one after another", &runs, 1, REPORT_RUNS_MAX, NULL},
-        {NULL, NULL, NULL, 0, 0, NULL}};
+        {"seconds", "of each run", &seconds, 1, 3600, NULL, NULL},
+        {"runs", "measured one after another", &runs, 1, REPORT_RUNS_MAX, NULL, NULL},
+        {NULL, NULL, NULL, 0, 0, NULL, NULL}};
     report_t *report = report_open("envelope", argc, argv, options);
 
     bench_pin(1);

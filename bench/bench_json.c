@@ -160,10 +160,10 @@ int main(int argc, char **argv)
 {
     unsigned long bytes = 16384, seconds = 3, runs = 5;
     const report_option_t options[] = {
-        {"bytes", "of a document", &bytes, 128, BYTES_MAX, NULL},
-        {"seconds", "of each run", &seconds, 1, 3600, NULL},
-        {"runs", "measured one after another", &runs, 1, REPORT_RUNS_MAX, NULL},
-        {NULL, NULL, NULL, 0, 0, NULL}};
+        {"bytes", "of a document", &bytes, 128, BYTES_MAX, NULL, NULL},
+        {"seconds", "of each run", &seconds, 1, 3600, NULL, NULL},
+        {"runs", "measured one after another", &runs, 1, REPORT_RUNS_MAX, NULL, NULL},
+        {NULL, NULL, NULL, 0, 0, NULL, NULL}};
     report_t *report = report_open("json", argc, argv, options);
 
     document.text = malloc(bytes + 1);

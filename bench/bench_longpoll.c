@@ -335,12 +335,12 @@ int main(int argc, char **argv)
 {
     static longpoll_t bench = {.conns = 100, .payload = 128, .seconds = 3, .threads = 1, .runs = 5};
     const report_option_t options[] = {
-        {"conns", "clients, an HTTP connection each", &bench.conns, 1, 100000, NULL},
-        {"payload", "bytes of JSON", &bench.payload, PAYLOAD_MIN, 262144, NULL},
-        {"seconds", "of each run", &bench.seconds, 1, 3600, NULL},
-        {"threads", "of the server, all on its core", &bench.threads, 1, 256, NULL},
-        {"runs", "measured one after another", &bench.runs, 1, REPORT_RUNS_MAX, NULL},
-        {NULL, NULL, NULL, 0, 0, NULL}};
+        {"conns", "clients, an HTTP connection each", &bench.conns, 1, 100000, NULL, NULL},
+        {"payload", "bytes of JSON", &bench.payload, PAYLOAD_MIN, 262144, NULL, NULL},
+        {"seconds", "of each run", &bench.seconds, 1, 3600, NULL, NULL},
+        {"threads", "of the server, all on its core", &bench.threads, 1, 256, NULL, NULL},
+        {"runs", "measured one after another", &bench.runs, 1, REPORT_RUNS_MAX, NULL, NULL},
+        {NULL, NULL, NULL, 0, 0, NULL, NULL}};
     report_t *report;
 
     subject_main(argc, argv);

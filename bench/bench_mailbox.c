@@ -163,10 +163,10 @@ int main(int argc, char **argv)
     static const names_t many = {"many_ns", "many_wakeups_per_message", "many_cpu_ns"};
     unsigned long window = 1024, seconds = 3, runs = 5;
     const report_option_t options[] = {
-        {"window", "messages on their way, of many", &window, 2, WINDOW_MAX, NULL},
-        {"seconds", "of each run", &seconds, 1, 3600, NULL},
-        {"runs", "measured one after another", &runs, 1, REPORT_RUNS_MAX, NULL},
-        {NULL, NULL, NULL, 0, 0, NULL}};
+        {"window", "messages on their way, of many", &window, 2, WINDOW_MAX, NULL, NULL},
+        {"seconds", "of each run", &seconds, 1, 3600, NULL, NULL},
+        {"runs", "measured one after another", &runs, 1, REPORT_RUNS_MAX, NULL, NULL},
+        {NULL, NULL, NULL, 0, 0, NULL, NULL}};
     report_t *report = report_open("mailbox", argc, argv, options);
     hub__worker_t *worker;
     pthread_t thread;

@@ -103,12 +103,12 @@ int main(int argc, char **argv)
     unsigned long members = most < MEMBERS_DEFAULT ? most : MEMBERS_DEFAULT, runs = 5;
     unsigned long keys_max = 1000, own_refs = 0;
     const report_option_t options[] = {
-        {"members", "connections, all on one topic", &members, 1, most, NULL},
-        {"keys-max", "beyond which members are told a sample", &keys_max, 1, 1000000, NULL},
+        {"members", "connections, all on one topic", &members, 1, most, NULL, NULL},
+        {"keys-max", "beyond which members are told a sample", &keys_max, 1, 1000000, NULL, NULL},
         {"own-refs", "1: each joins with a ref of its own, as clients do that come back", &own_refs,
-         0, 1, NULL},
-        {"runs", "each with a hub of its own", &runs, 1, REPORT_RUNS_MAX, NULL},
-        {NULL, NULL, NULL, 0, 0, NULL}};
+         0, 1, NULL, NULL},
+        {"runs", "each with a hub of its own", &runs, 1, REPORT_RUNS_MAX, NULL, NULL},
+        {NULL, NULL, NULL, 0, 0, NULL, NULL}};
     client_conn_t *conns;
     report_t *report;
 

@@ -234,10 +234,10 @@ int main(int argc, char **argv)
     turning_t empty, full;
     unsigned long timers = 100000, seconds = 3, runs = 5;
     const report_option_t options[] = {
-        {"timers", "armed, a multiple of 1000", &timers, MEMBERS, 10000000, NULL},
-        {"seconds", "of each run", &seconds, 1, 3600, NULL},
-        {"runs", "measured one after another", &runs, 1, REPORT_RUNS_MAX, NULL},
-        {NULL, NULL, NULL, 0, 0, NULL}};
+        {"timers", "armed, a multiple of 1000", &timers, MEMBERS, 10000000, NULL, NULL},
+        {"seconds", "of each run", &seconds, 1, 3600, NULL, NULL},
+        {"runs", "measured one after another", &runs, 1, REPORT_RUNS_MAX, NULL, NULL},
+        {NULL, NULL, NULL, 0, 0, NULL, NULL}};
     report_t *report;
 
     subject_main(argc, argv);
