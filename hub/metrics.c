@@ -47,11 +47,48 @@ static void print_metric(const char *name, const char *kind, const char *help, u
                        name, help, name, kind, name, (unsigned long long)value);
 }
 
+/* In memory only the first few say anything. */
+#define BUS_METRIC_MAP(X)                                                                          \
+    X(healthy, gauge, "the broker answers: the last probe came back; 1 in memory")                 \
+    X(topics, gauge, "topics that somebody listens to")                                            \
+    X(subscriptions, gauge, "workers and programs that listen to them")                            \
+    X(published, counter, "messages published on this node")                                       \
+    X(delivered, counter, "messages handed to subscriptions")                                      \
+    X(mailbox_dropped, counter, "messages that found a mailbox full")                              \
+    X(gaps, counter, "gap notices, one for each subscription told")                                \
+    X(remote_received, counter, "messages of other nodes and programs")                            \
+    X(remote_plain, counter, "of these, what other programs published")                            \
+    X(remote_duplicates, counter, "messages that came again, ignored")                             \
+    X(remote_missing, counter, "messages that never came, by their numbers")                       \
+    X(remote_invalid, counter, "what the broker brought that is no message, ignored")              \
+    X(unknown, counter, "publishes that were in flight when the broker broke")                     \
+    X(topics_refused, counter, "subscriptions that the broker did not take")                       \
+    X(reconnects, counter, "connections to the broker after the first")                            \
+    X(deaf, counter, "connections that were replaced because nothing came through")                \
+    X(down_ms, gauge, "so long the broker has not answered; 0: it does")                           \
+    X(probe_us, gauge, "to the broker and back, the last time")
+
+static void print_bus(hub_bus_t *bus, hub__buffer_t *text)
+{
+    hub_bus_stats_t stats;
+
+    hub_bus_get_stats(bus, &stats);
+#define BUS_METRIC_PRINT(name, kind, help)                                                         \
+    print_metric(BUS_METRIC_NAME_##kind(name), #kind, help, stats.name, text);
+#define BUS_METRIC_NAME_gauge(name) "bus_" #name
+#define BUS_METRIC_NAME_counter(name) "bus_" #name "_total"
+    BUS_METRIC_MAP(BUS_METRIC_PRINT)
+#undef BUS_METRIC_PRINT
+}
+
 void hub_metrics_on_http(hub_http_t *http, void *server)
 {
+    hub_bus_t *bus = hub__server_first_bus(server);
     hub__buffer_t text = {0};
 
     hub_stats_foreach(server, print_metric, &text);
+    if (bus != NULL)
+        print_bus(bus, &text);
     hub_http_respond(http, 200, "text/plain; version=0.0.4; charset=utf-8", hub__buffer_str(&text));
     hub__buffer_dispose(&text);
 }

@@ -191,7 +191,12 @@ static void metrics_are_prometheus_text_of_every_counter(void **state)
                                         "\nsockethub_joins_total 1\n",
                                         "\nsockethub_members 1\n",
                                         "\nsockethub_topics 1\n",
-                                        "\nsockethub_closed_slow_total 0\n"};
+                                        "\nsockethub_closed_slow_total 0\n",
+                                        "# TYPE sockethub_bus_healthy gauge\n",
+                                        "\nsockethub_bus_healthy 1\n",
+                                        "# TYPE sockethub_bus_gaps_total counter\n",
+                                        "\nsockethub_bus_subscriptions 1\n",
+                                        "\nsockethub_bus_remote_missing_total 0\n"};
     server_t *s = site();
     client_response_t response;
 
