@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 
 # Seconds of all tests of a label together, over all stages, on two cores. A noisy machine takes
 # longer, so a label fails the run only at three times its budget.
-BUDGETS="unit=40 corpus=10 wire=380 bus=150 faults=60 conformance=60 stress=120 threads=480 phoenix=260 clients=40 browser=80 bench=90 install=40
+BUDGETS="unit=50 corpus=10 wire=450 bus=150 faults=60 conformance=60 stress=120 threads=560 phoenix=260 clients=40 browser=80 bench=90 install=40
     soak=60 exports=5 format=5"
 
 mode=default

@@ -290,7 +290,8 @@ function pushing({ client, connect }) {
       ok(channel.push("async", {}).receive("ok", ({ late }) => order.push(late))),
       ok(channel.push("echo", {}).receive("ok", () => order.push("echo"))),
     ]);
-    assert.deepEqual(order, ["echo", true]);
+    // where posts may overtake one another, both are answered, and that is all
+    assert.deepEqual(unable(client) ? order.sort() : order, unable(client) ? [true, "echo"].sort() : ["echo", true]);
   });
 
   test("a slow event delays its own channel alone", { skip: unable(client) }, async (t) => {
