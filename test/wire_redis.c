@@ -160,7 +160,7 @@ static bool has_conns(struct fixture *fixture)
 static bool stands(struct fixture *fixture)
 {
     char *answer = broker_admin(fixture->broker, "PUBSUB NUMSUB hub:room:1");
-    bool has = answer != NULL && strstr(answer, ":1\r\n") != NULL;
+    bool has = answer != NULL && strstr(answer, "\r\n:1\r\n") != NULL;
 
     free(answer);
     return has;
