@@ -398,9 +398,11 @@ static const char *first_difference(const sample_t *before, const sample_t *now)
     for (unsigned i = 0; i < the.name_count; i++) {
         /* a worker keeps the block that its next frames go to, and begins to look after presences
          * with the first one */
-        uint64_t more = strncmp(the.names[i], "memory_", 7) == 0                ? KEPT_BYTES
-                        : the.cycle == 0 && strcmp(the.names[i], "timers") == 0 ? WORKERS_TIMERS
-                                                                                : 0;
+        const char *name = the.names[i];
+        bool first =
+            the.cycle == 0 && (strcmp(name, "timers") == 0 || strcmp(name, "bus_topics") == 0 ||
+                               strcmp(name, "bus_subscriptions") == 0);
+        uint64_t more = strncmp(name, "memory_", 7) == 0 ? KEPT_BYTES : first ? WORKERS_TIMERS : 0;
 
         if (the.gauges[i] &&
             (now->values[i] > before->values[i] + more || now->values[i] < before->values[i]))
@@ -793,8 +795,11 @@ int main(int argc, char **argv)
         run_cycle();
         sample = await_quiet(&before);
         keep(&sample);
-        if (the.cycle == 0)
+        if (the.cycle == 0) {
             copy_value(&before, &sample, "timers");
+            copy_value(&before, &sample, "bus_topics");
+            copy_value(&before, &sample, "bus_subscriptions");
+        }
         printf("cycle %2u: RSS %" PRIu64 " KiB, heap %" PRIu64 " KiB, %" PRIu64
                " of it for peers, %" PRIu64 " descriptors\n",
                the.cycle, sample.rss_kib, sample.heap / 1024,
