@@ -154,7 +154,7 @@ typedef struct hub_bus_publish_options {
  * one holds it. Called from inside a callback of the same topic it only accepts: the message
  * follows when the delivery under way on this thread has ended. HUB_EBUSDOWN: the backend is known
  * to be down, nobody got it (unless the bus was opened as degraded). HUB_ELIMIT: 65,536 publishes
- * wait for the backend's answer. HUB_ETOOLARGE: past the backend's largest message. After any
+ * or in_flight_bytes wait for the backend's answer. HUB_ETOOLARGE: past the backend's largest message. After any
  * failure nobody got it. `msg` must be counted and is retained as long as needed. `options` may be
  * NULL. Any thread. */
 HUB_API HUB_MUST_USE hub_status_t hub_bus_publish(hub_bus_t *bus, const hub_message_t *msg,
@@ -207,6 +207,9 @@ typedef struct hub_bus_options {
      * the last number on its topic was, so that a lost last message is found as well. From 10 to
      * 600,000; 0 means 10,000, HUB_OFF never. */
     size_t position_interval_ms;
+    /* So many bytes of publishes, topics and envelopes included, may wait for the broker's answer,
+     * and 65,536 publishes: then HUB_ELIMIT. One is always taken. 0 means 64 MiB. */
+    size_t in_flight_bytes;
 } hub_bus_options_t;
 
 /* Owned by the caller (hub_bus_destroy). `options` is copied and may be NULL. Any thread. */
@@ -218,7 +221,7 @@ HUB_API HUB_MUST_USE hub_status_t hub_bus_create(const hub_bus_options_t *option
  * `postgres://[user:password@]host[:port]/ database`, or a scheme that hub_bus_register() knows.
  * User, password and path may hold %XX. Behind a '?' may stand `name=`, `degraded=local`,
  * `probe_ms=`, `probe_timeout_ms=` and `position_ms=` (milliseconds; first and last may be `off`),
- * and what the backend's page in bus/README.md lists; they win over `options`, which may be NULL.
+ * `in_flight=` (bytes), and what the backend's page in bus/README.md lists; they win over `options`, which may be NULL.
  * Connects in the background: HUB_OK does not mean that the broker is there, hub_bus_get_stats()
  * tells. HUB_EINVAL: an unknown scheme, one that this library was built without, or an option that
  * does not fit, which `error` names, never with a password. Otherwise as hub_bus_create(). Any
@@ -269,6 +272,10 @@ typedef struct hub_bus_stats {
     uint64_t deaf;              /* connections that were replaced because nothing came through */
     uint64_t down_ms;           /* so long it is not healthy; 0 while it is */
     uint64_t probe_us;          /* through the broker and back, the last time; 0: never yet */
+    uint64_t in_flight;         /* publishes that the broker has not answered */
+    uint64_t in_flight_bytes;   /* of these */
+    uint64_t refused_down;      /* publishes that failed because the backend was down */
+    uint64_t refused_limit;     /* publishes that failed because too much was in flight */
 } hub_bus_stats_t;
 
 HUB_API void hub_bus_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats); /* Any thread. */

@@ -127,6 +127,22 @@ static hub_status_t take_ms(hub__url_t *url, const char *name, bool may_be_off, 
     return HUB_OK;
 }
 
+/* A number of bytes. */
+static hub_status_t take_bytes(hub__url_t *url, const char *name, size_t *bytes, hub_error_t *error)
+{
+    const char *text = hub__url_take(url, name);
+    size_t value = 0, digits = 0;
+
+    if (text == NULL)
+        return HUB_OK;
+    for (; text[digits] >= '0' && text[digits] <= '9' && digits < 15; digits++)
+        value = value * 10 + (size_t)(text[digits] - '0');
+    if (digits == 0 || text[digits] != '\0')
+        return hub_error_set(error, HUB_EINVAL, 0, "bus URL, %s: it is a number of bytes", name);
+    *bytes = value;
+    return HUB_OK;
+}
+
 /* What the URL says of the core goes over what the program said. */
 static hub_status_t take_options(hub__url_t *url, hub_bus_options_t *options, hub_error_t *error)
 {
@@ -138,7 +154,9 @@ static hub_status_t take_options(hub__url_t *url, hub_bus_options_t *options, hu
     if ((err = take_ms(url, "probe_ms", true, &options->probe_interval_ms, error)) != HUB_OK ||
         (err = take_ms(url, "probe_timeout_ms", false, &options->probe_timeout_ms, error)) !=
             HUB_OK ||
-        (err = take_ms(url, "position_ms", true, &options->position_interval_ms, error)) != HUB_OK)
+        (err = take_ms(url, "position_ms", true, &options->position_interval_ms, error)) !=
+            HUB_OK ||
+        (err = take_bytes(url, "in_flight", &options->in_flight_bytes, error)) != HUB_OK)
         return err;
     if (degraded == NULL)
         return HUB_OK;

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "bus/buffer.h"
+#include "bus/flight.h"
 #include "bus/internal.h"
 #include "bus/json.h"
 #include "bus/log.h"
@@ -19,7 +20,7 @@
 
 #define ANSWER_TIMEOUT_MS_DEFAULT 5000
 #define STREAMS_MAX 4096 /* of one shard */
-#define IN_FLIGHT_MAX (64 * 1024)
+#define IN_FLIGHT_BYTES_DEFAULT ((size_t)64 * 1024 * 1024)
 #define ORIGINS_MAX 256 /* of one topic */
 #define BYTES_FEW 1024
 #define WIRE_TOPIC_BYTES_MAX 1090 /* a bus name of 64, a topic of 1,024 */
@@ -43,14 +44,6 @@ struct streams {
     hub__beats_t beats; /* of those whose position is to be told */
 };
 
-struct pending {
-    hub__table_node_t node; /* its hash is the token: they are ours and count up */
-    struct pending *next;
-    struct pending *prev;
-    uint64_t deadline_ms;
-    hub_bus_ack_t *ack; /* may be NULL */
-};
-
 struct hub__remote {
     const hub_bus_backend_t *backend;
     void *self;
@@ -67,9 +60,7 @@ struct hub__remote {
     pthread_cond_t wake;
     pthread_cond_t rested; /* the thread has nothing to do; for tests */
     bool resting;
-    hub__table_t in_flight;
-    struct pending *first; /* is due first */
-    struct pending *last;
+    hub__flight_t flight;
     uint64_t last_token;
     uint32_t timeout_ms;
     uint64_t (*now_ms)(void *user);
@@ -86,6 +77,8 @@ struct hub__remote {
     atomic_ullong invalid;
     atomic_ullong unknown;
     atomic_ullong refused;
+    atomic_ullong refused_down;
+    atomic_ullong refused_limit;
 };
 
 static void count(atomic_ullong *counter, uint64_t more)
@@ -138,92 +131,59 @@ uint64_t hub__remote_new_token(hub_bus_t *bus)
     return token;
 }
 
-static void take_out(hub__remote_t *remote, struct pending *pending)
+/* Not under the lock. */
+static void finish(hub__remote_t *remote, const hub__outcome_t *outcome)
 {
-    hub__table_remove(&remote->in_flight, &pending->node);
-    *(pending->prev == NULL ? &remote->first : &pending->prev->next) = pending->next;
-    *(pending->next == NULL ? &remote->last : &pending->next->prev) = pending->prev;
-}
-
-static struct pending *take_token(hub__remote_t *remote, uint64_t token)
-{
-    hub__table_node_t *node;
-    struct pending *pending = NULL;
-
-    pthread_mutex_lock(&remote->in_flight_lock);
-    node = hub__table_chain(&remote->in_flight, token);
-    while (node != NULL && node->hash != token)
-        node = node->next;
-    if (node != NULL) {
-        pending = HUB__CONTAINER(node, struct pending, node);
-        take_out(remote, pending);
-    }
-    pthread_mutex_unlock(&remote->in_flight_lock);
-    return pending;
-}
-
-static struct pending *take_first(hub__remote_t *remote)
-{
-    struct pending *pending;
-
-    pthread_mutex_lock(&remote->in_flight_lock);
-    pending = remote->first;
-    if (pending != NULL)
-        take_out(remote, pending);
-    pthread_mutex_unlock(&remote->in_flight_lock);
-    return pending;
-}
-
-static void forget(struct pending *pending)
-{
-    hub_bus_ack_release(pending->ack);
-    free(pending);
-}
-
-static void finish(hub__remote_t *remote, struct pending *pending, hub_status_t status)
-{
-    if (status == HUB_EUNKNOWN)
+    if (outcome->tell && outcome->status == HUB_EUNKNOWN)
         count(&remote->unknown, 1);
-    hub__ack_set(pending->ack, status, status == HUB_OK ? HUB_LEVEL_BUS : HUB_LEVEL_LOCAL);
-    forget(pending);
+    if (outcome->tell)
+        hub__ack_set(outcome->ack, outcome->status,
+                     outcome->status == HUB_OK ? HUB_LEVEL_BUS : HUB_LEVEL_LOCAL);
+    hub_bus_ack_release(outcome->ack);
 }
 
-static hub_status_t begin_flight(hub__remote_t *remote, hub_bus_ack_t *ack, uint64_t *ret_token)
+/* One thing that the end of the connection leaves unknown; false: nothing is left. */
+static bool lose(hub__remote_t *remote, hub__outcome_t *ret_outcome)
 {
-    struct pending *pending = malloc(sizeof(*pending));
-    hub_status_t err = HUB_OK;
+    bool found;
 
-    if (pending == NULL)
-        return HUB_ENOMEM;
-    *pending = (struct pending){.ack = ack};
     pthread_mutex_lock(&remote->in_flight_lock);
-    if (remote->in_flight.count >= IN_FLIGHT_MAX) {
-        err = HUB_ELIMIT;
-    } else {
-        hub_bus_ack_retain(ack);
-        pending->node.hash = *ret_token = ++remote->last_token;
-        pending->deadline_ms = remote->now_ms(remote->now_user) + remote->timeout_ms;
-        hub__table_insert(&remote->in_flight, &pending->node);
-        pending->prev = remote->last;
-        *(remote->last == NULL ? &remote->first : &remote->last->next) = pending;
-        remote->last = pending;
-        /* with others before it, the thread wakes up for those in time */
-        if (pending->prev == NULL)
-            pthread_cond_signal(&remote->wake);
-    }
+    found = hub__flight_lose(&remote->flight, ret_outcome);
     pthread_mutex_unlock(&remote->in_flight_lock);
-    if (err != HUB_OK)
-        free(pending);
+    return found;
+}
+
+static hub_status_t begin_flight(hub__remote_t *remote, size_t bytes, hub_bus_ack_t *ack,
+                                 uint64_t *ret_token)
+{
+    hub__flight_t *flight = &remote->flight;
+    hub_status_t err;
+
+    pthread_mutex_lock(&remote->in_flight_lock);
+    *ret_token = ++remote->last_token;
+    err = hub__flight_begin(flight, *ret_token, bytes,
+                            remote->now_ms(remote->now_user) + remote->timeout_ms, ack);
+    /* with others before it, the thread wakes up for those in time */
+    if (err == HUB_OK && flight->due.first == flight->due.last)
+        pthread_cond_signal(&remote->wake);
+    pthread_mutex_unlock(&remote->in_flight_lock);
     return err;
+}
+
+static void abandon_flight(hub__remote_t *remote, uint64_t token)
+{
+    pthread_mutex_lock(&remote->in_flight_lock);
+    hub__flight_abandon(&remote->flight, token);
+    pthread_mutex_unlock(&remote->in_flight_lock);
 }
 
 /* UINT64_MAX: nothing is. */
 static uint64_t next_due_ms(hub__remote_t *remote)
 {
-    uint64_t due_ms = hub__pulse_due_ms(&remote->pulse);
+    uint64_t pulse_ms = hub__pulse_due_ms(&remote->pulse);
+    uint64_t flight_ms = hub__flight_due_ms(&remote->flight);
 
-    return remote->first != NULL && remote->first->deadline_ms < due_ms ? remote->first->deadline_ms
-                                                                        : due_ms;
+    return flight_ms < pulse_ms ? flight_ms : pulse_ms;
 }
 
 /* Until the next thing is due, or until something changes. */
@@ -252,19 +212,17 @@ static void *run_deadlines(void *arg)
     pthread_mutex_lock(&remote->in_flight_lock);
     while (!remote->stop) {
         uint64_t now_ms = remote->now_ms(remote->now_user);
-        struct pending *pending = remote->first;
+        hub__outcome_t outcome;
+        bool expired;
 
         if (now_ms < next_due_ms(remote)) {
             wait_until_due(remote);
             continue;
         }
-        if (pending != NULL && pending->deadline_ms > now_ms)
-            pending = NULL;
-        if (pending != NULL)
-            take_out(remote, pending);
+        expired = hub__flight_expire(&remote->flight, now_ms, &outcome);
         pthread_mutex_unlock(&remote->in_flight_lock);
-        if (pending != NULL)
-            finish(remote, pending, HUB_EUNKNOWN);
+        if (expired)
+            finish(remote, &outcome);
         else
             hub__pulse_turn(&remote->pulse);
         pthread_mutex_lock(&remote->in_flight_lock);
@@ -275,10 +233,15 @@ static void *run_deadlines(void *arg)
 
 void hub_bus_remote_published(hub_bus_t *bus, uint64_t token, hub_status_t status)
 {
-    struct pending *pending = take_token(bus->remote, token);
+    hub__remote_t *remote = bus->remote;
+    hub__outcome_t outcome;
+    bool known;
 
-    if (pending != NULL)
-        finish(bus->remote, pending, status);
+    pthread_mutex_lock(&remote->in_flight_lock);
+    known = hub__flight_answer(&remote->flight, token, status, &outcome);
+    pthread_mutex_unlock(&remote->in_flight_lock);
+    if (known)
+        finish(remote, &outcome);
     else
         hub__pulse_answered(&bus->remote->pulse, token);
 }
@@ -360,12 +323,24 @@ bool hub__remote_is_usable(hub_bus_t *bus)
     return atomic_load(&bus->remote->up) && !hub__pulse_is_deaf(&bus->remote->pulse);
 }
 
-static hub_status_t refuse_or_degrade(const hub__remote_t *remote, hub_bus_ack_t *ack)
+static hub_status_t refuse_or_degrade(hub__remote_t *remote, hub_bus_ack_t *ack)
 {
-    if (!remote->degraded_local)
+    if (!remote->degraded_local) {
+        count(&remote->refused_down, 1);
         return HUB_EBUSDOWN;
+    }
     hub__ack_set(ack, HUB_EBUSDOWN, HUB_LEVEL_LOCAL);
     return HUB_OK;
+}
+
+/* Too much is in flight: the broker hangs, or is slower than this node. */
+static void refuse_for_now(hub__remote_t *remote, const hub_message_t *msg)
+{
+    char field[HUB_LOG_FIELD];
+
+    count(&remote->refused_limit, 1);
+    hub_log_peer(HUB_LOG_WARN, "bus.limit", "topic=%s in_flight_bytes_max=%zu",
+                 hub_log_escape(msg->topic, field), remote->flight.bytes_max);
 }
 
 static hub_status_t send_numbered(hub_bus_t *bus, uint64_t hash, hub_str_t wire_topic, char *bytes,
@@ -436,9 +411,8 @@ static hub_status_t send_message(hub_bus_t *bus, uint64_t hash, const hub_messag
 {
     hub_str_t wire_topic = hub_str_n(buffer, bus->prefix.len + msg->topic.len);
     char *bytes = buffer + wire_topic.len;
-    struct pending *pending;
     uint64_t token;
-    hub_status_t err = begin_flight(bus->remote, ack, &token);
+    hub_status_t err = begin_flight(bus->remote, wire_topic.len + size, ack, &token);
 
     if (err != HUB_OK)
         return err;
@@ -446,11 +420,8 @@ static hub_status_t send_message(hub_bus_t *bus, uint64_t hash, const hub_messag
     memcpy(buffer + bus->prefix.len, msg->topic.base, msg->topic.len);
     hub__wire_write(bytes, msg, bus->node);
     err = send_numbered(bus, hash, wire_topic, bytes, size, token);
-    if (err == HUB_OK)
-        return HUB_OK;
-    pending = take_token(bus->remote, token);
-    if (pending != NULL)
-        forget(pending);
+    if (err != HUB_OK)
+        abandon_flight(bus->remote, token);
     return err;
 }
 
@@ -473,6 +444,8 @@ hub_status_t hub__remote_publish(hub_bus_t *bus, uint64_t hash, const hub_messag
     err = send_message(bus, hash, msg, ack, buffer, size);
     if (buffer != few)
         free(buffer);
+    if (err == HUB_ELIMIT)
+        refuse_for_now(remote, msg);
     return err == HUB_EBUSDOWN ? refuse_or_degrade(remote, ack) : err;
 }
 
@@ -899,7 +872,7 @@ void hub_bus_remote_up(hub_bus_t *bus)
 void hub_bus_remote_down(hub_bus_t *bus)
 {
     hub__remote_t *remote = bus->remote;
-    struct pending *pending;
+    hub__outcome_t outcome;
     bool was_up;
 
     if (!atomic_exchange(&remote->connected, false))
@@ -907,8 +880,8 @@ void hub_bus_remote_down(hub_bus_t *bus)
     hub__pulse_down(&remote->pulse);
     set_shards_down(bus);
     was_up = atomic_exchange(&remote->up, false);
-    while ((pending = take_first(remote)) != NULL)
-        finish(remote, pending, HUB_EUNKNOWN);
+    while (lose(remote, &outcome))
+        finish(remote, &outcome);
     if (was_up)
         hub_log(HUB_LOG_WARN, "bus.down", "backend=%s", remote->backend->name);
 }
@@ -933,6 +906,8 @@ static hub__remote_t *remote_create(const hub_bus_options_t *options)
     remote->degraded_local = options->degraded_local;
     remote->timeout_ms =
         options->answer_timeout_ms == 0 ? ANSWER_TIMEOUT_MS_DEFAULT : options->answer_timeout_ms;
+    remote->flight.bytes_max =
+        options->in_flight_bytes == 0 ? IN_FLIGHT_BYTES_DEFAULT : options->in_flight_bytes;
     remote->now_ms = monotonic_ms;
     for (size_t i = 0; i < HUB__SHARDS; i++)
         pthread_mutex_init(&remote->streams[i].lock, NULL);
@@ -966,7 +941,7 @@ void hub__remote_free(hub__remote_t *remote)
         hub__table_dispose(&streams->table);
         pthread_mutex_destroy(&streams->lock);
     }
-    hub__table_dispose(&remote->in_flight);
+    hub__flight_dispose(&remote->flight);
     pthread_cond_destroy(&remote->wake);
     pthread_cond_destroy(&remote->rested);
     pthread_mutex_destroy(&remote->in_flight_lock);
@@ -1022,10 +997,10 @@ void hub__remote_close(hub_bus_t *bus)
 
 void hub__remote_forget(hub_bus_t *bus)
 {
-    struct pending *pending;
+    hub__outcome_t outcome;
 
-    while (bus->remote != NULL && (pending = take_first(bus->remote)) != NULL)
-        forget(pending);
+    while (bus->remote != NULL && lose(bus->remote, &outcome))
+        hub_bus_ack_release(outcome.ack);
 }
 
 void hub__remote_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats)
@@ -1042,6 +1017,12 @@ void hub__remote_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats)
     ret_stats->remote_invalid = atomic_load(&remote->invalid);
     ret_stats->unknown = atomic_load(&remote->unknown);
     ret_stats->topics_refused = atomic_load(&remote->refused);
+    ret_stats->refused_down = atomic_load(&remote->refused_down);
+    ret_stats->refused_limit = atomic_load(&remote->refused_limit);
+    pthread_mutex_lock(&remote->in_flight_lock);
+    ret_stats->in_flight = remote->flight.count;
+    ret_stats->in_flight_bytes = remote->flight.bytes;
+    pthread_mutex_unlock(&remote->in_flight_lock);
 }
 
 void hub__remote_reconnect(hub_bus_t *bus)

@@ -66,7 +66,11 @@ static void print_metric(const char *name, const char *kind, const char *help, u
     X(reconnects, counter, "connections to the broker after the first")                            \
     X(deaf, counter, "connections that were replaced because nothing came through")                \
     X(down_ms, gauge, "so long the broker has not answered; 0: it does")                           \
-    X(probe_us, gauge, "to the broker and back, the last time")
+    X(probe_us, gauge, "to the broker and back, the last time")                                    \
+    X(in_flight, gauge, "publishes that the broker has not answered")                              \
+    X(in_flight_bytes, gauge, "of these")                                                          \
+    X(refused_down, counter, "publishes that failed because the broker was away")                  \
+    X(refused_limit, counter, "publishes that failed because too much was in flight")
 
 static void print_bus(hub_bus_t *bus, hub__buffer_t *text)
 {

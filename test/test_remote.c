@@ -73,12 +73,12 @@ static uint64_t now_ms(void *user)
     return atomic_load(&((struct fixture *)user)->now_ms);
 }
 
-static int set_up_with(void **state, bool degraded)
+static int set_up_with(void **state, hub_bus_options_t options)
 {
     struct fixture *fixture = calloc(1, sizeof(*fixture));
-    hub_bus_options_t options = {
-        .degraded_local = degraded, .probe_interval_ms = HUB_OFF, .position_interval_ms = HUB_OFF};
 
+    options.probe_interval_ms = HUB_OFF;
+    options.position_interval_ms = HUB_OFF;
     fixture->broker = fake_broker_create();
     fixture->near = open_on(fixture->broker, &options);
     fixture->far = open_on(fixture->broker, &options);
@@ -93,12 +93,20 @@ static int set_up_with(void **state, bool degraded)
 
 static int set_up(void **state)
 {
-    return set_up_with(state, false);
+    return set_up_with(state, (hub_bus_options_t){0});
 }
 
 static int set_up_degraded(void **state)
 {
-    return set_up_with(state, true);
+    return set_up_with(state, (hub_bus_options_t){.degraded_local = true});
+}
+
+/* Of publishes of "1" to "room:1", three. */
+#define ONE_IN_FLIGHT (10 + HUB__WIRE_HEADER_BYTES + 4 + 1)
+
+static int set_up_narrow(void **state)
+{
+    return set_up_with(state, (hub_bus_options_t){.in_flight_bytes = 3 * ONE_IN_FLIGHT + 1});
 }
 
 static int tear_down(void **state)
@@ -716,6 +724,81 @@ static void only_so_many_publishes_wait_for_an_answer(void **state)
     listener_stop(&far);
 }
 
+static void assert_in_flight(struct fixture *fixture, unsigned count)
+{
+    hub_bus_stats_t stats = stats_of(fixture->far);
+
+    assert_int_equal(stats.in_flight, count);
+    assert_int_equal(stats.in_flight_bytes, count * ONE_IN_FLIGHT);
+}
+
+static void only_so_many_bytes_wait_for_an_answer(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t far = {0};
+
+    say_far(fixture, 1, 3);
+    assert_in_flight(fixture, 3);
+    listener_start(&far, fixture->far, "room:1", NULL);
+    assert_int_equal(try_say(fixture->far, "room:1", "4", NULL), HUB_ELIMIT);
+    assert_string_equal(listener_heard(&far), "");
+    assert_int_equal(stats_of(fixture->far).refused_limit, 1);
+    assert_heard(fixture, "1 2 3");
+    assert_in_flight(fixture, 0);
+    say_far(fixture, 5, 5);
+    assert_heard(fixture, "1 2 3 5"); /* and no gap: it took no number */
+    listener_stop(&far);
+}
+
+static void a_message_of_any_size_may_be_in_flight_alone(void **state)
+{
+    struct fixture *fixture = *state;
+    char json[5000];
+
+    memset(json, '1', sizeof(json));
+    json[sizeof(json) - 1] = '\0';
+    say(fixture->far, "room:1", json);
+    assert_int_equal(try_say(fixture->far, "room:1", "2", NULL), HUB_ELIMIT);
+    assert_heard(fixture, json);
+}
+
+/* The backend has the bytes still, whoever was told what. */
+static void what_a_hanging_broker_never_answers_goes_on_counting(void **state)
+{
+    struct fixture *fixture = *state;
+
+    set_faults(fixture, (fake_faults_t){.answers = FAKE_ANSWERS_LATE});
+    assert_int_equal(say_and_ask(fixture, "1"), HUB_OK);
+    say_far(fixture, 2, 3);
+    run(fixture);
+    atomic_store(&fixture->now_ms, 5000);
+    hub__remote_clock_moved(fixture->far);
+    assert_completed(fixture, HUB_EUNKNOWN, HUB_LEVEL_LOCAL);
+    assert_in_flight(fixture, 3);
+    assert_int_equal(try_say(fixture->far, "room:1", "4", NULL), HUB_ELIMIT);
+    fake_broker_answer_late(fixture->broker);
+    assert_in_flight(fixture, 0);
+    test_executor_turn(&fixture->loop);
+    assert_int_equal(fixture->completions, 1);
+    assert_int_equal(stats_of(fixture->far).unknown, 3);
+}
+
+static void the_end_of_a_connection_lands_what_was_in_flight(void **state)
+{
+    struct fixture *fixture = *state;
+
+    set_faults(fixture, (fake_faults_t){.answers = FAKE_ANSWERS_NEVER});
+    say_far(fixture, 1, 1);
+    atomic_store(&fixture->now_ms, 5000);
+    hub__remote_clock_moved(fixture->far);
+    say_far(fixture, 2, 3);
+    fake_broker_disconnect(fixture->broker, fixture->far);
+    assert_in_flight(fixture, 0);
+    assert_int_equal(stats_of(fixture->far).unknown, 3);
+    assert_int_equal(try_say(fixture->far, "room:1", "4", NULL), HUB_EBUSDOWN);
+    assert_int_equal(stats_of(fixture->far).refused_down, 1);
+}
+
 static void a_large_message_crosses_too(void **state)
 {
     struct fixture *fixture = *state;
@@ -1154,6 +1237,7 @@ static void a_backend_that_does_not_open_fails_the_create(void **state)
 }
 
 #define REMOTE_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define NARROW_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_narrow, tear_down)
 #define DEGRADED_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_degraded, tear_down)
 
 int main(void)
@@ -1197,6 +1281,10 @@ int main(void)
         REMOTE_TEST(a_publish_that_the_backend_refuses_is_heard_by_nobody),
         REMOTE_TEST(the_size_limit_is_checked_at_the_publish),
         REMOTE_TEST(only_so_many_publishes_wait_for_an_answer),
+        NARROW_TEST(only_so_many_bytes_wait_for_an_answer),
+        NARROW_TEST(a_message_of_any_size_may_be_in_flight_alone),
+        NARROW_TEST(what_a_hanging_broker_never_answers_goes_on_counting),
+        NARROW_TEST(the_end_of_a_connection_lands_what_was_in_flight),
         REMOTE_TEST(a_large_message_crosses_too),
         REMOTE_TEST(while_down_a_publish_fails_before_anybody_hears_it),
         DEGRADED_TEST(a_degraded_bus_delivers_here_and_says_so),

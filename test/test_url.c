@@ -189,6 +189,9 @@ static void what_does_not_fit_is_named(void **state)
     assert_refused("memory:?probe_ms=-50", "probe_ms");
     assert_refused("memory:?position_ms=1", "position_ms");
     assert_refused("memory:?probe_timeout_ms=off", "probe_timeout_ms: it is a number");
+    assert_refused("memory:?in_flight=64k", "in_flight: it is a number of bytes");
+    assert_refused("memory:?in_flight=", "in_flight");
+    assert_refused("memory:?in_flight=9999999999999999", "in_flight");
     assert_refused("127.0.0.1:6379", "127.0.0.1");
 }
 
@@ -249,7 +252,7 @@ static void a_registered_backend_gets_its_part_of_the_url(void **state)
 
     (void)state;
     assert_int_equal(hub_bus_register("own+x", &own, NULL), HUB_OK);
-    assert_int_equal(hub_bus_open("own+x://h:7?name=app&depth=3&degraded=local", NULL, &bus, NULL),
+    assert_int_equal(hub_bus_open("own+x://h:7?name=app&depth=3&degraded=local&in_flight=1000", NULL, &bus, NULL),
                      HUB_OK);
     assert_int_equal(seen.port, 7);
     assert_int_equal(seen.param_count, 1);
