@@ -492,9 +492,14 @@ static hub_status_t set_prefix(hub_bus_t *bus, const char *name, hub_error_t *er
 hub_status_t hub__bus_create(const hub_bus_options_t *options, const hub_bus_url_t *url,
                              hub_bus_t **ret_bus, hub_error_t *error)
 {
-    hub_bus_t *bus = aligned_alloc(_Alignof(hub_bus_t), sizeof(*bus));
+    hub_bus_t *bus;
     hub_status_t err;
 
+    if (options->degraded_local && options->buffer_bytes != 0)
+        return hub_error_set(error, HUB_EINVAL, 0,
+                             "bus options: degraded_local (degraded) and buffer_bytes (buffer) are "
+                             "two ways to go on while the broker is away; one of them");
+    bus = aligned_alloc(_Alignof(hub_bus_t), sizeof(*bus));
     if (bus == NULL)
         return hub_error_set(error, HUB_ENOMEM, 0, "no memory for a bus");
     memset(bus, 0, sizeof(*bus));

@@ -131,7 +131,7 @@ typedef struct hub_publish_counts {
 } hub_publish_counts_t;
 
 typedef struct hub_publish_result {
-    hub_status_t status; /* HUB_OK, HUB_EBUSDOWN (delivered nowhere else), HUB_EUNKNOWN (in flight
+    hub_status_t status; /* HUB_OK, HUB_EBUSDOWN (sent nowhere else), HUB_EUNKNOWN (in flight
                             when the backend broke, or no answer in time) */
     hub_bus_level_t level;
     hub_position_t position;
@@ -153,10 +153,10 @@ typedef struct hub_bus_publish_options {
  * without executor or on the calling thread's executor were called, and the mailbox of each other
  * one holds it. Called from inside a callback of the same topic it only accepts: the message
  * follows when the delivery under way on this thread has ended. HUB_EBUSDOWN: the backend is known
- * to be down, nobody got it (unless the bus was opened as degraded). HUB_ELIMIT: 65,536 publishes
- * or in_flight_bytes wait for the backend's answer. HUB_ETOOLARGE: past the backend's largest message. After any
- * failure nobody got it. `msg` must be counted and is retained as long as needed. `options` may be
- * NULL. Any thread. */
+ * to be down, nobody got it (unless the bus was opened as degraded or with a buffer). HUB_ELIMIT:
+ * 65,536 publishes or in_flight_bytes wait for the backend's answer. HUB_ETOOLARGE: past the
+ * backend's largest message. After any failure nobody got it. `msg` must be counted and is retained
+ * as long as needed. `options` may be NULL. Any thread. */
 HUB_API HUB_MUST_USE hub_status_t hub_bus_publish(hub_bus_t *bus, const hub_message_t *msg,
                                                   const hub_bus_publish_options_t *options);
 
@@ -192,7 +192,7 @@ typedef struct hub_bus_options {
     const hub_bus_backend_t *backend; /* of the program's own; NULL: in memory. Not with a URL. */
     const void *backend_options;      /* handed to its open() */
     bool degraded_local; /* while the backend is down, publishes are delivered on this node and
-                            marked HUB_LEVEL_LOCAL */
+                            marked HUB_LEVEL_LOCAL; other nodes are told a gap when it is up */
     uint32_t answer_timeout_ms; /* a publish without the backend's answer becomes HUB_EUNKNOWN; 0
                                    means 5,000 */
     hub_bus_hooks_t hooks;
@@ -210,6 +210,12 @@ typedef struct hub_bus_options {
     /* So many bytes of publishes, topics and envelopes included, may wait for the broker's answer,
      * and 65,536 publishes: then HUB_ELIMIT. One is always taken. 0 means 64 MiB. */
     size_t in_flight_bytes;
+    /* While the backend is down, publishes wait in this many bytes, near enough: they are delivered
+     * here at once, and go out when all is subscribed again, in their order and before any newer
+     * one; their completions follow then. What waits for longer than answer_timeout_ms was never
+     * sent: its completion says HUB_EBUSDOWN, and other nodes are told a gap (reason lost). What
+     * does not fit fails as without. Not with degraded_local; 0: nothing waits. */
+    size_t buffer_bytes;
 } hub_bus_options_t;
 
 /* Owned by the caller (hub_bus_destroy). `options` is copied and may be NULL. Any thread. */
@@ -221,11 +227,11 @@ HUB_API HUB_MUST_USE hub_status_t hub_bus_create(const hub_bus_options_t *option
  * `postgres://[user:password@]host[:port]/ database`, or a scheme that hub_bus_register() knows.
  * User, password and path may hold %XX. Behind a '?' may stand `name=`, `degraded=local`,
  * `probe_ms=`, `probe_timeout_ms=` and `position_ms=` (milliseconds; first and last may be `off`),
- * `in_flight=` (bytes), and what the backend's page in bus/README.md lists; they win over `options`, which may be NULL.
- * Connects in the background: HUB_OK does not mean that the broker is there, hub_bus_get_stats()
- * tells. HUB_EINVAL: an unknown scheme, one that this library was built without, or an option that
- * does not fit, which `error` names, never with a password. Otherwise as hub_bus_create(). Any
- * thread.
+ * `answer_timeout_ms=`, `buffer=` and `in_flight=` (bytes), and what the backend's page in
+ * bus/README.md lists; they win over `options`, which may be NULL. Connects in the background:
+ * HUB_OK does not mean that the broker is there, hub_bus_get_stats() tells. HUB_EINVAL: an unknown
+ * scheme, one that this library was built without, or an option that does not fit, which `error`
+ * names, never with a password. Otherwise as hub_bus_create(). Any thread.
  */
 HUB_API HUB_MUST_USE hub_status_t hub_bus_open(const char *url, const hub_bus_options_t *options,
                                                hub_bus_t **ret_bus, hub_error_t *error);
@@ -276,6 +282,8 @@ typedef struct hub_bus_stats {
     uint64_t in_flight_bytes;   /* of these */
     uint64_t refused_down;      /* publishes that failed because the backend was down */
     uint64_t refused_limit;     /* publishes that failed because too much was in flight */
+    uint64_t buffered_bytes;    /* of publishes that wait until the backend is up */
+    uint64_t buffer_expired;    /* publishes that waited for too long, and were never sent */
 } hub_bus_stats_t;
 
 HUB_API void hub_bus_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats); /* Any thread. */

@@ -147,6 +147,7 @@ static hub_status_t take_bytes(hub__url_t *url, const char *name, size_t *bytes,
 static hub_status_t take_options(hub__url_t *url, hub_bus_options_t *options, hub_error_t *error)
 {
     const char *name = hub__url_take(url, "name"), *degraded = hub__url_take(url, "degraded");
+    size_t answer_timeout = options->answer_timeout_ms;
     hub_status_t err;
 
     if (name != NULL)
@@ -156,8 +157,11 @@ static hub_status_t take_options(hub__url_t *url, hub_bus_options_t *options, hu
             HUB_OK ||
         (err = take_ms(url, "position_ms", true, &options->position_interval_ms, error)) !=
             HUB_OK ||
+        (err = take_bytes(url, "buffer", &options->buffer_bytes, error)) != HUB_OK ||
+        (err = take_ms(url, "answer_timeout_ms", false, &answer_timeout, error)) != HUB_OK ||
         (err = take_bytes(url, "in_flight", &options->in_flight_bytes, error)) != HUB_OK)
         return err;
+    options->answer_timeout_ms = (uint32_t)answer_timeout;
     if (degraded == NULL)
         return HUB_OK;
     if (strcmp(degraded, "local") != 0 && strcmp(degraded, "no") != 0)

@@ -16,6 +16,7 @@
 #include "bus/json.h"
 #include "bus/log.h"
 #include "bus/pulse.h"
+#include "bus/spool.h"
 #include "bus/wire.h"
 
 #define ANSWER_TIMEOUT_MS_DEFAULT 5000
@@ -23,6 +24,8 @@
 #define IN_FLIGHT_BYTES_DEFAULT ((size_t)64 * 1024 * 1024)
 #define ORIGINS_MAX 256 /* of one topic */
 #define BYTES_FEW 1024
+#define SPOOL_AT_ONCE 64
+#define SPOOL_PAUSE_MS 10         /* once the backend takes no more */
 #define WIRE_TOPIC_BYTES_MAX 1090 /* a bus name of 64, a topic of 1,024 */
 
 struct stream {
@@ -61,6 +64,7 @@ struct hub__remote {
     pthread_cond_t rested; /* the thread has nothing to do; for tests */
     bool resting;
     hub__flight_t flight;
+    hub__spool_t spool;
     uint64_t last_token;
     uint32_t timeout_ms;
     uint64_t (*now_ms)(void *user);
@@ -79,6 +83,7 @@ struct hub__remote {
     atomic_ullong refused;
     atomic_ullong refused_down;
     atomic_ullong refused_limit;
+    atomic_ullong buffer_expired;
 };
 
 static void count(atomic_ullong *counter, uint64_t more)
@@ -177,13 +182,31 @@ static void abandon_flight(hub__remote_t *remote, uint64_t token)
     pthread_mutex_unlock(&remote->in_flight_lock);
 }
 
+static bool is_usable(hub__remote_t *remote)
+{
+    return atomic_load(&remote->up) && !hub__pulse_is_deaf(&remote->pulse);
+}
+
+static uint64_t earlier(uint64_t left, uint64_t right)
+{
+    return left < right ? left : right;
+}
+
+static uint64_t spool_due_ms(hub__remote_t *remote)
+{
+    const hub__spool_t *spool = &remote->spool;
+
+    if (spool->first == NULL)
+        return UINT64_MAX;
+    return is_usable(remote) ? earlier(spool->first->deadline_ms, spool->pause_ms)
+                             : spool->first->deadline_ms;
+}
+
 /* UINT64_MAX: nothing is. */
 static uint64_t next_due_ms(hub__remote_t *remote)
 {
-    uint64_t pulse_ms = hub__pulse_due_ms(&remote->pulse);
-    uint64_t flight_ms = hub__flight_due_ms(&remote->flight);
-
-    return flight_ms < pulse_ms ? flight_ms : pulse_ms;
+    return earlier(earlier(hub__flight_due_ms(&remote->flight), spool_due_ms(remote)),
+                   hub__pulse_due_ms(&remote->pulse));
 }
 
 /* Until the next thing is due, or until something changes. */
@@ -202,33 +225,6 @@ static void wait_until_due(hub__remote_t *remote)
     else
         pthread_cond_timedwait(&remote->wake, &remote->in_flight_lock, &due);
     remote->resting = false;
-}
-
-/* What is due goes without the lock. */
-static void *run_deadlines(void *arg)
-{
-    hub__remote_t *remote = arg;
-
-    pthread_mutex_lock(&remote->in_flight_lock);
-    while (!remote->stop) {
-        uint64_t now_ms = remote->now_ms(remote->now_user);
-        hub__outcome_t outcome;
-        bool expired;
-
-        if (now_ms < next_due_ms(remote)) {
-            wait_until_due(remote);
-            continue;
-        }
-        expired = hub__flight_expire(&remote->flight, now_ms, &outcome);
-        pthread_mutex_unlock(&remote->in_flight_lock);
-        if (expired)
-            finish(remote, &outcome);
-        else
-            hub__pulse_turn(&remote->pulse);
-        pthread_mutex_lock(&remote->in_flight_lock);
-    }
-    pthread_mutex_unlock(&remote->in_flight_lock);
-    return NULL;
 }
 
 void hub_bus_remote_published(hub_bus_t *bus, uint64_t token, hub_status_t status)
@@ -320,17 +316,59 @@ static size_t backend_limit(const hub__remote_t *remote)
 
 bool hub__remote_is_usable(hub_bus_t *bus)
 {
-    return atomic_load(&bus->remote->up) && !hub__pulse_is_deaf(&bus->remote->pulse);
+    return is_usable(bus->remote);
 }
 
-static hub_status_t refuse_or_degrade(hub__remote_t *remote, hub_bus_ack_t *ack)
+/* What was delivered here and goes nowhere else takes a number, so that others are told of it. */
+static void skip_number(hub_bus_t *bus, uint64_t hash, hub_str_t topic)
 {
-    if (!remote->degraded_local) {
-        count(&remote->refused_down, 1);
-        return HUB_EBUSDOWN;
+    hub__remote_t *remote = bus->remote;
+    struct streams *streams = &remote->streams[hash >> 60];
+    struct stream *stream;
+    bool wake = false;
+
+    pthread_mutex_lock(&streams->lock);
+    stream = use_stream(remote, streams, hash, topic);
+    if (stream != NULL) {
+        stream->seq++;
+        wake = hub__pulse_beat(&remote->pulse, &streams->beats, &stream->beat);
     }
-    hub__ack_set(ack, HUB_EBUSDOWN, HUB_LEVEL_LOCAL);
-    return HUB_OK;
+    pthread_mutex_unlock(&streams->lock);
+    if (wake)
+        hub__remote_wake(bus);
+}
+
+/* False: it does not fit. */
+static bool keep_for_later(hub__remote_t *remote, uint64_t hash, const hub_message_t *msg,
+                           hub_bus_ack_t *ack)
+{
+    hub_status_t err;
+
+    pthread_mutex_lock(&remote->in_flight_lock);
+    err = hub__spool_put(&remote->spool, hash, msg, ack,
+                         remote->now_ms(remote->now_user) + remote->timeout_ms);
+    /* the bus may be up by now, with nobody else to notice that something waits */
+    if (err == HUB_OK)
+        pthread_cond_signal(&remote->wake);
+    pthread_mutex_unlock(&remote->in_flight_lock);
+    return err == HUB_OK;
+}
+
+/* What there is to do with a publish that can't go out now. */
+static hub_status_t put_aside(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg,
+                              hub_bus_ack_t *ack)
+{
+    hub__remote_t *remote = bus->remote;
+
+    if (remote->degraded_local) {
+        hub__ack_set(ack, HUB_EBUSDOWN, HUB_LEVEL_LOCAL);
+        skip_number(bus, hash, msg->topic);
+        return HUB_OK;
+    }
+    if (remote->spool.bytes_max != 0 && keep_for_later(remote, hash, msg, ack))
+        return HUB_OK;
+    count(&remote->refused_down, 1);
+    return HUB_EBUSDOWN;
 }
 
 /* Too much is in flight: the broker hangs, or is slower than this node. */
@@ -425,18 +463,15 @@ static hub_status_t send_message(hub_bus_t *bus, uint64_t hash, const hub_messag
     return err;
 }
 
-hub_status_t hub__remote_publish(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg,
-                                 hub_bus_ack_t *ack)
+static hub_status_t send_now(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg,
+                             hub_bus_ack_t *ack)
 {
-    hub__remote_t *remote = bus->remote;
     size_t size = hub__wire_size(msg), needed = bus->prefix.len + msg->topic.len + size;
     char few[BYTES_FEW], *buffer = few;
     hub_status_t err;
 
-    if (size == SIZE_MAX || size > backend_limit(remote))
+    if (size == SIZE_MAX || size > backend_limit(bus->remote))
         return HUB_ETOOLARGE;
-    if (!hub__remote_is_usable(bus))
-        return refuse_or_degrade(remote, ack);
     if (needed > sizeof(few))
         buffer = malloc(needed);
     if (buffer == NULL)
@@ -444,9 +479,134 @@ hub_status_t hub__remote_publish(hub_bus_t *bus, uint64_t hash, const hub_messag
     err = send_message(bus, hash, msg, ack, buffer, size);
     if (buffer != few)
         free(buffer);
+    return err;
+}
+
+hub_status_t hub__remote_publish(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg,
+                                 hub_bus_ack_t *ack)
+{
+    hub__remote_t *remote = bus->remote;
+    size_t size = hub__wire_size(msg);
+    hub_status_t err = HUB_EBUSDOWN;
+
+    if (is_usable(remote) && hub__spool_is_empty(&remote->spool))
+        err = send_now(bus, hash, msg, ack);
+    else if (size == SIZE_MAX || size > backend_limit(remote))
+        return HUB_ETOOLARGE;
     if (err == HUB_ELIMIT)
         refuse_for_now(remote, msg);
-    return err == HUB_EBUSDOWN ? refuse_or_degrade(remote, ack) : err;
+    return err == HUB_EBUSDOWN ? put_aside(bus, hash, msg, ack) : err;
+}
+
+/* ---- what waited for the broker: on the core's thread, which alone takes it out ---- */
+
+/* Whether `spooled`, the first, is to be dealt with by now. */
+static bool is_due(hub__remote_t *remote, const hub__spooled_t *spooled, uint64_t now_ms,
+                   bool *ret_expired)
+{
+    if (spooled == NULL)
+        return false;
+    *ret_expired = now_ms >= spooled->deadline_ms;
+    return *ret_expired || (is_usable(remote) && now_ms >= remote->spool.pause_ms);
+}
+
+/* It was never sent, so its outcome is known. */
+static void drop_spooled(hub_bus_t *bus, const hub__spooled_t *spooled, hub_status_t status)
+{
+    char field[HUB_LOG_FIELD];
+
+    count(&bus->remote->buffer_expired, 1);
+    hub_log_peer(HUB_LOG_WARN, "bus.buffer_expired", "topic=%s status=%s",
+                 hub_log_escape(spooled->msg->topic, field), hub_status_name(status));
+    hub__ack_set(spooled->ack, status, HUB_LEVEL_LOCAL);
+    skip_number(bus, spooled->hash, spooled->msg->topic);
+}
+
+/* False: the backend takes no more for now. */
+static bool send_spooled(hub_bus_t *bus, const hub__spooled_t *spooled)
+{
+    hub_status_t err = send_now(bus, spooled->hash, spooled->msg, spooled->ack);
+
+    if (err == HUB_EBUSDOWN || err == HUB_ELIMIT || err == HUB_ENOMEM)
+        return false;
+    if (err != HUB_OK)
+        drop_spooled(bus, spooled, err);
+    return true;
+}
+
+static bool take_spooled(hub_bus_t *bus, uint64_t now_ms)
+{
+    hub__remote_t *remote = bus->remote;
+    hub__spooled_t *spooled;
+    bool expired = false, due, done = true;
+
+    pthread_mutex_lock(&remote->in_flight_lock);
+    spooled = remote->spool.first;
+    due = is_due(remote, spooled, now_ms, &expired);
+    pthread_mutex_unlock(&remote->in_flight_lock);
+    if (!due)
+        return false;
+    if (expired)
+        drop_spooled(bus, spooled, HUB_EBUSDOWN);
+    else
+        done = send_spooled(bus, spooled);
+    pthread_mutex_lock(&remote->in_flight_lock);
+    if (done)
+        (void)hub__spool_take(&remote->spool);
+    else
+        remote->spool.pause_ms = now_ms + SPOOL_PAUSE_MS;
+    pthread_mutex_unlock(&remote->in_flight_lock);
+    if (done)
+        hub__spooled_free(spooled);
+    return done;
+}
+
+static void resume_spool(hub__remote_t *remote)
+{
+    pthread_mutex_lock(&remote->in_flight_lock);
+    remote->spool.pause_ms = 0;
+    pthread_cond_signal(&remote->wake);
+    pthread_mutex_unlock(&remote->in_flight_lock);
+}
+
+/* ---- the core's thread ---- */
+
+static void take_turn(hub_bus_t *bus, uint64_t now_ms)
+{
+    hub__remote_t *remote = bus->remote;
+    hub__outcome_t outcome;
+    bool expired;
+
+    pthread_mutex_lock(&remote->in_flight_lock);
+    expired = hub__flight_expire(&remote->flight, now_ms, &outcome);
+    pthread_mutex_unlock(&remote->in_flight_lock);
+    if (expired)
+        finish(remote, &outcome);
+    for (int i = 0; i < SPOOL_AT_ONCE && take_spooled(bus, now_ms); i++)
+        ;
+    hub__pulse_turn(&remote->pulse);
+}
+
+/* What is due goes without the lock. */
+static void *run_core(void *arg)
+{
+    hub_bus_t *bus = arg;
+    hub__remote_t *remote = bus->remote;
+
+    pthread_mutex_lock(&remote->in_flight_lock);
+    while (!remote->stop) {
+        uint64_t now_ms = remote->now_ms(remote->now_user);
+
+        if (now_ms < next_due_ms(remote)) {
+            wait_until_due(remote);
+            continue;
+        }
+        pthread_mutex_unlock(&remote->in_flight_lock);
+        take_turn(bus, now_ms);
+        pthread_mutex_lock(&remote->in_flight_lock);
+    }
+    pthread_mutex_unlock(&remote->in_flight_lock);
+    return NULL;
 }
 
 size_t hub__remote_largest_message(const hub_bus_t *bus)
@@ -651,6 +811,7 @@ static void confirm_one(hub_bus_t *bus)
     if (atomic_fetch_sub(&remote->unconfirmed, 1) != 1)
         return;
     atomic_store(&remote->up, true);
+    resume_spool(remote); /* by its thread: this one may hold a shard's lock */
     hub__pulse_resume(&remote->pulse);
     hub_log(HUB_LOG_INFO, "bus.up", "backend=%s", remote->backend->name);
 }
@@ -908,6 +1069,7 @@ static hub__remote_t *remote_create(const hub_bus_options_t *options)
         options->answer_timeout_ms == 0 ? ANSWER_TIMEOUT_MS_DEFAULT : options->answer_timeout_ms;
     remote->flight.bytes_max =
         options->in_flight_bytes == 0 ? IN_FLIGHT_BYTES_DEFAULT : options->in_flight_bytes;
+    remote->spool.bytes_max = options->buffer_bytes;
     remote->now_ms = monotonic_ms;
     for (size_t i = 0; i < HUB__SHARDS; i++)
         pthread_mutex_init(&remote->streams[i].lock, NULL);
@@ -970,7 +1132,7 @@ hub_status_t hub__remote_open(hub_bus_t *bus, const hub_bus_options_t *options,
         hub__remote_free(remote);
         return err;
     }
-    if (pthread_create(&remote->thread, NULL, run_deadlines, remote) != 0) {
+    if (pthread_create(&remote->thread, NULL, run_core, bus) != 0) {
         bus->remote = NULL;
         hub__remote_free(remote);
         return hub_error_set(error, HUB_ESYSTEM, 0, "backend %s: no thread", backend->name);
@@ -999,8 +1161,12 @@ void hub__remote_forget(hub_bus_t *bus)
 {
     hub__outcome_t outcome;
 
-    while (bus->remote != NULL && lose(bus->remote, &outcome))
+    if (bus->remote == NULL)
+        return;
+    while (lose(bus->remote, &outcome))
         hub_bus_ack_release(outcome.ack);
+    while (bus->remote->spool.first != NULL)
+        hub__spooled_free(hub__spool_take(&bus->remote->spool));
 }
 
 void hub__remote_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats)
@@ -1019,9 +1185,11 @@ void hub__remote_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats)
     ret_stats->topics_refused = atomic_load(&remote->refused);
     ret_stats->refused_down = atomic_load(&remote->refused_down);
     ret_stats->refused_limit = atomic_load(&remote->refused_limit);
+    ret_stats->buffer_expired = atomic_load(&remote->buffer_expired);
     pthread_mutex_lock(&remote->in_flight_lock);
     ret_stats->in_flight = remote->flight.count;
     ret_stats->in_flight_bytes = remote->flight.bytes;
+    ret_stats->buffered_bytes = remote->spool.bytes;
     pthread_mutex_unlock(&remote->in_flight_lock);
 }
 

@@ -109,6 +109,13 @@ static int set_up_narrow(void **state)
     return set_up_with(state, (hub_bus_options_t){.in_flight_bytes = 3 * ONE_IN_FLIGHT + 1});
 }
 
+#define BUFFER_BYTES 4096
+
+static int set_up_buffered(void **state)
+{
+    return set_up_with(state, (hub_bus_options_t){.buffer_bytes = BUFFER_BYTES});
+}
+
 static int tear_down(void **state)
 {
     struct fixture *fixture = *state;
@@ -858,6 +865,136 @@ static void a_backend_that_notices_first_degrades_as_well(void **state)
     assert_completed(fixture, HUB_EBUSDOWN, HUB_LEVEL_LOCAL);
 }
 
+/* It went on without the others, and they are told so. */
+static void what_a_degraded_bus_kept_to_itself_is_a_gap_elsewhere(void **state)
+{
+    struct fixture *fixture = *state;
+
+    say_far(fixture, 1, 1);
+    run(fixture);
+    fake_broker_disconnect(fixture->broker, fixture->far);
+    say_far(fixture, 2, 3);
+    fake_broker_connect(fixture->broker, fixture->far);
+    run(fixture);
+    say_far(fixture, 4, 4);
+    assert_heard(fixture, "1 gap(lost,2) 4");
+}
+
+/* Up, and all that waited has gone out. */
+static void come_up(struct fixture *fixture)
+{
+    fake_broker_connect(fixture->broker, fixture->far);
+    fake_broker_run(fixture->broker);
+    hub__remote_clock_moved(fixture->far);
+}
+
+static void publishes_wait_for_the_broker_and_go_out_in_order(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t far = {0};
+
+    listener_start(&far, fixture->far, "room:1", NULL);
+    run(fixture);
+    fake_broker_disconnect(fixture->broker, fixture->far);
+    say_far(fixture, 1, 3);
+    assert_int_equal(say_and_ask(fixture, "4"), HUB_OK);
+    assert_string_equal(listener_heard(&far), "1 2 3 4");
+    assert_in_range(stats_of(fixture->far).buffered_bytes, 4 * 11, BUFFER_BYTES);
+    assert_heard(fixture, "");
+    assert_int_equal(fixture->completions, 0);
+    come_up(fixture);
+    say_far(fixture, 5, 5);
+    assert_heard(fixture, "1 2 3 4 5");
+    assert_completed(fixture, HUB_OK, HUB_LEVEL_BUS);
+    assert_string_equal(listener_heard(&far), "1 2 3 4 gap(bus,0) 5");
+    assert_int_equal(stats_of(fixture->far).buffered_bytes, 0);
+    listener_stop(&far);
+}
+
+static void what_comes_while_others_wait_goes_behind_them(void **state)
+{
+    struct fixture *fixture = *state;
+
+    fake_broker_disconnect(fixture->broker, fixture->far);
+    say_far(fixture, 1, 2);
+    set_faults(fixture, (fake_faults_t){.refuse = HUB_ELIMIT});
+    come_up(fixture);
+    set_faults(fixture, (fake_faults_t){0});
+    say_far(fixture, 3, 3);
+    assert_heard(fixture, "");
+    atomic_store(&fixture->now_ms, 10);
+    hub__remote_clock_moved(fixture->far);
+    say_far(fixture, 4, 4);
+    assert_heard(fixture, "1 2 3 4");
+}
+
+static void what_waits_survives_one_more_break(void **state)
+{
+    struct fixture *fixture = *state;
+
+    fake_broker_disconnect(fixture->broker, fixture->far);
+    say_far(fixture, 1, 2);
+    set_faults(fixture, (fake_faults_t){.refuse = HUB_EBUSDOWN}); /* the backend notices first */
+    come_up(fixture);
+    fake_broker_disconnect(fixture->broker, fixture->far);
+    set_faults(fixture, (fake_faults_t){0});
+    come_up(fixture);
+    assert_heard(fixture, "1 2");
+}
+
+/* Some thousand bytes each. */
+static void what_does_not_fit_into_the_buffer_fails_as_without(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t far = {0};
+    char json[1500];
+
+    memset(json, '1', sizeof(json));
+    json[sizeof(json) - 1] = '\0';
+    fake_broker_disconnect(fixture->broker, fixture->far);
+    say(fixture->far, "room:1", json);
+    say(fixture->far, "room:1", json);
+    listener_start(&far, fixture->far, "room:1", NULL);
+    assert_int_equal(say_and_ask(fixture, json), HUB_EBUSDOWN);
+    assert_string_equal(listener_heard(&far), "");
+    assert_int_equal(stats_of(fixture->far).refused_down, 1);
+    assert_in_range(stats_of(fixture->far).buffered_bytes, 3000, BUFFER_BYTES);
+    listener_stop(&far);
+}
+
+static void what_waits_for_too_long_is_never_sent_and_told(void **state)
+{
+    struct fixture *fixture = *state;
+
+    say_far(fixture, 1, 1);
+    run(fixture);
+    fake_broker_disconnect(fixture->broker, fixture->far);
+    assert_int_equal(say_and_ask(fixture, "2"), HUB_OK);
+    atomic_store(&fixture->now_ms, 4999);
+    hub__remote_clock_moved(fixture->far);
+    say_far(fixture, 3, 3);
+    test_executor_turn(&fixture->loop);
+    assert_int_equal(fixture->completions, 0);
+    atomic_store(&fixture->now_ms, 5000);
+    hub__remote_clock_moved(fixture->far);
+    assert_completed(fixture, HUB_EBUSDOWN, HUB_LEVEL_LOCAL);
+    assert_int_equal(stats_of(fixture->far).buffer_expired, 1);
+    assert_int_equal(stats_of(fixture->far).unknown, 0);
+    come_up(fixture);
+    assert_heard(fixture, "1 gap(lost,1) 3");
+}
+
+static void destroying_the_bus_cancels_what_waits(void **state)
+{
+    struct fixture *fixture = *state;
+
+    fake_broker_disconnect(fixture->broker, fixture->far);
+    assert_int_equal(say_and_ask(fixture, "1"), HUB_OK);
+    hub_bus_destroy(fixture->far);
+    fixture->far = NULL;
+    assert_completed(fixture, HUB_ECANCELLED, HUB_LEVEL_LOCAL);
+}
+
 static void what_was_in_flight_when_it_broke_is_unknown(void **state)
 {
     struct fixture *fixture = *state;
@@ -1238,6 +1375,7 @@ static void a_backend_that_does_not_open_fails_the_create(void **state)
 
 #define REMOTE_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 #define NARROW_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_narrow, tear_down)
+#define BUFFERED_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_buffered, tear_down)
 #define DEGRADED_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_degraded, tear_down)
 
 int main(void)
@@ -1289,6 +1427,13 @@ int main(void)
         REMOTE_TEST(while_down_a_publish_fails_before_anybody_hears_it),
         DEGRADED_TEST(a_degraded_bus_delivers_here_and_says_so),
         DEGRADED_TEST(a_backend_that_notices_first_degrades_as_well),
+        DEGRADED_TEST(what_a_degraded_bus_kept_to_itself_is_a_gap_elsewhere),
+        BUFFERED_TEST(publishes_wait_for_the_broker_and_go_out_in_order),
+        BUFFERED_TEST(what_comes_while_others_wait_goes_behind_them),
+        BUFFERED_TEST(what_waits_survives_one_more_break),
+        BUFFERED_TEST(what_does_not_fit_into_the_buffer_fails_as_without),
+        BUFFERED_TEST(what_waits_for_too_long_is_never_sent_and_told),
+        BUFFERED_TEST(destroying_the_bus_cancels_what_waits),
         REMOTE_TEST(what_was_in_flight_when_it_broke_is_unknown),
         REMOTE_TEST(coming_up_again_renews_every_topic_and_tells_a_gap),
         REMOTE_TEST(the_first_time_up_is_no_gap),

@@ -189,6 +189,10 @@ static void what_does_not_fit_is_named(void **state)
     assert_refused("memory:?probe_ms=-50", "probe_ms");
     assert_refused("memory:?position_ms=1", "position_ms");
     assert_refused("memory:?probe_timeout_ms=off", "probe_timeout_ms: it is a number");
+    assert_refused("memory:?buffer=-1", "buffer: it is a number of bytes");
+    assert_refused("memory:?answer_timeout_ms=off", "answer_timeout_ms");
+    assert_refused("memory:?buffer=100&degraded=local", "degraded_local");
+    assert_refused("memory:?buffer=100&degraded=local", "buffer_bytes");
     assert_refused("memory:?in_flight=64k", "in_flight: it is a number of bytes");
     assert_refused("memory:?in_flight=", "in_flight");
     assert_refused("memory:?in_flight=9999999999999999", "in_flight");
