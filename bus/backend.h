@@ -68,6 +68,8 @@ struct hub_bus_backend {
      * alone. */
     void (*close)(void *self);
     size_t (*largest_message)(void *self); /* of `bytes`; SIZE_MAX: none. NULL: none. Any thread. */
+    bool one_order; /* what different nodes publish on a topic reaches all of them in one order;
+                       else HUB_MESSAGE_BUS_ORDER is refused */
 };
 
 /* ---- what a backend calls back ----

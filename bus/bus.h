@@ -116,6 +116,18 @@ HUB_API hub_str_t hub_bus_sub_topic(const hub_bus_sub_t *sub);
 
 /* ---- publishing ---- */
 
+/* HUB_MESSAGE_BUS_ORDER in the flags of a message: all subscriptions, on all workers and nodes, get
+ * such messages of a topic in one order. Nothing of it is delivered within the publish then. In
+ * memory it lies in every mailbox when the publish returns, in that of the calling thread as well,
+ * put there under one lock; only what subscribed without an executor is called at once, in no
+ * common order. With a backend it is the order of the broker: the message is delivered here, too,
+ * when it comes back, so a publisher hears itself a way to the broker and back later. What the
+ * broker loses is a gap here as elsewhere. The completion follows when it has been delivered here,
+ * and is HUB_EUNKNOWN where it can't be any more, or is not in time. HUB_EINVAL: the backend has no
+ * one order (`one_order`). While the backend is down, degraded_local delivers here at once, in an
+ * order of this node's own; what waits in a buffer is delivered when it comes back. Between
+ * messages with the flag and without there is no order. */
+
 typedef enum hub_bus_level {
     HUB_LEVEL_LOCAL, /* accepted by this node */
     HUB_LEVEL_BUS,   /* the backend's broker accepted it, too */

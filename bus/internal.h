@@ -7,6 +7,7 @@
  * of subscriptions within a branch belongs to the executor's thread, which therefore walks it
  * without a lock; in the branch without executor the shard's lock guards it. Locks are taken in the
  * order stream, shard, in flight, acks, and at most one of each kind; none while user code runs.
+ * Executors' mailboxes are posted to under the shard's lock where the order there matters.
  *
  * References point upwards: a subscription keeps its branch, a branch its topic, a topic and an ack
  * the bus. So what still lies in a mailbox outlives hub_bus_destroy(). */
@@ -16,6 +17,7 @@
 #include <stdatomic.h>
 
 #include "bus/backend.h"
+#include "bus/flight.h"
 #include "bus/table.h"
 
 #define HUB__SHARDS 16
@@ -63,6 +65,8 @@ typedef struct hub__topic {
     size_t subscribers;
     hub__origin_t *origins;
     size_t origin_count;
+    hub__pending_list_t
+        returns;    /* our own that are to come back; under the lock of what is in flight */
     hub_str_t wire; /* with the prefix of the bus, as a backend sees it */
     hub_str_t name;
     char bytes[];
@@ -182,8 +186,8 @@ void hub__sub_fail(hub_bus_sub_t *sub, hub_status_t why);
 
 /* ---- publish.c ---- */
 
-/* Delivers on this node alone what came from another one. */
-void hub__bus_deliver(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg);
+/* Delivers on this node alone what came from the broker. `ack` may be NULL. */
+void hub__bus_deliver(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg, hub_bus_ack_t *ack);
 /* Tells all subscriptions of the topic. */
 void hub__bus_tell_gap(hub__topic_t *topic, hub_gap_reason_t reason, uint64_t missed);
 /* Some subscription of the branch waits for on_ready. Made ahead, so that nobody waits for ever for
@@ -224,9 +228,10 @@ void hub__remote_close(hub_bus_t *bus);
 /* Lets go of what was in flight, once the completions were cancelled. */
 void hub__remote_forget(hub_bus_t *bus);
 void hub__remote_free(hub__remote_t *remote);
-/* Hands `msg` to the backend, or says why it must not be delivered here either. */
+/* Hands `msg` to the backend, or says why it must not be delivered here either. On HUB_OK
+ * `ret_here` says whether it is to be delivered here now; else it is when it comes back. */
 hub_status_t hub__remote_publish(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg,
-                                 hub_bus_ack_t *ack);
+                                 hub_bus_ack_t *ack, bool *ret_here);
 /* The topic came to be, or is gone. Under the shard's lock. */
 void hub__remote_topic_added(hub__topic_t *topic);
 void hub__remote_topic_removed(hub__topic_t *topic);
@@ -235,6 +240,8 @@ void hub__remote_topic_removed(hub__topic_t *topic);
 bool hub__remote_topic_awaits(hub__topic_t *topic);
 /* A subscriber went on without waiting. Under the shard's lock. */
 void hub__remote_topic_hurried(hub__topic_t *topic);
+/* Whether HUB_MESSAGE_BUS_ORDER means anything; `ret_backend` is its name. */
+bool hub__bus_has_order(const hub_bus_t *bus, const char **ret_backend);
 void hub__remote_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats);
 size_t hub__remote_largest_message(const hub_bus_t *bus);
 

@@ -75,6 +75,8 @@ typedef struct hub_position {
 
 enum {
     HUB_MESSAGE_SKIP_ORIGIN = 1, /* not delivered to `origin` (broadcast_from) */
+    HUB_MESSAGE_BUS_ORDER = 2,   /* all subscribers on all nodes get the messages of its topic that
+                                    have this flag in one order; bus/bus.h */
 };
 
 typedef struct hub_message {

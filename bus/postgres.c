@@ -482,4 +482,5 @@ const hub_bus_backend_t hub__postgres_backend = {
     .reconnect = postgres_reconnect,
     .close = postgres_close,
     .largest_message = postgres_largest_message,
+    .one_order = true,
 };

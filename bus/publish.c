@@ -319,6 +319,7 @@ static void discard_delivery(hub_task_t *task)
     delivery_free(HUB__CONTAINER(task, struct delivery, task));
 }
 
+/* Also under the shard's lock. */
 static hub_status_t try_post(hub__branch_t *branch, const struct news *news)
 {
     hub_executor_t *executor = branch->executor;
@@ -362,6 +363,26 @@ static void post_message(const struct target *target, const struct news *news)
         post_gap(branch, &loss);
 }
 
+/* Under the shard's lock, which makes it one order in all mailboxes. */
+static void post_in_order(hub__branch_t *branch, const struct news *news)
+{
+    hub__shard_t *shard = branch->topic->shard;
+    struct news loss = {.reason = HUB_GAP_MAILBOX, .missed = 1, .stamp = news->stamp};
+    hub_status_t err = try_post(branch, news);
+
+    if (err == HUB_OK) {
+        atomic_store(&branch->open_gap, NULL);
+        return;
+    }
+    shard->delivered -= branch->live;
+    if (err == HUB_ECLOSED)
+        return;
+    shard->mailbox_dropped++;
+    shard->gaps += branch->live;
+    if (!add_to_open_gap(branch, &loss))
+        post_new_gap(branch, &loss);
+}
+
 /* ---- targets ---- */
 
 static void add_target(struct targets *targets, hub__branch_t *branch, hub_bus_sub_t *sub)
@@ -385,22 +406,47 @@ static void add_target(struct targets *targets, hub__branch_t *branch, hub_bus_s
     target->here = false;
 }
 
-/* Under the shard's lock. */
-static void take_targets(struct targets *targets, const hub__topic_t *topic)
+/* Each subscription of a branch without executor. Under the shard's lock. */
+static void add_subs(struct targets *targets, const hub__branch_t *branch)
+{
+    for (hub_bus_sub_t *sub = branch->first; sub != NULL; sub = sub->next) {
+        hub__sub_retain(sub);
+        add_target(targets, NULL, sub);
+    }
+}
+
+static void targets_init(struct targets *targets)
 {
     targets->count = 0;
     targets->capacity = TARGETS_FEW;
     targets->all = targets->few;
+}
+
+/* Under the shard's lock. */
+static void take_targets(struct targets *targets, const hub__topic_t *topic)
+{
+    targets_init(targets);
     for (hub__branch_t *branch = topic->branches; branch != NULL; branch = branch->next) {
-        if (branch->executor != NULL) {
-            hub__branch_retain(branch);
-            add_target(targets, branch, NULL);
+        if (branch->executor == NULL) {
+            add_subs(targets, branch);
             continue;
         }
-        for (hub_bus_sub_t *sub = branch->first; sub != NULL; sub = sub->next) {
-            hub__sub_retain(sub);
-            add_target(targets, NULL, sub);
-        }
+        hub__branch_retain(branch);
+        add_target(targets, branch, NULL);
+    }
+}
+
+/* The same for a message that has its place in the order: mailboxes have it now, this thread's own
+ * among them, and only subscriptions without one are left. Under the shard's lock. */
+static void take_targets_in_order(struct targets *targets, const hub__topic_t *topic,
+                                  const struct news *news)
+{
+    targets_init(targets);
+    for (hub__branch_t *branch = topic->branches; branch != NULL; branch = branch->next) {
+        if (branch->executor == NULL)
+            add_subs(targets, branch);
+        else
+            post_in_order(branch, news);
     }
 }
 
@@ -456,7 +502,10 @@ static void fan_out(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg, hub
         news.stamp = ++shard->clock;
         subscribers = topic->subscribers;
         shard->delivered += subscribers;
-        take_targets(&targets, topic);
+        if ((msg->flags & HUB_MESSAGE_BUS_ORDER) != 0)
+            take_targets_in_order(&targets, topic, &news);
+        else
+            take_targets(&targets, topic);
     }
     pthread_mutex_unlock(&shard->lock);
     if (ours && bus->hooks.on_publish != NULL)
@@ -478,12 +527,12 @@ static void leave_frame(struct frame *frame)
     this_thread.frames = frame->outer;
 }
 
-void hub__bus_deliver(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg)
+void hub__bus_deliver(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg, hub_bus_ack_t *ack)
 {
     struct frame frame;
 
     enter_frame(&frame, bus, hash, msg->topic);
-    fan_out(bus, hash, msg, NULL, false);
+    fan_out(bus, hash, msg, ack, false);
     leave_frame(&frame);
 }
 
@@ -687,13 +736,32 @@ static void flush(hub__emits_t *emits)
 
 /* ---- publishing ---- */
 
-/* Everything that can fail: afterwards it is at the backend, and will be delivered here. */
+/* What will be delivered when it comes back is published all the same. */
+static void count_published(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg)
+{
+    hub__shard_t *shard = hub__bus_shard(bus, hash);
+    const hub__topic_t *topic;
+    size_t subscribers;
+
+    pthread_mutex_lock(&shard->lock);
+    shard->published++;
+    topic = hub__topic_find(shard, hash, msg->topic);
+    subscribers = topic == NULL ? 0 : topic->subscribers;
+    pthread_mutex_unlock(&shard->lock);
+    if (bus->hooks.on_publish != NULL)
+        bus->hooks.on_publish(msg, subscribers, bus->hooks.user);
+}
+
+/* Everything that can fail: afterwards it is at the backend, and will be delivered here, by the
+ * caller if `ret_here` says so. */
 static hub_status_t accept_message(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg,
                                    const hub_bus_publish_options_t *options,
-                                   hub_bus_ack_t **ret_ack)
+                                   hub_bus_ack_t **ret_ack, bool *ret_here)
 {
     hub_bus_ack_t *ack = NULL;
     hub_status_t err = HUB_OK;
+
+    *ret_here = true;
 
     if (atomic_load_explicit(&bus->closing, memory_order_relaxed))
         return HUB_ECLOSED;
@@ -705,28 +773,30 @@ static hub_status_t accept_message(hub_bus_t *bus, uint64_t hash, const hub_mess
             return HUB_ENOMEM;
     }
     if (bus->remote != NULL)
-        err = hub__remote_publish(bus, hash, msg, ack);
+        err = hub__remote_publish(bus, hash, msg, ack, ret_here);
     if (err != HUB_OK)
         hub__ack_abandon(ack);
     else
         *ret_ack = ack;
+    if (err == HUB_OK && !*ret_here)
+        count_published(bus, hash, msg);
     return err;
 }
 
-/* Puts the message to the end of `list`, which is read later. */
+/* Accepts it; where it is to be delivered by the caller, later, `ret_waiting` is not NULL. */
 static hub_status_t put_off(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg,
                             const hub_bus_publish_options_t *options, struct waiting **ret_waiting)
 {
     struct waiting *waiting = waiting_create(hash, msg);
     hub_status_t err;
+    bool here;
 
     if (waiting == NULL)
         return HUB_ENOMEM;
-    err = accept_message(bus, hash, msg, options, &waiting->ack);
-    if (err != HUB_OK)
+    err = accept_message(bus, hash, msg, options, &waiting->ack, &here);
+    *ret_waiting = err == HUB_OK && here ? waiting : NULL;
+    if (*ret_waiting == NULL)
         waiting_free(waiting);
-    else
-        *ret_waiting = waiting;
     return err;
 }
 
@@ -737,7 +807,7 @@ static hub_status_t publish_behind(struct frame *frame, const hub_message_t *msg
     struct waiting *waiting;
     hub_status_t err = put_off(frame->bus, frame->hash, msg, options, &waiting);
 
-    if (err != HUB_OK)
+    if (err != HUB_OK || waiting == NULL)
         return err;
     take_emits(frame);
     list_append(&frame->list, waiting);
@@ -750,6 +820,7 @@ hub_status_t hub_bus_publish(hub_bus_t *bus, const hub_message_t *msg,
     struct waiting own = {.msg = msg, .borrowed = true};
     struct frame frame, *outer;
     hub_status_t err;
+    bool here;
 
     if (msg->_counted == 0)
         return HUB_EINVAL;
@@ -757,9 +828,13 @@ hub_status_t hub_bus_publish(hub_bus_t *bus, const hub_message_t *msg,
     outer = find_frame(bus, own.hash, msg->topic);
     if (outer != NULL)
         return publish_behind(outer, msg, options);
-    err = accept_message(bus, own.hash, msg, options, &own.ack);
+    err = accept_message(bus, own.hash, msg, options, &own.ack, &here);
     if (err != HUB_OK)
         return err;
+    if (!here) {
+        waiting_free(&own);
+        return HUB_OK;
+    }
     enter_frame(&frame, bus, own.hash, msg->topic);
     take_emits(&frame);
     list_append(&frame.list, &own);
@@ -779,7 +854,7 @@ hub_status_t hub_bus_emit(hub_bus_t *bus, const hub_message_t *msg,
     if (msg->_counted == 0)
         return HUB_EINVAL;
     err = put_off(bus, hub__hash(msg->topic), msg, options, &waiting);
-    if (err != HUB_OK)
+    if (err != HUB_OK || waiting == NULL)
         return err;
     if (emits->count >= EMITS_MAX)
         flush(emits);

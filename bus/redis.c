@@ -662,4 +662,5 @@ const hub_bus_backend_t hub__redis_backend = {
     .reconnect = reconnect_redis,
     .close = close_redis,
     .largest_message = largest_message,
+    .one_order = true,
 };

@@ -6,7 +6,9 @@
  *   the topic's subscribers, but only so many; one that begins anew has a higher incarnation.
  * - In flight: every publish that the backend took waits for its answer, at most until its deadline
  *   or the end of the connection. Late and doubled answers find nothing here.
- * - In: the numbers of each other node tell what is doubled, late or missing. */
+ * - In: the numbers of each other node tell what is doubled, late or missing.
+ * - There and back: what all nodes are to hear in one order is heard here, too, when it comes back.
+ *   Its numbers are those of another node, as it were, so all that is In holds for it as well. */
 #include <stdlib.h>
 #include <time.h>
 
@@ -34,6 +36,7 @@ struct stream {
     struct stream *older;
     uint64_t incarnation;
     uint64_t seq; /* the last one used */
+    bool returns; /* what has these numbers is delivered here when it comes back */
     hub__beat_t beat;
     size_t topic_bytes;
     char topic[];
@@ -266,14 +269,15 @@ static void drop_stream(struct streams *streams, struct stream *stream)
     free(stream);
 }
 
-static struct stream *find_stream(const struct streams *streams, uint64_t hash, hub_str_t topic)
+static struct stream *find_stream(const struct streams *streams, uint64_t hash, hub_str_t topic,
+                                  bool returns)
 {
     hub__table_node_t *node = hub__table_chain(&streams->table, hash);
 
     for (; node != NULL; node = node->next) {
         struct stream *stream = HUB__CONTAINER(node, struct stream, node);
 
-        if (node->hash == hash &&
+        if (node->hash == hash && stream->returns == returns &&
             hub_str_equals(hub_str_n(stream->topic, stream->topic_bytes), topic))
             return stream;
     }
@@ -282,9 +286,9 @@ static struct stream *find_stream(const struct streams *streams, uint64_t hash, 
 
 /* The stream of the topic, as the one used last; NULL: no memory. */
 static struct stream *use_stream(hub__remote_t *remote, struct streams *streams, uint64_t hash,
-                                 hub_str_t topic)
+                                 hub_str_t topic, bool returns)
 {
-    struct stream *stream = find_stream(streams, hash, topic);
+    struct stream *stream = find_stream(streams, hash, topic, returns);
 
     if (stream != NULL) {
         unlink_stream(streams, stream);
@@ -298,6 +302,7 @@ static struct stream *use_stream(hub__remote_t *remote, struct streams *streams,
         drop_stream(streams, streams->oldest);
     memcpy(stream->topic, topic.base, topic.len);
     stream->topic_bytes = topic.len;
+    stream->returns = returns;
     stream->node.hash = hash;
     stream->incarnation = atomic_fetch_add(&remote->incarnations, 1) + 1;
     hub__table_insert(&streams->table, &stream->node);
@@ -319,8 +324,17 @@ bool hub__remote_is_usable(hub_bus_t *bus)
     return is_usable(bus->remote);
 }
 
-/* What was delivered here and goes nowhere else takes a number, so that others are told of it. */
-static void skip_number(hub_bus_t *bus, uint64_t hash, hub_str_t topic)
+/* As which node it numbers what it delivers here itself, and what it delivers when that comes back.
+ */
+static uint64_t node_of(const hub_bus_t *bus, bool returns)
+{
+    uint64_t other = ~bus->node;
+
+    return !returns ? bus->node : other == 0 ? 1 : other;
+}
+
+/* What goes nowhere after all takes a number, so that those who expect it are told. */
+static void skip_number(hub_bus_t *bus, uint64_t hash, hub_str_t topic, bool returns)
 {
     hub__remote_t *remote = bus->remote;
     struct streams *streams = &remote->streams[hash >> 60];
@@ -328,7 +342,7 @@ static void skip_number(hub_bus_t *bus, uint64_t hash, hub_str_t topic)
     bool wake = false;
 
     pthread_mutex_lock(&streams->lock);
-    stream = use_stream(remote, streams, hash, topic);
+    stream = use_stream(remote, streams, hash, topic, returns);
     if (stream != NULL) {
         stream->seq++;
         wake = hub__pulse_beat(&remote->pulse, &streams->beats, &stream->beat);
@@ -340,12 +354,12 @@ static void skip_number(hub_bus_t *bus, uint64_t hash, hub_str_t topic)
 
 /* False: it does not fit. */
 static bool keep_for_later(hub__remote_t *remote, uint64_t hash, const hub_message_t *msg,
-                           hub_bus_ack_t *ack)
+                           hub_bus_ack_t *ack, bool heard)
 {
     hub_status_t err;
 
     pthread_mutex_lock(&remote->in_flight_lock);
-    err = hub__spool_put(&remote->spool, hash, msg, ack,
+    err = hub__spool_put(&remote->spool, hash, msg, ack, heard,
                          remote->now_ms(remote->now_user) + remote->timeout_ms);
     /* the bus may be up by now, with nobody else to notice that something waits */
     if (err == HUB_OK)
@@ -354,18 +368,20 @@ static bool keep_for_later(hub__remote_t *remote, uint64_t hash, const hub_messa
     return err == HUB_OK;
 }
 
-/* What there is to do with a publish that can't go out now. */
+/* What there is to do with a publish that can't go out now. Without a broker there is no order but
+ * this node's own. */
 static hub_status_t put_aside(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg,
-                              hub_bus_ack_t *ack)
+                              hub_bus_ack_t *ack, bool *ret_here)
 {
     hub__remote_t *remote = bus->remote;
 
     if (remote->degraded_local) {
         hub__ack_set(ack, HUB_EBUSDOWN, HUB_LEVEL_LOCAL);
-        skip_number(bus, hash, msg->topic);
+        skip_number(bus, hash, msg->topic, false);
+        *ret_here = true;
         return HUB_OK;
     }
-    if (remote->spool.bytes_max != 0 && keep_for_later(remote, hash, msg, ack))
+    if (remote->spool.bytes_max != 0 && keep_for_later(remote, hash, msg, ack, *ret_here))
         return HUB_OK;
     count(&remote->refused_down, 1);
     return HUB_EBUSDOWN;
@@ -381,8 +397,67 @@ static void refuse_for_now(hub__remote_t *remote, const hub_message_t *msg)
                  hub_log_escape(msg->topic, field), remote->flight.bytes_max);
 }
 
+static hub__origin_t *find_origin(const hub__topic_t *topic, uint64_t node)
+{
+    for (size_t i = 0; i < topic->origin_count; i++) {
+        if (topic->origins[i].node == node)
+            return &topic->origins[i];
+    }
+    return NULL;
+}
+
+/* Room for one more node, if need be the one that was silent longest. NULL: no memory. */
+static hub__origin_t *new_origin(hub__topic_t *topic)
+{
+    size_t used = topic->origin_count;
+    hub__origin_t *origin = topic->origins;
+
+    if (used == ORIGINS_MAX) {
+        for (size_t i = 1; i < used; i++) {
+            if (topic->origins[i].heard < origin->heard)
+                origin = &topic->origins[i];
+        }
+        return origin;
+    }
+    if ((used & (used - 1)) == 0) { /* the capacity is the power of two from here on */
+        origin = realloc(topic->origins, (used == 0 ? 1 : 2 * used) * sizeof(*origin));
+        if (origin == NULL)
+            return NULL;
+        topic->origins = origin;
+    }
+    return &topic->origins[topic->origin_count++];
+}
+
+/* The next number of `stream` is to come back where somebody listens here. Unlike another node's,
+ * even the first one is missed when it does not. Under the lock of the stream. */
+static void await_return(hub_bus_t *bus, const struct stream *stream, uint64_t token)
+{
+    hub__remote_t *remote = bus->remote;
+    uint64_t hash = stream->node.hash, node = node_of(bus, true);
+    hub__shard_t *shard = hub__bus_shard(bus, hash);
+    hub__origin_t *origin = NULL;
+    hub__topic_t *topic;
+
+    pthread_mutex_lock(&shard->lock);
+    topic = hub__topic_find(shard, hash, hub_str_n(stream->topic, stream->topic_bytes));
+    if (topic != NULL) {
+        if (find_origin(topic, node) == NULL)
+            origin = new_origin(topic);
+        if (origin != NULL)
+            *origin = (hub__origin_t){.node = node,
+                                      .incarnation = stream->incarnation,
+                                      .seq = stream->seq,
+                                      .heard = ++shard->clock};
+        pthread_mutex_lock(&remote->in_flight_lock);
+        hub__flight_await(&remote->flight, token, &topic->returns, stream->incarnation,
+                          stream->seq + 1);
+        pthread_mutex_unlock(&remote->in_flight_lock);
+    }
+    pthread_mutex_unlock(&shard->lock);
+}
+
 static hub_status_t send_numbered(hub_bus_t *bus, uint64_t hash, hub_str_t wire_topic, char *bytes,
-                                  size_t size, uint64_t token)
+                                  size_t size, uint64_t token, bool returns)
 {
     hub__remote_t *remote = bus->remote;
     struct streams *streams = &remote->streams[hash >> 60];
@@ -393,9 +468,11 @@ static hub_status_t send_numbered(hub_bus_t *bus, uint64_t hash, hub_str_t wire_
     bool wake = false;
 
     pthread_mutex_lock(&streams->lock);
-    stream = use_stream(remote, streams, hash, topic);
+    stream = use_stream(remote, streams, hash, topic, returns);
     if (stream != NULL) {
         hub__wire_number(bytes, stream->incarnation, stream->seq + 1);
+        if (returns)
+            await_return(bus, stream, token);
         err = remote->backend->publish(remote->self, wire_topic, hub_str_n(bytes, size), token);
         stream->seq += err == HUB_OK;
         wake = err == HUB_OK && hub__pulse_beat(&remote->pulse, &streams->beats, &stream->beat);
@@ -416,7 +493,8 @@ static hub_status_t publish_position(hub_bus_t *bus, const struct stream *stream
 
     memcpy(topic, bus->prefix.base, bus->prefix.len);
     memcpy(topic + bus->prefix.len, stream->topic, stream->topic_bytes);
-    hub__wire_write_mark(bytes, HUB__WIRE_POSITION, bus->node, stream->incarnation, stream->seq);
+    hub__wire_write_mark(bytes, HUB__WIRE_POSITION, node_of(bus, stream->returns),
+                         stream->incarnation, stream->seq);
     return remote->backend->publish(remote->self, hub_str_n(topic, topic_bytes),
                                     hub_str_n(bytes, sizeof(bytes)), hub__remote_new_token(bus));
 }
@@ -445,7 +523,7 @@ bool hub__remote_send_position(hub_bus_t *bus, size_t place, uint64_t now_ms, ui
 
 /* `buffer` has room for the topic on the wire and the envelope. */
 static hub_status_t send_message(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg,
-                                 hub_bus_ack_t *ack, char *buffer, size_t size)
+                                 hub_bus_ack_t *ack, bool returns, char *buffer, size_t size)
 {
     hub_str_t wire_topic = hub_str_n(buffer, bus->prefix.len + msg->topic.len);
     char *bytes = buffer + wire_topic.len;
@@ -456,15 +534,15 @@ static hub_status_t send_message(hub_bus_t *bus, uint64_t hash, const hub_messag
         return err;
     memcpy(buffer, bus->prefix.base, bus->prefix.len);
     memcpy(buffer + bus->prefix.len, msg->topic.base, msg->topic.len);
-    hub__wire_write(bytes, msg, bus->node);
-    err = send_numbered(bus, hash, wire_topic, bytes, size, token);
+    hub__wire_write(bytes, msg, node_of(bus, returns));
+    err = send_numbered(bus, hash, wire_topic, bytes, size, token, returns);
     if (err != HUB_OK)
         abandon_flight(bus->remote, token);
     return err;
 }
 
 static hub_status_t send_now(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg,
-                             hub_bus_ack_t *ack)
+                             hub_bus_ack_t *ack, bool returns)
 {
     size_t size = hub__wire_size(msg), needed = bus->prefix.len + msg->topic.len + size;
     char few[BYTES_FEW], *buffer = few;
@@ -476,26 +554,46 @@ static hub_status_t send_now(hub_bus_t *bus, uint64_t hash, const hub_message_t 
         buffer = malloc(needed);
     if (buffer == NULL)
         return HUB_ENOMEM;
-    err = send_message(bus, hash, msg, ack, buffer, size);
+    err = send_message(bus, hash, msg, ack, returns, buffer, size);
     if (buffer != few)
         free(buffer);
     return err;
 }
 
+/* Whether it is for the broker to say when this is heard here. Not on a topic that the broker has
+ * refused: nothing comes back there. */
+static bool is_to_return(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg)
+{
+    hub__shard_t *shard = hub__bus_shard(bus, hash);
+    const hub__topic_t *topic;
+    bool refused;
+
+    if ((msg->flags & HUB_MESSAGE_BUS_ORDER) == 0)
+        return false;
+    pthread_mutex_lock(&shard->lock);
+    topic = hub__topic_find(shard, hash, msg->topic);
+    refused = topic != NULL && topic->refused;
+    pthread_mutex_unlock(&shard->lock);
+    return !refused;
+}
+
 hub_status_t hub__remote_publish(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg,
-                                 hub_bus_ack_t *ack)
+                                 hub_bus_ack_t *ack, bool *ret_here)
 {
     hub__remote_t *remote = bus->remote;
     size_t size = hub__wire_size(msg);
     hub_status_t err = HUB_EBUSDOWN;
 
+    if ((msg->flags & HUB_MESSAGE_BUS_ORDER) != 0 && !remote->backend->one_order)
+        return HUB_EINVAL;
+    *ret_here = !is_to_return(bus, hash, msg);
     if (is_usable(remote) && hub__spool_is_empty(&remote->spool))
-        err = send_now(bus, hash, msg, ack);
+        err = send_now(bus, hash, msg, ack, !*ret_here);
     else if (size == SIZE_MAX || size > backend_limit(remote))
         return HUB_ETOOLARGE;
     if (err == HUB_ELIMIT)
         refuse_for_now(remote, msg);
-    return err == HUB_EBUSDOWN ? put_aside(bus, hash, msg, ack) : err;
+    return err == HUB_EBUSDOWN ? put_aside(bus, hash, msg, ack, ret_here) : err;
 }
 
 /* ---- what waited for the broker: on the core's thread, which alone takes it out ---- */
@@ -519,18 +617,21 @@ static void drop_spooled(hub_bus_t *bus, const hub__spooled_t *spooled, hub_stat
     hub_log_peer(HUB_LOG_WARN, "bus.buffer_expired", "topic=%s status=%s",
                  hub_log_escape(spooled->msg->topic, field), hub_status_name(status));
     hub__ack_set(spooled->ack, status, HUB_LEVEL_LOCAL);
-    skip_number(bus, spooled->hash, spooled->msg->topic);
+    skip_number(bus, spooled->hash, spooled->msg->topic, !spooled->heard);
 }
 
 /* False: the backend takes no more for now. */
 static bool send_spooled(hub_bus_t *bus, const hub__spooled_t *spooled)
 {
-    hub_status_t err = send_now(bus, spooled->hash, spooled->msg, spooled->ack);
+    bool returns = !spooled->heard && is_to_return(bus, spooled->hash, spooled->msg);
+    hub_status_t err = send_now(bus, spooled->hash, spooled->msg, spooled->ack, returns);
 
     if (err == HUB_EBUSDOWN || err == HUB_ELIMIT || err == HUB_ENOMEM)
         return false;
     if (err != HUB_OK)
         drop_spooled(bus, spooled, err);
+    else if (!spooled->heard && !returns)
+        hub__bus_deliver(bus, spooled->hash, spooled->msg, spooled->ack);
     return true;
 }
 
@@ -621,37 +722,6 @@ size_t hub__remote_largest_message(const hub_bus_t *bus)
 
 /* ---- in ---- */
 
-static hub__origin_t *find_origin(const hub__topic_t *topic, uint64_t node)
-{
-    for (size_t i = 0; i < topic->origin_count; i++) {
-        if (topic->origins[i].node == node)
-            return &topic->origins[i];
-    }
-    return NULL;
-}
-
-/* Room for one more node, if need be the one that was silent longest. NULL: no memory. */
-static hub__origin_t *new_origin(hub__topic_t *topic)
-{
-    size_t used = topic->origin_count;
-    hub__origin_t *origin = topic->origins;
-
-    if (used == ORIGINS_MAX) {
-        for (size_t i = 1; i < used; i++) {
-            if (topic->origins[i].heard < origin->heard)
-                origin = &topic->origins[i];
-        }
-        return origin;
-    }
-    if ((used & (used - 1)) == 0) { /* the capacity is the power of two from here on */
-        origin = realloc(topic->origins, (used == 0 ? 1 : 2 * used) * sizeof(*origin));
-        if (origin == NULL)
-            return NULL;
-        topic->origins = origin;
-    }
-    return &topic->origins[topic->origin_count++];
-}
-
 /* Whether the message is one to deliver, and how many before it never came; of a position, whether
  * it says something new, and how many up to it. Under the shard's lock. */
 static bool note_number(hub__topic_t *topic, const hub__wire_t *wire, uint64_t *ret_missed)
@@ -678,6 +748,30 @@ static bool note_number(hub__topic_t *topic, const hub__wire_t *wire, uint64_t *
     return true;
 }
 
+/* Our own has come back: those before it never will. A position speaks for the number that it names
+ * as well. Gives out the completion of the message itself, if it has one. */
+static hub__outcome_t take_returned(hub__topic_t *topic, const hub__wire_t *wire)
+{
+    hub__remote_t *remote = topic->bus->remote;
+    uint64_t before = wire->seq + (wire->kind == HUB__WIRE_POSITION);
+    hub__outcome_t outcome;
+    bool lost;
+
+    do {
+        pthread_mutex_lock(&remote->in_flight_lock);
+        lost = hub__flight_overtaken(&remote->flight, &topic->returns, wire->incarnation, before,
+                                     &outcome);
+        if (!lost && (wire->kind == HUB__WIRE_POSITION ||
+                      !hub__flight_return(&remote->flight, &topic->returns, wire->incarnation,
+                                          wire->seq, &outcome)))
+            outcome = (hub__outcome_t){0};
+        pthread_mutex_unlock(&remote->in_flight_lock);
+        if (lost)
+            finish(remote, &outcome);
+    } while (lost);
+    return outcome;
+}
+
 /* `msg` is NULL for a position. */
 static void receive(hub_bus_t *bus, hub_str_t name, const hub__wire_t *wire,
                     const hub_message_t *msg)
@@ -687,7 +781,8 @@ static void receive(hub_bus_t *bus, hub_str_t name, const hub__wire_t *wire,
     hub__shard_t *shard = hub__bus_shard(bus, hash);
     hub__topic_t *topic;
     uint64_t missed = 0;
-    bool fresh = false, due_gap = false;
+    bool fresh = false, due_gap = false, returned = wire->node == node_of(bus, true);
+    hub__outcome_t outcome = {0};
 
     pthread_mutex_lock(&shard->lock);
     topic = hub__topic_find(shard, hash, name);
@@ -702,14 +797,17 @@ static void receive(hub_bus_t *bus, hub_str_t name, const hub__wire_t *wire,
         return;  /* unsubscribed while it was on its way */
     if (due_gap) /* it came before the word that the subscription stands */
         hub__bus_tell_gap(topic, HUB_GAP_BUS, 0);
-    count(&remote->received, msg != NULL);
+    if (returned && fresh)
+        outcome = take_returned(topic, wire);
+    count(&remote->received, msg != NULL && !returned);
     count(&remote->plain, wire->node == 0);
     count(&remote->duplicates, msg != NULL && !fresh);
     count(&remote->missing, missed);
     if (missed > 0)
         hub__bus_tell_gap(topic, HUB_GAP_LOST, missed);
     if (fresh && msg != NULL)
-        hub__bus_deliver(bus, hash, msg);
+        hub__bus_deliver(bus, hash, msg, outcome.ack);
+    finish(remote, &outcome);
     hub__topic_release(topic);
 }
 
@@ -846,10 +944,28 @@ void hub__remote_topic_added(hub__topic_t *topic)
         topic->due_gap = atomic_load(&topic->bus->remote->was_up);
 }
 
+/* What was on its way to us, and to others, is only on its way to others. */
+static void forget_returns(hub__topic_t *topic)
+{
+    hub__remote_t *remote = topic->bus->remote;
+    hub__outcome_t outcome;
+    bool found;
+
+    do {
+        pthread_mutex_lock(&remote->in_flight_lock);
+        found = hub__flight_unheard(&remote->flight, &topic->returns, &outcome);
+        pthread_mutex_unlock(&remote->in_flight_lock);
+        if (found)
+            finish(remote, &outcome);
+    } while (found);
+}
+
 void hub__remote_topic_removed(hub__topic_t *topic)
 {
     hub__remote_t *remote = topic->bus->remote;
 
+    if (remote != NULL)
+        forget_returns(topic);
     if (!topic->shard->up)
         return;
     remote->backend->unsubscribe(remote->self, topic->wire);
@@ -1191,6 +1307,12 @@ void hub__remote_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats)
     ret_stats->in_flight_bytes = remote->flight.bytes;
     ret_stats->buffered_bytes = remote->spool.bytes;
     pthread_mutex_unlock(&remote->in_flight_lock);
+}
+
+bool hub__bus_has_order(const hub_bus_t *bus, const char **ret_backend)
+{
+    *ret_backend = bus->remote == NULL ? "memory" : bus->remote->backend->name;
+    return bus->remote == NULL || bus->remote->backend->one_order;
 }
 
 void hub__remote_reconnect(hub_bus_t *bus)

@@ -12,7 +12,7 @@ static size_t size_of(const hub_message_t *msg)
 }
 
 hub_status_t hub__spool_put(hub__spool_t *spool, uint64_t hash, const hub_message_t *msg,
-                            hub_bus_ack_t *ack, uint64_t deadline_ms)
+                            hub_bus_ack_t *ack, bool heard, uint64_t deadline_ms)
 {
     size_t bytes = size_of(msg);
     hub__spooled_t *spooled;
@@ -26,7 +26,8 @@ hub_status_t hub__spool_put(hub__spool_t *spool, uint64_t hash, const hub_messag
                                 .deadline_ms = deadline_ms,
                                 .bytes = bytes,
                                 .msg = hub_message_retain(msg),
-                                .ack = hub_bus_ack_retain(ack)};
+                                .ack = hub_bus_ack_retain(ack),
+                                .heard = heard};
     *(spool->last == NULL ? &spool->first : &spool->last->next) = spooled;
     spool->last = spooled;
     spool->bytes += bytes;

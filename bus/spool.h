@@ -16,6 +16,7 @@ typedef struct hub__spooled {
     size_t bytes;
     hub_message_t *msg;
     hub_bus_ack_t *ack; /* may be NULL */
+    bool heard;         /* by this node's own */
 } hub__spooled_t;
 
 typedef struct hub__spool {
@@ -34,7 +35,7 @@ static inline bool hub__spool_is_empty(hub__spool_t *spool)
 
 /* Message and ack are retained. HUB_ELIMIT: it does not fit. HUB_ENOMEM. */
 hub_status_t hub__spool_put(hub__spool_t *spool, uint64_t hash, const hub_message_t *msg,
-                            hub_bus_ack_t *ack, uint64_t deadline_ms);
+                            hub_bus_ack_t *ack, bool heard, uint64_t deadline_ms);
 /* Takes the first one out, which must be there. */
 hub__spooled_t *hub__spool_take(hub__spool_t *spool);
 void hub__spooled_free(hub__spooled_t *spooled); /* NULL is allowed. */

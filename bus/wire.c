@@ -6,7 +6,7 @@
 
 enum {
     VERSION = 1,
-    FLAGS_KNOWN = HUB_MESSAGE_SKIP_ORIGIN,
+    FLAGS_KNOWN = HUB_MESSAGE_SKIP_ORIGIN | HUB_MESSAGE_BUS_ORDER,
 };
 
 static void put32(char *at, uint32_t value)

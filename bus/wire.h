@@ -8,7 +8,7 @@
  *      1  kind: 1 a message, 2 a probe, 3 a position. Nodes ignore kinds that they do not know.
  *      2  kind of payload: 0 JSON, 1 binary
  *      3  zero
- *      4  flags, 4 bytes: 1 not to the origin. Unknown ones are ignored.
+ *      4  flags, 4 bytes: 1 not to the origin, 2 in one order. Unknown ones are ignored.
  *      8  node that published, 8 bytes
  *     16  incarnation of that node's numbering of this topic, 8 bytes, growing
  *     24  sequence number within it, 8 bytes, from 1, each one more than the last
@@ -17,6 +17,9 @@
  *     64  length of the event, 4 bytes
  *     68  length of the payload, 4 bytes
  *     72  event, payload, and nothing behind them
+ *
+ * What a node hears of its own only when it comes back is numbered apart from what it hears at
+ * once, as if by another node: the one whose number has all bits the other way round.
  *
  * A probe and a position are marks: the first 32 bytes alone, 2 to 7 zero. A probe, on a topic of
  * its node's own, has the number of the connection as incarnation and that of the probe, never used

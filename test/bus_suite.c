@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "test/bus_order.h"
 #include "test/bus_storm.h"
 #include "test/bus_suite.h"
 #include "test/executor.h"
@@ -708,6 +709,14 @@ static void another_name_on_the_same_broker_hears_nothing(void **state)
     hub_bus_destroy(stranger);
 }
 
+static void all_loops_of_all_nodes_hear_one_order(void **state)
+{
+    struct world *world = *state;
+
+    world->far = open_bus(world, &(hub_bus_options_t){0});
+    bus_order_run((hub_bus_t *[]){world->bus, world->far}, 2);
+}
+
 static void nodes_have_names_of_their_own(void **state)
 {
     struct world *world = *state;
@@ -718,6 +727,13 @@ static void nodes_have_names_of_their_own(void **state)
 }
 
 /* ---- threads ---- */
+
+static void all_loops_hear_one_order(void **state)
+{
+    struct world *world = *state;
+
+    bus_order_run(&world->bus, 1);
+}
 
 static void a_storm_of_threads_keeps_every_promise(void **state)
 {
@@ -757,6 +773,7 @@ int bus_suite_run(const bus_suite_backend_t *of)
         SUITE_TEST(a_completion_comes_once_on_a_later_turn),
         SUITE_TEST(a_completion_adds_up_what_the_subscribers_counted),
         SUITE_TEST(a_completion_needs_a_place_to_run),
+        SUITE_TEST(all_loops_hear_one_order),
         SUITE_TEST(a_storm_of_threads_keeps_every_promise),
     };
     struct CMUnitTest together[] = {
@@ -764,6 +781,7 @@ int bus_suite_run(const bus_suite_backend_t *of)
         SUITE_TEST(order_holds_on_the_other_node),
         SUITE_TEST(a_node_hears_itself_at_once_and_never_twice),
         SUITE_TEST(another_name_on_the_same_broker_hears_nothing),
+        SUITE_TEST(all_loops_of_all_nodes_hear_one_order),
         SUITE_TEST(nodes_have_names_of_their_own),
     };
     int failed;

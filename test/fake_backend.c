@@ -252,6 +252,7 @@ const hub_bus_backend_t fake_backend = {
     .reconnect = backend_reconnect,
     .close = backend_close,
     .largest_message = backend_largest_message,
+    .one_order = true,
 };
 
 /* ---- the broker ---- */

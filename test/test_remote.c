@@ -153,6 +153,36 @@ static hub_status_t say_and_ask(struct fixture *fixture, const char *json)
                                                 .executor = &fixture->loop.base});
 }
 
+static hub_status_t try_say_in_order(hub_bus_t *bus, const char *json,
+                                     const hub_bus_publish_options_t *options)
+{
+    hub_message_options_t flags = {.flags = HUB_MESSAGE_BUS_ORDER};
+    hub_message_t *msg = NULL;
+    hub_status_t err;
+
+    assert_int_equal(hub_message_create(HUB_STR("room:1"), HUB_STR("said"), hub_json(hub_str(json)),
+                                        &flags, &msg, NULL),
+                     HUB_OK);
+    err = hub_bus_publish(bus, msg, options);
+    hub_message_release(msg);
+    return err;
+}
+
+static void say_in_order(hub_bus_t *bus, const char *json)
+{
+    assert_int_equal(try_say_in_order(bus, json, NULL), HUB_OK);
+}
+
+static void say_in_order_and_ask(struct fixture *fixture, const char *json)
+{
+    assert_int_equal(
+        try_say_in_order(fixture->far, json,
+                         &(hub_bus_publish_options_t){.on_published = on_published,
+                                                      .user = fixture,
+                                                      .executor = &fixture->loop.base}),
+        HUB_OK);
+}
+
 /* Publishes "<first>" to "<last>" on the far bus. */
 static void say_far(struct fixture *fixture, int first, int last)
 {
@@ -817,6 +847,264 @@ static void a_large_message_crosses_too(void **state)
     assert_heard(fixture, json);
 }
 
+/* Up, and all that waited has gone out. */
+static void come_up(struct fixture *fixture)
+{
+    fake_broker_connect(fixture->broker, fixture->far);
+    fake_broker_run(fixture->broker);
+    hub__remote_clock_moved(fixture->far);
+}
+
+/* ---- one order ---- */
+
+static void what_has_an_order_is_heard_when_it_comes_back(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t far = {0};
+
+    listener_start(&far, fixture->far, "room:1", NULL);
+    run(fixture);
+    say_in_order(fixture->far, "1");
+    say_in_order(fixture->near, "2");
+    say_in_order(fixture->far, "3");
+    assert_string_equal(listener_heard(&far), "");
+    assert_heard(fixture, "1 2 3");
+    assert_string_equal(listener_heard(&far), "1 2 3");
+    assert_int_equal(stats_of(fixture->far).published, 2);
+    assert_int_equal(stats_of(fixture->far).remote_received, 1);
+    listener_stop(&far);
+}
+
+static void what_has_an_order_is_heard_once(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t far = {0};
+
+    listener_start(&far, fixture->far, "room:1", NULL);
+    run(fixture);
+    set_faults(fixture, (fake_faults_t){.twice = true});
+    say_in_order(fixture->far, "1");
+    say_in_order(fixture->far, "2");
+    assert_heard(fixture, "1 2");
+    assert_string_equal(listener_heard(&far), "1 2");
+    listener_stop(&far);
+}
+
+static void its_completion_has_the_counts_of_the_return(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t far = {.counts = {.members = 3, .queued = 2}};
+
+    listener_start(&far, fixture->far, "room:1", NULL);
+    run(fixture);
+    set_faults(fixture, (fake_faults_t){.answers = FAKE_ANSWERS_LATE});
+    say_in_order_and_ask(fixture, "1");
+    run(fixture);
+    assert_string_equal(listener_heard(&far), "1");
+    assert_int_equal(fixture->completions, 0); /* the broker's word is still to come */
+    fake_broker_answer_late(fixture->broker);
+    assert_completed(fixture, HUB_OK, HUB_LEVEL_BUS);
+    assert_int_equal(fixture->result.counts.members, 3);
+    assert_int_equal(fixture->result.counts.queued, 2);
+    listener_stop(&far);
+}
+
+static void its_completion_waits_for_the_return(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t far = {.counts = {.members = 3}};
+
+    listener_start(&far, fixture->far, "room:1", NULL);
+    run(fixture);
+    set_faults(fixture, (fake_faults_t){.swap = true});
+    say_in_order_and_ask(fixture, "1");
+    run(fixture); /* answered, and delivered behind the next one */
+    assert_int_equal(fixture->completions, 0);
+    assert_int_equal(stats_of(fixture->far).in_flight, 1);
+    say(fixture->near, "room:2", "0");
+    run(fixture);
+    assert_completed(fixture, HUB_OK, HUB_LEVEL_BUS);
+    assert_int_equal(fixture->result.counts.members, 3);
+    assert_int_equal(stats_of(fixture->far).in_flight, 0);
+    listener_stop(&far);
+}
+
+/* Even the first one: who said it knows that it was said. */
+static void what_the_broker_lost_of_it_is_a_gap_here_too(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t far = {0};
+
+    listener_start(&far, fixture->far, "room:1", NULL);
+    run(fixture);
+    set_faults(fixture, (fake_faults_t){.lose = 1});
+    say_in_order_and_ask(fixture, "1");
+    say_in_order(fixture->far, "2");
+    run(fixture);
+    assert_string_equal(listener_heard(&far), "gap(lost,1) 2");
+    assert_completed(fixture, HUB_EUNKNOWN, HUB_LEVEL_LOCAL);
+    assert_int_equal(stats_of(fixture->far).remote_missing, 1);
+    assert_int_equal(stats_of(fixture->far).unknown, 1);
+    assert_int_equal(stats_of(fixture->far).in_flight, 0);
+    listener_stop(&far);
+}
+
+static void a_break_before_its_return_is_unknown_and_a_gap(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t far = {0};
+
+    listener_start(&far, fixture->far, "room:1", NULL);
+    run(fixture);
+    set_faults(fixture, (fake_faults_t){.lose = 1});
+    say_in_order_and_ask(fixture, "1");
+    run(fixture); /* answered, not returned */
+    test_executor_turn(&fixture->loop);
+    assert_int_equal(fixture->completions, 0);
+    fake_broker_disconnect(fixture->broker, fixture->far);
+    assert_completed(fixture, HUB_EUNKNOWN, HUB_LEVEL_LOCAL);
+    fake_broker_connect(fixture->broker, fixture->far);
+    run(fixture);
+    assert_string_equal(listener_heard(&far), "gap(bus,0)");
+    listener_stop(&far);
+}
+
+static void no_return_in_time_is_unknown(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t far = {0};
+
+    listener_start(&far, fixture->far, "room:1", NULL);
+    run(fixture);
+    set_faults(fixture, (fake_faults_t){.swap = true});
+    say_in_order_and_ask(fixture, "1");
+    run(fixture);
+    atomic_store(&fixture->now_ms, 5000);
+    hub__remote_clock_moved(fixture->far);
+    assert_completed(fixture, HUB_EUNKNOWN, HUB_LEVEL_LOCAL);
+    say(fixture->near, "room:2", "0");
+    run(fixture);
+    assert_string_equal(listener_heard(&far), "1"); /* late, and in its place all the same */
+    assert_int_equal(fixture->completions, 1);
+    listener_stop(&far);
+}
+
+static void where_nobody_listens_the_brokers_word_is_enough(void **state)
+{
+    struct fixture *fixture = *state;
+
+    say_in_order_and_ask(fixture, "1");
+    assert_heard(fixture, "1");
+    assert_completed(fixture, HUB_OK, HUB_LEVEL_BUS);
+}
+
+static void who_leaves_before_the_return_holds_up_nobody(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t far = {0};
+
+    listener_start(&far, fixture->far, "room:1", NULL);
+    run(fixture);
+    set_faults(fixture, (fake_faults_t){.swap = true});
+    say_in_order_and_ask(fixture, "1");
+    run(fixture);
+    assert_int_equal(fixture->completions, 0);
+    listener_stop(&far);
+    assert_completed(fixture, HUB_OK, HUB_LEVEL_BUS);
+}
+
+static void a_refused_topic_has_no_order_but_this_nodes(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t far = {0};
+
+    set_faults(fixture, (fake_faults_t){.refuse_topics = HUB_EREJECTED});
+    listener_start(&far, fixture->far, "room:1", NULL);
+    run(fixture);
+    say_in_order_and_ask(fixture, "1");
+    assert_string_equal(listener_heard(&far), "gap(bus,0) 1");
+    assert_heard(fixture, "1");
+    assert_completed(fixture, HUB_OK, HUB_LEVEL_BUS);
+    listener_stop(&far);
+}
+
+static void a_degraded_bus_has_no_order_but_its_own(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t far = {0};
+
+    listener_start(&far, fixture->far, "room:1", NULL);
+    run(fixture);
+    say_in_order(fixture->far, "1");
+    run(fixture);
+    fake_broker_disconnect(fixture->broker, fixture->far);
+    say_in_order_and_ask(fixture, "2");
+    assert_string_equal(listener_heard(&far), "1 2");
+    assert_completed(fixture, HUB_EBUSDOWN, HUB_LEVEL_LOCAL);
+    fake_broker_connect(fixture->broker, fixture->far);
+    run(fixture);
+    say_in_order(fixture->far, "3");
+    run(fixture);
+    assert_string_equal(listener_heard(&far), "1 2 gap(bus,0) 3");
+    listener_stop(&far);
+}
+
+static void what_waits_in_the_buffer_has_its_order_from_the_broker(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t far = {0};
+
+    listener_start(&far, fixture->far, "room:1", NULL);
+    run(fixture);
+    fake_broker_disconnect(fixture->broker, fixture->far);
+    say_in_order_and_ask(fixture, "1");
+    say_in_order(fixture->near, "2");
+    assert_string_equal(listener_heard(&far), "");
+    come_up(fixture);
+    assert_heard(fixture, "2 1");
+    assert_string_equal(listener_heard(&far), "gap(bus,0) 2 1"); /* by then it stood again */
+    assert_completed(fixture, HUB_OK, HUB_LEVEL_BUS);
+    listener_stop(&far);
+}
+
+/* Nobody heard it, here or elsewhere. */
+static void what_waits_for_its_order_for_too_long_is_a_gap_here_too(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t far = {0};
+
+    listener_start(&far, fixture->far, "room:1", NULL);
+    run(fixture);
+    say_in_order(fixture->far, "1");
+    run(fixture);
+    fake_broker_disconnect(fixture->broker, fixture->far);
+    say_in_order(fixture->far, "2");
+    atomic_store(&fixture->now_ms, 5000);
+    hub__remote_clock_moved(fixture->far);
+    come_up(fixture);
+    say_in_order(fixture->far, "3");
+    assert_heard(fixture, "1 gap(lost,1) 3");
+    assert_string_equal(listener_heard(&far), "1 gap(bus,0) gap(lost,1) 3");
+    listener_stop(&far);
+}
+
+static void a_broker_without_one_order_refuses(void **state)
+{
+    hub_bus_backend_t backend = fake_backend;
+    fake_broker_t *broker = fake_broker_create();
+    hub_bus_options_t options = {.backend = &backend, .backend_options = broker};
+    hub_bus_t *bus = NULL;
+
+    (void)state;
+    backend.one_order = false;
+    assert_int_equal(hub_bus_create(&options, &bus, NULL), HUB_OK);
+    fake_broker_run(broker);
+    assert_int_equal(try_say_in_order(bus, "1", NULL), HUB_EINVAL);
+    assert_int_equal(try_say(bus, "room:1", "1", NULL), HUB_OK);
+    hub_bus_destroy(bus);
+    fake_broker_destroy(broker);
+}
+
 /* ---- up and down ---- */
 
 static void while_down_a_publish_fails_before_anybody_hears_it(void **state)
@@ -878,14 +1166,6 @@ static void what_a_degraded_bus_kept_to_itself_is_a_gap_elsewhere(void **state)
     run(fixture);
     say_far(fixture, 4, 4);
     assert_heard(fixture, "1 gap(lost,2) 4");
-}
-
-/* Up, and all that waited has gone out. */
-static void come_up(struct fixture *fixture)
-{
-    fake_broker_connect(fixture->broker, fixture->far);
-    fake_broker_run(fixture->broker);
-    hub__remote_clock_moved(fixture->far);
 }
 
 static void publishes_wait_for_the_broker_and_go_out_in_order(void **state)
@@ -1424,6 +1704,20 @@ int main(void)
         NARROW_TEST(what_a_hanging_broker_never_answers_goes_on_counting),
         NARROW_TEST(the_end_of_a_connection_lands_what_was_in_flight),
         REMOTE_TEST(a_large_message_crosses_too),
+        REMOTE_TEST(what_has_an_order_is_heard_when_it_comes_back),
+        REMOTE_TEST(what_has_an_order_is_heard_once),
+        REMOTE_TEST(its_completion_has_the_counts_of_the_return),
+        REMOTE_TEST(its_completion_waits_for_the_return),
+        REMOTE_TEST(what_the_broker_lost_of_it_is_a_gap_here_too),
+        REMOTE_TEST(a_break_before_its_return_is_unknown_and_a_gap),
+        REMOTE_TEST(no_return_in_time_is_unknown),
+        REMOTE_TEST(where_nobody_listens_the_brokers_word_is_enough),
+        REMOTE_TEST(who_leaves_before_the_return_holds_up_nobody),
+        REMOTE_TEST(a_refused_topic_has_no_order_but_this_nodes),
+        DEGRADED_TEST(a_degraded_bus_has_no_order_but_its_own),
+        BUFFERED_TEST(what_waits_in_the_buffer_has_its_order_from_the_broker),
+        BUFFERED_TEST(what_waits_for_its_order_for_too_long_is_a_gap_here_too),
+        cmocka_unit_test(a_broker_without_one_order_refuses),
         REMOTE_TEST(while_down_a_publish_fails_before_anybody_hears_it),
         DEGRADED_TEST(a_degraded_bus_delivers_here_and_says_so),
         DEGRADED_TEST(a_backend_that_notices_first_degrades_as_well),
