@@ -11,6 +11,7 @@
 #include "bus/internal.h"
 #include "bus/json.h"
 #include "bus/log.h"
+#include "bus/pulse.h"
 
 #define TOPIC_BYTES_MAX 1024
 #define NAME_BYTES_MAX 64
@@ -603,6 +604,13 @@ uint64_t hub_bus_node(const hub_bus_t *bus)
 size_t hub_bus_largest_message(const hub_bus_t *bus)
 {
     return hub__remote_largest_message(bus);
+}
+
+bool hub_bus_has_one_order(const hub_bus_t *bus)
+{
+    void *self;
+
+    return bus->remote == NULL || hub__remote_backend(bus, &self)->one_order;
 }
 
 void hub_bus_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats)

@@ -123,9 +123,9 @@ HUB_API hub_str_t hub_bus_sub_topic(const hub_bus_sub_t *sub);
  * common order. With a backend it is the order of the broker: the message is delivered here, too,
  * when it comes back, so a publisher hears itself a way to the broker and back later. What the
  * broker loses is a gap here as elsewhere. The completion follows when it has been delivered here,
- * and is HUB_EUNKNOWN where it can't be any more, or is not in time. HUB_EINVAL: the backend has no
- * one order (`one_order`). While the backend is down, degraded_local delivers here at once, in an
- * order of this node's own; what waits in a buffer is delivered when it comes back. Between
+ * and is HUB_EUNKNOWN where it can't be any more, or is not in time. HUB_EINVAL: the backend has
+ * none (hub_bus_has_one_order()). While the backend is down, degraded_local delivers here at once,
+ * in an order of this node's own; what waits in a buffer is delivered when it comes back. Between
  * messages with the flag and without there is no order. */
 
 typedef enum hub_bus_level {
@@ -268,6 +268,9 @@ HUB_API uint64_t hub_bus_node(const hub_bus_t *bus);
 
 /* A payload up to this size is never HUB_ETOOLARGE; SIZE_MAX in memory. Any thread. */
 HUB_API size_t hub_bus_largest_message(const hub_bus_t *bus);
+
+/* Whether HUB_MESSAGE_BUS_ORDER is taken; always in memory. Any thread. */
+HUB_API bool hub_bus_has_one_order(const hub_bus_t *bus);
 
 typedef struct hub_bus_stats {
     bool healthy; /* connected, all is subscribed, and the last probe came back not longer ago than

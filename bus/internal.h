@@ -240,8 +240,6 @@ void hub__remote_topic_removed(hub__topic_t *topic);
 bool hub__remote_topic_awaits(hub__topic_t *topic);
 /* A subscriber went on without waiting. Under the shard's lock. */
 void hub__remote_topic_hurried(hub__topic_t *topic);
-/* Whether HUB_MESSAGE_BUS_ORDER means anything; `ret_backend` is its name. */
-bool hub__bus_has_order(const hub_bus_t *bus, const char **ret_backend);
 void hub__remote_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats);
 size_t hub__remote_largest_message(const hub_bus_t *bus);
 

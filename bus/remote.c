@@ -1309,12 +1309,6 @@ void hub__remote_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats)
     pthread_mutex_unlock(&remote->in_flight_lock);
 }
 
-bool hub__bus_has_order(const hub_bus_t *bus, const char **ret_backend)
-{
-    *ret_backend = bus->remote == NULL ? "memory" : bus->remote->backend->name;
-    return bus->remote == NULL || bus->remote->backend->one_order;
-}
-
 void hub__remote_reconnect(hub_bus_t *bus)
 {
     bus->remote->backend->reconnect(bus->remote->self);

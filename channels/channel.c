@@ -140,6 +140,9 @@ hub_status_t hub__channel_create(hub_t *hub, const hub_channel_options_t *option
     if ((unsigned)options->slow_policy > HUB_SLOW_LATEST)
         return hub_error_set(error, HUB_EINVAL, 0, "channel \"%s\": slow_policy %d is none",
                              options->pattern, (int)options->slow_policy);
+    if ((unsigned)options->order > HUB_ORDER_BUS)
+        return hub_error_set(error, HUB_EINVAL, 0, "channel \"%s\": order %d is none",
+                             options->pattern, (int)options->order);
     if (options->on_key != NULL && options->slow_policy != HUB_SLOW_LATEST)
         return hub_error_set(error, HUB_EINVAL, 0, "channel \"%s\": on_key needs HUB_SLOW_LATEST",
                              options->pattern);

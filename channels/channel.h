@@ -45,7 +45,8 @@ typedef void (*hub_on_exit_cb)(hub_member_t *me, hub_exit_t why);
 
 /* An event of the client. HUB_OK: done; a reply is sent only by hub_member_reply() (or by the
  * channel's auto_ack). HUB_EPAYLOAD, HUB_EEVENT, …: an error reply with that code in native form,
- * phx_error in Phoenix's. `msg` is borrowed: retain it to keep it. */
+ * phx_error in Phoenix's; HUB_EBUSDOWN, which a broadcast may return, is a reply (bus_down) in all.
+ * `msg` is borrowed: retain it to keep it. */
 typedef hub_status_t (*hub_on_receive_cb)(hub_member_t *me, const hub_message_t *msg);
 
 typedef enum hub_update {
@@ -92,6 +93,19 @@ typedef enum hub_slow_policy {
  * outbox_age_ms bound what is on its way to the connection, whatever the policy: who reads nothing
  * at all is closed by the age, and after 20 s by the kernel (TCP_USER_TIMEOUT). */
 
+/* In which order members hear what is broadcast to their topic, or published to it by the hub's
+ * calls. */
+typedef enum hub_order {
+    HUB_ORDER_PUBLISHER, /* each publisher's messages in its own; members of a node hear what is
+                            published there at once, so nodes, and workers, may differ in what came
+                            first */
+    HUB_ORDER_BUS,       /* one for all members on all workers and nodes, that of the broker: also
+                            the publisher's node hears it when it comes back, so who broadcasts and
+                            then replies is answered first. Costs the way there and back, and a
+                            lookup of the channel for each hub_publish() of this hub. The start
+                            fails where the bus has no one order (hub_bus_has_one_order()) */
+} hub_order_t;
+
 /* HUB_SLOW_LATEST: what a message is news of. The result is borrowed until the next call; absent:
  * it replaces nothing and is replaced by nothing. Runs once for each message and worker; must not
  * publish or send. Loop thread. */
@@ -135,6 +149,7 @@ typedef struct hub_channel_options {
     size_t slow_bytes, slow_messages;
     uint32_t slow_age_ms;
     hub_on_key_cb on_key; /* NULL: the event is the key. HUB_SLOW_LATEST alone */
+    hub_order_t order;
 } hub_channel_options_t;
 
 #ifdef __cplusplus

@@ -183,7 +183,8 @@ static hub_status_t io_publish(hub__session_t *session, hub_member_t *member, hu
     hub_t *root = hub__conn_root(conn);
     hub_str_t topic = hub__member_name(member);
     hub_message_options_t options = {.origin = hub_conn_id(conn),
-                                     .flags = flags,
+                                     .flags =
+                                         flags | hub__channel_flags(hub__member_channel(member)),
                                      .payload_is_valid = payload_is_valid,
                                      .max_depth = HUB_JSON_DEPTH_MAX};
     hub__buffer_t prefixed = {.fallible = true};

@@ -82,6 +82,7 @@ hub_status_t hub_create(const hub_options_t *options, hub_t **ret_hub)
     hub->topics_max = given.topics_max != 0 ? given.topics_max : TOPICS_MAX;
     hub->conns_max = given.conns_max != 0 ? given.conns_max : SIZE_MAX;
     pthread_mutex_init(&hub->lock, NULL);
+    pthread_mutex_init(&hub->order_lock, NULL);
     make_root(hub);
     *ret_hub = hub;
     return HUB_OK;
@@ -129,6 +130,8 @@ void hub_destroy(hub_t *hub)
         hub->checks = row->next;
         free(row);
     }
+    hub__match_scratch_destroy(hub->order_scratch);
+    pthread_mutex_destroy(&hub->order_lock);
     pthread_mutex_destroy(&hub->lock);
     free((void *)(uintptr_t)hub->bus_prefix.base);
     free(hub->prefix);
@@ -345,6 +348,25 @@ static void inherit_hooks(hub_t *root, const hub_t *hub)
         inherit_hooks(root, include->sub);
 }
 
+/* Whoever publishes to a topic must know whether its channel has an order. */
+static hub_status_t check_order(hub_t *root, const hub__router_t *router, hub_error_t *error)
+{
+    for (size_t i = 0; i != hub__router_count(router); ++i) {
+        const hub__route_t *route = hub__router_at(router, i);
+
+        if (hub__channel_flags(route->target) == 0)
+            continue;
+        if (root->bus != NULL && !hub_bus_has_one_order(root->bus))
+            return hub_error_set(error, HUB_EINVAL, 0,
+                                 "channel \"%.*s\", order: the broker of the hub's bus has no one "
+                                 "order of a topic",
+                                 HUB_STR_ARG(hub__pattern_source(route->pattern)));
+        if (root->order_scratch == NULL)
+            root->order_scratch = hub__match_scratch_create();
+    }
+    return HUB_OK;
+}
+
 static hub_status_t compile(hub_t *root, hub_error_t *error)
 {
     hub__sources_t sources = {0};
@@ -353,7 +375,8 @@ static hub_status_t compile(hub_t *root, hub_error_t *error)
 
     collect(root, (hub_str_t){0}, &sources);
     err = hub__router_create(sources.rows, sources.count, &router, error);
-    if (err == HUB_OK && (err = check_params(router, error)) != HUB_OK)
+    if (err == HUB_OK && ((err = check_params(router, error)) != HUB_OK ||
+                          (err = check_order(root, router, error)) != HUB_OK))
         hub__router_release(router);
     else if (err == HUB_OK)
         root->router = router;
@@ -518,6 +541,23 @@ hub_status_t hub__full_topic(hub_t *hub, hub_str_t topic, hub__buffer_t *buffer)
     return buffer->len == root->bus_prefix.len ? HUB_ETOPIC : HUB_OK;
 }
 
+/* Of what is published to a full topic, by its channel. */
+static unsigned topic_flags(hub_t *root, hub_str_t topic)
+{
+    const hub__route_t *route;
+    hub__captures_t captures;
+    hub_status_t err;
+
+    topic.base += root->bus_prefix.len;
+    topic.len -= root->bus_prefix.len;
+    if (root->order_scratch == NULL || !hub_utf8_valid(topic))
+        return 0;
+    pthread_mutex_lock(&root->order_lock);
+    err = hub__router_match(root->router, topic, root->order_scratch, &route, &captures);
+    pthread_mutex_unlock(&root->order_lock);
+    return err == HUB_OK ? hub__channel_flags(route->target) : 0;
+}
+
 static hub_status_t make_message(hub_t *hub, hub_str_t topic, hub_str_t event,
                                  hub_payload_t payload, hub_message_t **ret_message)
 {
@@ -529,6 +569,7 @@ static hub_status_t make_message(hub_t *hub, hub_str_t topic, hub_str_t event,
     if (!atomic_load(&hub__root(hub)->serving))
         return HUB_ECLOSED;
     if ((err = hub__full_topic(hub, topic, &full)) == HUB_OK) {
+        options.flags = topic_flags(hub__root(hub), hub__buffer_str(&full));
         err = hub_message_create(hub__buffer_str(&full), event, payload, &options, ret_message,
                                  &error);
         if (err != HUB_OK)

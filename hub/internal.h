@@ -85,6 +85,8 @@ struct hub {
     bool owns_bus;
     hub_str_t bus_prefix; /* before its topics on a bus that it shares; else absent */
     hub__router_t *router;
+    hub__match_scratch_t *order_scratch; /* NULL: no channel has HUB_ORDER_BUS */
+    pthread_mutex_t order_lock;          /* of that */
     hub__pool_t *pool;
     hub_server_t *server;
     bool hooks_any[HUB_HOOK_COUNT]; /* of this hub or any included one */
@@ -621,6 +623,11 @@ static inline bool hub__channel_keeps(const hub__channel_t *channel)
 
     return options->slow_policy != HUB_SLOW_CLOSE || options->slow_bytes != 0 ||
            options->slow_messages != 0 || options->slow_age_ms != 0;
+}
+/* Of what is published to a topic of the channel. */
+static inline unsigned hub__channel_flags(const hub__channel_t *channel)
+{
+    return channel->options.order == HUB_ORDER_BUS ? HUB_MESSAGE_BUS_ORDER : 0;
 }
 uint64_t hub__slow_key(const hub__channel_t *channel, const hub_message_t *msg);
 /* What waits for all members of a connection. */

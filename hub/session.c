@@ -433,6 +433,8 @@ static void dispatch(hub_member_t *member, const hub__envelope_t *envelope)
     failed = err != HUB_OK && err != HUB_PENDING;
     if (failed && (on_receive != NULL || rule == HUB__FAILURE_ENDS_MEMBER))
         hub__member_report_failure(member, &msg, err);
+    if (err == HUB_EBUSDOWN) /* no failure of the handler's: it may be tried again later */
+        rule = HUB__FAILURE_REPLIES;
     if (hub__member_stopped(member) || !failed)
         return;
     event_failed(member, envelope, rule, err);

@@ -65,6 +65,8 @@ static void a_channel_needs_a_pattern_and_a_filter_for_what_it_intercepts(void *
     (void)state;
     assert_refused(&(hub_channel_options_t){.pattern = "room:{id}", .intercept = some}, HUB_EINVAL,
                    "channel \"room:{id}\": intercept needs on_update");
+    assert_refused(&(hub_channel_options_t){.pattern = "room:{id}", .order = (hub_order_t)2},
+                   HUB_EINVAL, "channel \"room:{id}\": order 2 is none");
     assert_refused(NULL, HUB_EINVAL, "a channel needs a pattern");
     assert_refused(&(hub_channel_options_t){.on_receive = on_chat}, HUB_EINVAL,
                    "a channel needs a pattern");

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "hub/internal.h"
+#include "test/fake_backend.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -164,6 +165,34 @@ static void a_conflict_names_both_patterns(void **state)
                    "\"b\" and \"b\" are the same pattern");
     assert_int_equal(add(fixture->sub, "c"), HUB_OK); /* what was refused is forgotten */
     assert_int_equal(hub__start(fixture->sub, NULL), HUB_OK);
+}
+
+/* Of an included hub's, too: it is the root's bus that carries it. */
+static void a_channel_with_an_order_needs_a_broker_that_has_one(void **state)
+{
+    hub_bus_backend_t backend = fake_backend;
+    fake_broker_t *broker = fake_broker_create();
+    hub_bus_options_t options = {.backend = &backend, .backend_options = broker};
+    fixture_t *fixture = *state;
+
+    backend.one_order = false;
+    assert_int_equal(hub_bus_create(&options, &fixture->bus, NULL), HUB_OK);
+    assert_false(hub_bus_has_one_order(fixture->bus));
+    (void)create_root(state, &(hub_options_t){.bus = fixture->bus});
+    assert_int_equal(hub_include(fixture->root, fixture->sub, "s:"), HUB_OK);
+    assert_int_equal(
+        hub_channel_add(fixture->sub,
+                        &(hub_channel_options_t){.pattern = "game:{id}", .order = HUB_ORDER_BUS}),
+        HUB_OK);
+    assert_start_fails(
+        fixture->root, HUB_EINVAL,
+        "channel \"s:game:{id}\", order: the broker of the hub's bus has no one order "
+        "of a topic");
+    hub_destroy(fixture->root);
+    fixture->root = NULL;
+    hub_bus_destroy(fixture->bus);
+    fixture->bus = NULL;
+    fake_broker_destroy(broker);
 }
 
 static void nothing_is_declared_after_the_start(void **state)
@@ -531,6 +560,7 @@ int main(void)
         CASE(a_name_is_1_to_64_characters_that_any_broker_takes),
         CASE(a_wrong_channel_is_refused_at_once),
         CASE(a_conflict_names_both_patterns),
+        CASE(a_channel_with_an_order_needs_a_broker_that_has_one),
         CASE(nothing_is_declared_after_the_start),
         CASE(a_hub_is_included_once),
         CASE(hubs_are_not_included_in_a_circle),
