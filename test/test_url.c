@@ -256,7 +256,8 @@ static void a_registered_backend_gets_its_part_of_the_url(void **state)
 
     (void)state;
     assert_int_equal(hub_bus_register("own+x", &own, NULL), HUB_OK);
-    assert_int_equal(hub_bus_open("own+x://h:7?name=app&depth=3&degraded=local&in_flight=1000", NULL, &bus, NULL),
+    assert_int_equal(hub_bus_open("own+x://h:7?name=app&depth=3&degraded=local&in_flight=1000",
+                                  NULL, &bus, NULL),
                      HUB_OK);
     assert_int_equal(seen.port, 7);
     assert_int_equal(seen.param_count, 1);
