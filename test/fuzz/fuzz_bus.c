@@ -82,6 +82,18 @@ static uint64_t number_at(hub_str_t bytes, size_t at, size_t len)
     return number;
 }
 
+/* What this node hears at once and ignores when it comes back, and what it hears only then: it is
+ * told from a message of another node by nothing but not being counted as one. */
+static bool is_own(const receiver_t *receiver, uint64_t node)
+{
+    return node == hub_bus_node(receiver->bus);
+}
+
+static bool is_returned(const receiver_t *receiver, uint64_t node)
+{
+    return node == ~hub_bus_node(receiver->bus);
+}
+
 /* False: a number that came before. */
 static bool count(receiver_t *receiver, uint64_t node, uint64_t incarnation, uint64_t seq,
                   bool is_missing_itself)
@@ -92,7 +104,7 @@ static bool count(receiver_t *receiver, uint64_t node, uint64_t incarnation, uin
 
     while (i != receiver->origin_count && origin[i].node != node)
         ++i;
-    ++receiver->received;
+    receiver->received += !is_returned(receiver, node);
     if (i != receiver->origin_count) {
         if (incarnation < origin[i].incarnation ||
             (incarnation == origin[i].incarnation && seq <= origin[i].seq)) {
@@ -205,7 +217,9 @@ static void expect_mark(receiver_t *receiver, hub_str_t bytes)
         ++receiver->invalid;
         return;
     }
-    count(receiver, number_at(bytes, 8, 8), number_at(bytes, 16, 8), number_at(bytes, 24, 8), true);
+    if (!is_own(receiver, number_at(bytes, 8, 8)))
+        count(receiver, number_at(bytes, 8, 8), number_at(bytes, 16, 8), number_at(bytes, 24, 8),
+              true);
     receiver->received = received;
     receiver->duplicates = duplicates;
 }
@@ -238,19 +252,21 @@ static void expect(receiver_t *receiver, bool is_ours, hub_str_t bytes)
     }
     event_len = number_at(bytes, 64, 4);
     payload_len = number_at(bytes, 68, 4);
-    if (event_len == 0 || event_len > 1024 || 72 + event_len + payload_len != bytes.len ||
+    if (event_len > 1024 || 72 + event_len + payload_len != bytes.len ||
         (uint8_t)bytes.base[2] > 1 || bytes.base[3] != 0 || number_at(bytes, 8, 8) == 0 ||
         number_at(bytes, 16, 8) == 0 || number_at(bytes, 24, 8) == 0) {
         ++receiver->invalid;
         return;
     }
+    if (is_own(receiver, number_at(bytes, 8, 8)))
+        return;
     event = hub_str_n(bytes.base + 72, event_len);
     payload = hub_str_n(event.base + event_len, payload_len);
-    if (!fuzz_is_utf8(event) || !is_payload(payload, bytes.base[2])) {
+    if (event_len == 0 || !fuzz_is_utf8(event) || !is_payload(payload, bytes.base[2])) {
         ++receiver->invalid;
         return;
     }
-    flags = (unsigned)number_at(bytes, 4, 4) & 1;
+    flags = (unsigned)number_at(bytes, 4, 4) & 3;
     for (size_t i = 0; i != 4; ++i)
         numbers[i] = number_at(bytes, 32 + 8 * i, 8);
     if (count(receiver, number_at(bytes, 8, 8), number_at(bytes, 16, 8), number_at(bytes, 24, 8),
@@ -299,6 +315,14 @@ static void put_number(hub__buffer_t *bytes, uint64_t number, size_t len)
     }
 }
 
+/* Two of 256 are our own numbers. */
+static uint64_t node_of(const receiver_t *receiver, uint8_t choice)
+{
+    uint64_t own = hub_bus_node(receiver->bus);
+
+    return choice == 0xfe ? own : choice == 0xff ? ~own : choice;
+}
+
 /* One byte of choices; then bytes as they are, up to 0xff, or node, incarnation and number in a
  * byte each, an event up to a newline and a payload up to 0xff. */
 static void receive(receiver_t *receiver, fuzz_input_t *input)
@@ -313,8 +337,9 @@ static void receive(receiver_t *receiver, fuzz_input_t *input)
     if ((choice & 1) != 0) {
         hub__buffer_append(&bytes, fuzz_until(input, '\xff'));
     } else {
-        uint8_t head[8] = {1, 1, (choice & 8) != 0, 0, 0, 0, 0, (choice & 16) != 0};
-        uint64_t node = fuzz_byte(input), incarnation = fuzz_byte(input), seq = fuzz_byte(input);
+        uint8_t head[8] = {1, 1, (choice & 8) != 0, 0, 0, 0, 0, (uint8_t)(choice >> 4 & 3)};
+        uint64_t node = node_of(receiver, fuzz_byte(input)), incarnation = fuzz_byte(input),
+                 seq = fuzz_byte(input);
         hub_str_t event = fuzz_until(input, '\n'), payload = fuzz_until(input, '\xff');
 
         hub__buffer_append(&bytes, hub_str_n((const char *)head, 8));
