@@ -78,7 +78,8 @@ static int set_up_with(void **state, hub_bus_options_t options)
     struct fixture *fixture = calloc(1, sizeof(*fixture));
 
     options.probe_interval_ms = HUB_OFF;
-    options.position_interval_ms = HUB_OFF;
+    if (options.position_interval_ms == 0)
+        options.position_interval_ms = HUB_OFF;
     fixture->broker = fake_broker_create();
     fixture->near = open_on(fixture->broker, &options);
     fixture->far = open_on(fixture->broker, &options);
@@ -107,6 +108,11 @@ static int set_up_degraded(void **state)
 static int set_up_narrow(void **state)
 {
     return set_up_with(state, (hub_bus_options_t){.in_flight_bytes = 3 * ONE_IN_FLIGHT + 1});
+}
+
+static int set_up_positions(void **state)
+{
+    return set_up_with(state, (hub_bus_options_t){.position_interval_ms = 1000});
 }
 
 #define BUFFER_BYTES 4096
@@ -969,6 +975,46 @@ static void a_break_before_its_return_is_unknown_and_a_gap(void **state)
     listener_stop(&far);
 }
 
+static void the_last_one_of_it_that_is_lost_is_found_by_its_position(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t far = {0};
+
+    listener_start(&far, fixture->far, "room:1", NULL);
+    run(fixture);
+    say_in_order(fixture->far, "1");
+    run(fixture);
+    set_faults(fixture, (fake_faults_t){.lose = 1});
+    say_in_order_and_ask(fixture, "2");
+    run(fixture);
+    assert_string_equal(listener_heard(&far), "1");
+    atomic_store(&fixture->now_ms, 1000);
+    hub__remote_clock_moved(fixture->far);
+    run(fixture);
+    assert_string_equal(listener_heard(&far), "1 gap(lost,1)");
+    assert_completed(fixture, HUB_EUNKNOWN, HUB_LEVEL_LOCAL);
+    assert_heard(fixture, "1 gap(lost,1)");
+    listener_stop(&far);
+}
+
+/* The position is older than what is still on its way. */
+static void a_position_overtakes_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t far = {0};
+
+    listener_start(&far, fixture->far, "room:1", NULL);
+    run(fixture);
+    say_in_order(fixture->far, "1");
+    atomic_store(&fixture->now_ms, 1000);
+    hub__remote_clock_moved(fixture->far); /* the position of 1 */
+    say_in_order_and_ask(fixture, "2");
+    run(fixture);
+    assert_string_equal(listener_heard(&far), "1 2");
+    assert_completed(fixture, HUB_OK, HUB_LEVEL_BUS);
+    listener_stop(&far);
+}
+
 static void no_return_in_time_is_unknown(void **state)
 {
     struct fixture *fixture = *state;
@@ -1656,6 +1702,7 @@ static void a_backend_that_does_not_open_fails_the_create(void **state)
 #define REMOTE_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 #define NARROW_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_narrow, tear_down)
 #define BUFFERED_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_buffered, tear_down)
+#define POSITION_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_positions, tear_down)
 #define DEGRADED_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_degraded, tear_down)
 
 int main(void)
@@ -1710,6 +1757,8 @@ int main(void)
         REMOTE_TEST(its_completion_waits_for_the_return),
         REMOTE_TEST(what_the_broker_lost_of_it_is_a_gap_here_too),
         REMOTE_TEST(a_break_before_its_return_is_unknown_and_a_gap),
+        POSITION_TEST(the_last_one_of_it_that_is_lost_is_found_by_its_position),
+        POSITION_TEST(a_position_overtakes_nothing),
         REMOTE_TEST(no_return_in_time_is_unknown),
         REMOTE_TEST(where_nobody_listens_the_brokers_word_is_enough),
         REMOTE_TEST(who_leaves_before_the_return_holds_up_nobody),
