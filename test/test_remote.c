@@ -8,7 +8,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -1151,6 +1153,118 @@ static void a_broker_without_one_order_refuses(void **state)
     fake_broker_destroy(broker);
 }
 
+/* ---- all of it at once ---- */
+
+#define TALKS 400
+#define TALKERS 3
+#define BREAKS 60
+
+struct talker {
+    test_executor_t loop;
+    hub_bus_t *bus;
+    listener_t heard;
+    pthread_t thread;
+    atomic_int accepted;
+    atomic_int completed;
+};
+
+static void count_completion(const hub_publish_result_t *result, void *user)
+{
+    (void)result;
+    atomic_fetch_add(&((struct talker *)user)->completed, 1);
+}
+
+/* With an order and without, published and emitted. */
+static void *talk(void *arg)
+{
+    struct talker *talker = arg;
+    hub_bus_publish_options_t options = {
+        .on_published = count_completion, .user = talker, .executor = &talker->loop.base};
+
+    for (int i = 0; i < TALKS; i++) {
+        hub_message_options_t flags = {.flags = i % 2 == 0 ? HUB_MESSAGE_BUS_ORDER : 0};
+        hub_message_t *msg = NULL;
+
+        assert_int_equal(hub_message_create(HUB_STR("room:1"), HUB_STR("said"), HUB_JSON("1"),
+                                            &flags, &msg, NULL),
+                         HUB_OK);
+        atomic_fetch_add(&talker->accepted, hub_bus_publish(talker->bus, msg, &options) == HUB_OK);
+        hub_message_release(msg);
+        sched_yield();
+    }
+    return NULL;
+}
+
+static void listen_on_loop(void *arg)
+{
+    struct talker *talker = arg;
+
+    assert_int_equal(hub_bus_attach(talker->bus, &talker->loop.base), HUB_OK);
+    listener_start(&talker->heard, talker->bus, "room:1", &talker->loop.base);
+}
+
+static void leave_loop(void *arg)
+{
+    struct talker *talker = arg;
+
+    listener_stop(&talker->heard);
+    hub_bus_detach(talker->bus, &talker->loop.base);
+}
+
+static bool are_all_completed(const struct talker *talkers)
+{
+    for (int i = 0; i < TALKERS; i++) {
+        if (atomic_load(&talkers[i].completed) < atomic_load(&talkers[i].accepted))
+            return false;
+    }
+    return true;
+}
+
+/* Publishers, loops, the broker's thread and the core's, while connections come and go. */
+static void whatever_breaks_each_publish_completes_once(void **state)
+{
+    struct talker *talkers = calloc(TALKERS, sizeof(*talkers));
+    fake_broker_t *broker = fake_broker_create();
+    hub_bus_t *buses[2];
+
+    (void)state;
+    for (int i = 0; i < 2; i++)
+        buses[i] = open_on(broker, &(hub_bus_options_t){.buffer_bytes = 20000});
+    fake_broker_start(broker);
+    fake_broker_settle(broker);
+    for (int i = 0; i < TALKERS; i++) {
+        talkers[i].bus = buses[i % 2];
+        test_executor_start(&talkers[i].loop, 0);
+        test_executor_call(&talkers[i].loop, listen_on_loop, &talkers[i]);
+        assert_int_equal(pthread_create(&talkers[i].thread, NULL, talk, &talkers[i]), 0);
+    }
+    for (int i = 0; i < BREAKS; i++) {
+        fake_broker_disconnect(broker, buses[i % 2]);
+        sched_yield();
+        fake_broker_connect(broker, buses[i % 2]);
+        fake_broker_settle(broker);
+    }
+    for (int i = 0; i < TALKERS; i++)
+        pthread_join(talkers[i].thread, NULL);
+    for (int i = 0; i < TEST_DEADLINE_MS && !are_all_completed(talkers); i++)
+        poll(NULL, 0, 1);
+    for (int i = 0; i < TALKERS; i++)
+        test_executor_call(&talkers[i].loop, leave_loop, &talkers[i]);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(stats_of(buses[i]).buffered_bytes, 0);
+        assert_int_equal(stats_of(buses[i]).in_flight, 0);
+        assert_int_equal(stats_of(buses[i]).in_flight_bytes, 0);
+        hub_bus_destroy(buses[i]);
+    }
+    for (int i = 0; i < TALKERS; i++) {
+        test_executor_stop(&talkers[i].loop);
+        assert_int_equal(talkers[i].completed, talkers[i].accepted);
+        assert_true(atomic_load(&talkers[i].accepted) > 0);
+    }
+    fake_broker_destroy(broker);
+    free(talkers);
+}
+
 /* ---- up and down ---- */
 
 static void while_down_a_publish_fails_before_anybody_hears_it(void **state)
@@ -1767,6 +1881,7 @@ int main(void)
         BUFFERED_TEST(what_waits_in_the_buffer_has_its_order_from_the_broker),
         BUFFERED_TEST(what_waits_for_its_order_for_too_long_is_a_gap_here_too),
         cmocka_unit_test(a_broker_without_one_order_refuses),
+        cmocka_unit_test(whatever_breaks_each_publish_completes_once),
         REMOTE_TEST(while_down_a_publish_fails_before_anybody_hears_it),
         DEGRADED_TEST(a_degraded_bus_delivers_here_and_says_so),
         DEGRADED_TEST(a_backend_that_notices_first_degrades_as_well),
