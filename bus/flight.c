@@ -107,13 +107,15 @@ hub_status_t hub__flight_begin(hub__flight_t *flight, uint64_t token, size_t byt
     if (flight->count != 0 &&
         (flight->bytes > flight->bytes_max || bytes > flight->bytes_max - flight->bytes))
         return HUB_ELIMIT;
-    pending = calloc(1, sizeof(*pending));
+    pending = malloc(sizeof(*pending));
     if (pending == NULL)
         return HUB_ENOMEM;
     pending->node.hash = token;
+    pending->queue = NULL; /* so its links there are not read */
     pending->bytes = bytes;
     pending->deadline_ms = deadline_ms;
     pending->ack = hub_bus_ack_retain(ack);
+    pending->answered = pending->told = false;
     hub__table_insert(&flight->tokens, &pending->node);
     append(&flight->due, pending);
     flight->count++;
@@ -131,6 +133,7 @@ void hub__flight_await(hub__flight_t *flight, uint64_t token, hub__pending_list_
     pending->queue = queue;
     pending->incarnation = incarnation;
     pending->seq = seq;
+    pending->behind = NULL;
     pending->before = queue->last;
     *(queue->last == NULL ? &queue->first : &queue->last->behind) = pending;
     queue->last = pending;
