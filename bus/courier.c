@@ -153,6 +153,14 @@ void hub__courier_condition_init(pthread_cond_t *condition)
     pthread_condattr_destroy(&monotonic);
 }
 
+uint64_t hub__courier_now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
 struct timespec hub__courier_deadline(unsigned ms)
 {
     struct timespec until;

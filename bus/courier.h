@@ -50,6 +50,7 @@ void hub__courier_ask_reconnect(hub__courier_t *courier); /* Any thread. */
 /* Ends the wait under way, or the next one. Any thread. */
 void hub__courier_wake(hub__courier_t *courier);
 
+uint64_t hub__courier_now_ms(void); /* Monotonic. Any thread. */
 /* For pthread_cond_timedwait(): the clock that no one can set, and so many milliseconds from now.
  */
 void hub__courier_condition_init(pthread_cond_t *condition);

@@ -8,7 +8,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "bus/buffer.h"
 #include "bus/internal.h"
@@ -36,14 +35,6 @@ typedef struct hub__nats {
     size_t subject_max; /* The thread's, as the rest */
     char reason[160];   /* of the last attempt that failed: each is told once */
 } hub__nats_t;
-
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 /* ---- the thread ---- */
 
@@ -78,12 +69,12 @@ static void set_link(hub__nats_t *nats, hub__nats_link_t *link)
 /* Waits; returns early with true where the thread is to end. */
 static bool pause_ms(hub__nats_t *nats, int ms, hub__nats_link_t *link)
 {
-    uint64_t now, end = now_ms() + (uint64_t)ms;
+    uint64_t now, end = hub__courier_now_ms() + (uint64_t)ms;
 
     for (;;) {
         if (hub__courier_take(&nats->courier).stop)
             return true;
-        now = now_ms();
+        now = hub__courier_now_ms();
         if (now >= end || (link != NULL && hub__nats_link_state(link) != HUB__NATS_CONNECTING))
             return false;
         hub__courier_wait(&nats->courier, -1, 0, (int)(end - now));
@@ -107,7 +98,7 @@ static void note_longest(hub__nats_t *nats, const hub__nats_session_t *session, 
 /* True: the thread is to end. */
 static bool serve(hub__nats_t *nats, hub__nats_link_t *link, unsigned *attempt)
 {
-    uint64_t began_ms = now_ms();
+    uint64_t began_ms = hub__courier_now_ms();
     hub__nats_session_t session;
     bool stop;
 
@@ -123,7 +114,7 @@ static bool serve(hub__nats_t *nats, hub__nats_link_t *link, unsigned *attempt)
     }
     hub__nats_link_drop(link, stop);
     hub__nats_session_dispose(&session);
-    if (now_ms() - began_ms >= STEADY_MS)
+    if (hub__courier_now_ms() - began_ms >= STEADY_MS)
         *attempt = 0;
     return stop;
 }

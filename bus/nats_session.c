@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
-#include <time.h>
 
 #include "bus/buffer.h"
 #include "bus/subject.h"
@@ -27,14 +26,6 @@ struct subject {
     size_t topic_bytes;
     char topic[];
 };
-
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 /* ---- orders ---- */
 
@@ -376,14 +367,15 @@ static bool serve(hub__nats_session_t *session)
 /* What the program has published last should still go out, if the socket takes it at once. */
 static void flush(hub__nats_session_t *session)
 {
-    uint64_t end_ms = now_ms() + CLOSE_FLUSH_MS;
+    uint64_t end_ms = hub__courier_now_ms() + CLOSE_FLUSH_MS;
 
     do {
         orders_append_all(&session->waiting, hub__courier_take(session->courier).orders);
         carry_all(session);
         turn(session, 10);
     } while ((session->waiting.first != NULL || hub__nats_link_writes(session->link)) &&
-             hub__nats_link_state(session->link) == HUB__NATS_CONNECTED && now_ms() < end_ms);
+             hub__nats_link_state(session->link) == HUB__NATS_CONNECTED &&
+             hub__courier_now_ms() < end_ms);
 }
 
 void hub__nats_session_init(hub__nats_session_t *session, hub_bus_t *bus, hub__courier_t *courier,

@@ -6,6 +6,7 @@
 
 #include "bus/buffer.h"
 #include "bus/log.h"
+#include "bus/url.h"
 
 #define PORT_DEFAULT 4222
 #define CONNECT_TIMEOUT_MS_DEFAULT 2000
@@ -72,13 +73,8 @@ static hub_status_t take_verify(hub__nats_settings_t *settings, const hub_bus_pa
 static hub_status_t take_timeout(hub__nats_settings_t *settings, const hub_bus_param_t *param,
                                  hub_error_t *error)
 {
-    char *end;
-    unsigned long value = strtoul(param->value, &end, 10);
-
-    if (*param->value < '0' || *param->value > '9' || *end != '\0' || value == 0 ||
-        value > CONNECT_TIMEOUT_MS_MAX)
+    if (!hub__url_number(param->value, 1, CONNECT_TIMEOUT_MS_MAX, &settings->connect_timeout_ms))
         return wrong(error, "connect_timeout_ms", "it is a number from 1 to 60000");
-    settings->connect_timeout_ms = (unsigned)value;
     return HUB_OK;
 }
 

@@ -16,6 +16,7 @@
 #include "bus/lookup.h"
 #include "bus/postgres_ear.h"
 #include "bus/postgres_mouth.h"
+#include "bus/url.h"
 
 #define LARGEST_DEFAULT (8u * 1024 * 1024)
 #define LARGEST_LEAST 1024
@@ -73,7 +74,7 @@ static hub_status_t take_orders(postgres_t *self, bool *ret_stop, hub_error_t *e
 
 static int ms_until(uint64_t due_ms)
 {
-    uint64_t now = hub__postgres_now_ms();
+    uint64_t now = hub__courier_now_ms();
 
     return due_ms <= now ? 0 : (int)(due_ms - now);
 }
@@ -178,7 +179,7 @@ static bool look_up(postgres_t *self, unsigned attempt, uint64_t deadline_ms, st
 
 static bool open_both(postgres_t *self, unsigned attempt, hub_error_t *error)
 {
-    uint64_t deadline_ms = hub__postgres_now_ms() + (uint64_t)self->connect_seconds * 1000;
+    uint64_t deadline_ms = hub__courier_now_ms() + (uint64_t)self->connect_seconds * 1000;
     struct found found = {0};
     bool good;
 
@@ -216,7 +217,7 @@ static bool go_round(postgres_t *self, unsigned attempt, bool *ret_stop)
 {
     hub_error_t error = {0};
     bool opened = open_both(self, attempt, &error);
-    uint64_t began_ms = hub__postgres_now_ms();
+    uint64_t began_ms = hub__courier_now_ms();
 
     if (opened) {
         hub__courier_take(&self->courier); /* who asked for this connection has it */
@@ -238,7 +239,7 @@ static bool go_round(postgres_t *self, unsigned attempt, bool *ret_stop)
 /* True: the bus is closed. */
 static bool pause_for(postgres_t *self, int pause_ms)
 {
-    uint64_t due_ms = hub__postgres_now_ms() + (uint64_t)pause_ms;
+    uint64_t due_ms = hub__courier_now_ms() + (uint64_t)pause_ms;
     bool stop = false;
 
     while (!stop && ms_until(due_ms) > 0) {
@@ -311,14 +312,9 @@ static void set(postgres_t *self, const char *name, const char *value)
 static hub_status_t read_number(const hub_bus_param_t *param, unsigned least, unsigned most,
                                 unsigned *ret_number, hub_error_t *error)
 {
-    char *end;
-    unsigned long number = strtoul(param->value, &end, 10);
-
-    if (*param->value < '0' || *param->value > '9' || *end != '\0' || number < least ||
-        number > most)
+    if (!hub__url_number(param->value, least, most, ret_number))
         return hub_error_set(error, HUB_EINVAL, 0, "bus URL, %s: a number from %u to %u is allowed",
                              param->name, least, most);
-    *ret_number = (unsigned)number;
     return HUB_OK;
 }
 

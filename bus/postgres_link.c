@@ -7,14 +7,6 @@
 #include <stdlib.h>
 #include <time.h>
 
-uint64_t hub__postgres_now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 /* The first line says it all; the others name lines of the server's source, and hints. */
 static int first_line(const char *text)
 {
@@ -54,7 +46,7 @@ bool hub__postgres_await(const char *use, hub__courier_t *courier, int fd, short
                          uint64_t deadline_ms, short *ret_revents, hub_error_t *error)
 {
     for (;;) {
-        uint64_t now = hub__postgres_now_ms();
+        uint64_t now = hub__courier_now_ms();
 
         if (now >= deadline_ms) {
             hub_error_set(error, HUB_ETIMEOUT, 0, "%s: no answer in time", use);
@@ -132,7 +124,7 @@ bool hub__postgres_link_sent(hub__postgres_link_t *link, bool taken, hub_error_t
     if (!taken)
         return hub__postgres_link_fail(link, NULL, error);
     if (!link->busy)
-        link->moved_ms = hub__postgres_now_ms();
+        link->moved_ms = hub__courier_now_ms();
     link->busy = true;
     return flush(link, error);
 }
@@ -144,7 +136,7 @@ short hub__postgres_link_events(const hub__postgres_link_t *link)
 
 bool hub__postgres_link_move(hub__postgres_link_t *link, short revents, hub_error_t *error)
 {
-    link->moved_ms = hub__postgres_now_ms();
+    link->moved_ms = hub__courier_now_ms();
     if ((revents & ~POLLOUT) != 0) {
         if (!PQconsumeInput(link->conn)) {
             PQfreemem(PQnotifies(link->conn)); /* reads what came before the end */

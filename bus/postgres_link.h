@@ -19,8 +19,6 @@ typedef struct hub__postgres_link {
     char last_words[160]; /* what the server said when it ended the session; empty: nothing */
 } hub__postgres_link_t;
 
-uint64_t hub__postgres_now_ms(void);
-
 /* Until the descriptor is ready for `events`. False: the deadline is past, or the courier is to
  * stop (HUB_ECANCELLED). */
 bool hub__postgres_await(const char *use, hub__courier_t *courier, int fd, short events,

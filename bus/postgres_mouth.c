@@ -79,7 +79,7 @@ bool hub__postgres_mouth_prepare(hub__postgres_mouth_t *mouth, hub__courier_t *c
         return false;
     if (!PQenterPipelineMode(mouth->link.conn))
         return hub__postgres_link_fail(&mouth->link, NULL, error);
-    mouth->clear_ms = hub__postgres_now_ms();
+    mouth->clear_ms = hub__courier_now_ms();
     if (!mouth->clears)
         hub_log_peer(HUB_LOG_WARN, "bus.not_cleared",
                      "backend=postgres what=\"the role may not DELETE from sockethub.messages\"");
@@ -146,7 +146,7 @@ static bool clear(hub__postgres_mouth_t *mouth, hub_error_t *error)
 
     snprintf(seconds, sizeof(seconds), "%u", mouth->keep_seconds);
     mouth->clear_ms =
-        hub__postgres_now_ms() + (uint64_t)mouth->keep_seconds * 1000 / CLEARS_PER_KEEP;
+        hub__courier_now_ms() + (uint64_t)mouth->keep_seconds * 1000 / CLEARS_PER_KEEP;
     mouth->doing = HUB__MOUTH_CLEARING;
     taken = PQsendQueryPrepared(conn, "sockethub_clear", 1, values, NULL, NULL, 0) &&
             PQpipelineSync(conn);
@@ -287,7 +287,7 @@ bool hub__postgres_mouth_proceed(hub__postgres_mouth_t *mouth, hub_error_t *erro
         return hub__postgres_link_fail(&mouth->link, NULL, error);
     if (mouth->doing != HUB__MOUTH_IDLE)
         return true;
-    clear_first = mouth->clears && mouth->clear_ms <= hub__postgres_now_ms();
+    clear_first = mouth->clears && mouth->clear_ms <= hub__courier_now_ms();
     if (clear_first && (mouth->waiting.first == NULL || !mouth->cleared_last)) {
         mouth->cleared_last = true;
         return clear(mouth, error);

@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "bus/buffer.h"
 #include "bus/courier.h"
@@ -72,14 +71,6 @@ struct redis {
     unsigned failures; /* since the last good connection */
     char *told;        /* the last reason that was logged */
 };
-
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 /* ---- lists ---- */
 
@@ -167,7 +158,7 @@ static void tokens_dispose(struct tokens *tokens)
 
 static bool is_due(struct complaint *complaint)
 {
-    uint64_t now = now_ms();
+    uint64_t now = hub__courier_now_ms();
 
     if (now < complaint->next_ms) {
         complaint->unsaid++;
@@ -260,7 +251,7 @@ static bool on_refused(struct redis *redis, const redisReply *reply, hub_error_t
         hub_bus_remote_refused(redis->bus, order->topic, order->token, HUB_EREJECTED);
     order->again = true;
     if (redis->refused.first == NULL)
-        redis->ask_again_ms = now_ms() + hub__redis_ask_again_ms;
+        redis->ask_again_ms = hub__courier_now_ms() + hub__redis_ask_again_ms;
     orders_append(&redis->refused, order);
     return true;
 }
@@ -346,7 +337,7 @@ static void ask_again(struct redis *redis)
 {
     hub__order_t *order;
 
-    if (redis->refused.first == NULL || now_ms() < redis->ask_again_ms ||
+    if (redis->refused.first == NULL || hub__courier_now_ms() < redis->ask_again_ms ||
         redis->waiting.first != NULL || redis->confirming.first != NULL)
         return;
     while ((order = orders_take(&redis->refused)) != NULL)
@@ -394,7 +385,7 @@ static bool await_lookup(struct redis *redis, uint64_t deadline_ms)
     uint64_t now;
 
     while (!hub__lookup_is_done(redis->lookup) && !redis->stopping &&
-           (now = now_ms()) < deadline_ms) {
+           (now = hub__courier_now_ms()) < deadline_ms) {
         hub__courier_wait(&redis->courier, hub__lookup_fd(redis->lookup), POLLIN,
                           (int)(deadline_ms - now));
         take_due(redis);
@@ -429,7 +420,7 @@ static bool find_address(struct redis *redis, uint64_t deadline_ms, hub_error_t 
 
 static bool connect_pair(struct redis *redis, hub_error_t *error)
 {
-    uint64_t deadline_ms = now_ms() + redis->options.connect_timeout_ms;
+    uint64_t deadline_ms = hub__courier_now_ms() + redis->options.connect_timeout_ms;
 
     if (!find_address(redis, deadline_ms, error) ||
         !hub__redis_link_open(&redis->subscriber, redis->address, error) ||
@@ -438,7 +429,7 @@ static bool connect_pair(struct redis *redis, hub_error_t *error)
     while (!redis->stopping && !(redis->subscriber.ready && redis->publisher.ready)) {
         const hub__redis_link_t *late =
             redis->subscriber.ready ? &redis->publisher : &redis->subscriber;
-        uint64_t now = now_ms();
+        uint64_t now = hub__courier_now_ms();
 
         if (now >= deadline_ms)
             return hub__redis_link_fail(late, error,
@@ -452,7 +443,7 @@ static bool connect_pair(struct redis *redis, hub_error_t *error)
 
 static int next_turn_ms(const struct redis *redis)
 {
-    uint64_t now = now_ms();
+    uint64_t now = hub__courier_now_ms();
 
     if (has_room(redis))
         return 0;
@@ -464,11 +455,11 @@ static int next_turn_ms(const struct redis *redis)
 /* What was published before the end still goes out, if the broker takes it soon. */
 static void say_farewell(struct redis *redis)
 {
-    uint64_t deadline_ms = now_ms() + FAREWELL_MS, now;
+    uint64_t deadline_ms = hub__courier_now_ms() + FAREWELL_MS, now;
     hub_error_t error;
 
     while ((redis->waiting.first != NULL || redis->answering.count > 0) &&
-           (now = now_ms()) < deadline_ms) {
+           (now = hub__courier_now_ms()) < deadline_ms) {
         if (!turn(redis, has_room(redis) ? 0 : (int)(deadline_ms - now), &error))
             return;
     }
@@ -535,9 +526,9 @@ static void tell_failure(struct redis *redis, bool was_up, const char *what)
 /* Between two attempts. Nobody has a connection to ask another one for. */
 static void rest(struct redis *redis, unsigned attempt)
 {
-    uint64_t until_ms = now_ms() + (unsigned)hub__courier_pause_ms(attempt), now;
+    uint64_t until_ms = hub__courier_now_ms() + (unsigned)hub__courier_pause_ms(attempt), now;
 
-    while (!redis->stopping && (now = now_ms()) < until_ms) {
+    while (!redis->stopping && (now = hub__courier_now_ms()) < until_ms) {
         hub__courier_wait(&redis->courier, -1, 0, (int)(until_ms - now));
         take_due(redis);
     }
@@ -548,7 +539,7 @@ static void *run(void *arg)
     struct redis *redis = arg;
 
     while (!redis->stopping) {
-        uint64_t since_ms = now_ms();
+        uint64_t since_ms = hub__courier_now_ms();
         hub_error_t error;
         bool was_up;
 
@@ -558,7 +549,7 @@ static void *run(void *arg)
         }
         was_up = redis->up;
         end_connection(redis);
-        if (redis->unwanted || (was_up && now_ms() - since_ms >= STABLE_MS))
+        if (redis->unwanted || (was_up && hub__courier_now_ms() - since_ms >= STABLE_MS))
             redis->failures = 0;
         redis->failures++;
         tell_failure(redis, was_up, error.text);

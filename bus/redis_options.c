@@ -7,6 +7,7 @@
 
 #include "bus/buffer.h"
 #include "bus/log.h"
+#include "bus/url.h"
 
 #define PORT_DEFAULT 6379
 #define CONNECT_TIMEOUT_MS_DEFAULT 2000
@@ -22,13 +23,9 @@
 static hub_status_t read_number(const char *name, const char *value, uint32_t min, uint32_t max,
                                 uint32_t *ret_number, hub_error_t *error)
 {
-    char *end;
-    unsigned long long number = strtoull(value, &end, 10);
-
-    if (*value < '0' || *value > '9' || *end != '\0' || number < min || number > max)
+    if (!hub__url_number(value, min, max, ret_number))
         return hub_error_set(error, HUB_EINVAL, 0, "bus URL, %s: a number from %u to %u", name, min,
                              max);
-    *ret_number = (uint32_t)number;
     return HUB_OK;
 }
 

@@ -78,14 +78,21 @@ static hub_status_t parse_params(hub__url_t *url, char *query, hub_error_t *erro
     return HUB_OK;
 }
 
-static hub_status_t parse_port(hub__url_t *url, const char *text, hub_error_t *error)
+bool hub__url_number(const char *text, unsigned least, unsigned most, unsigned *ret_number)
 {
     char *end;
-    unsigned long port = strtoul(text, &end, 10);
+    unsigned long long number = strtoull(text, &end, 10);
 
-    if (*text < '0' || *text > '9' || *end != '\0' || port == 0 || port > PORT_MAX)
+    if (*text < '0' || *text > '9' || *end != '\0' || number < least || number > most)
+        return false;
+    *ret_number = (unsigned)number;
+    return true;
+}
+
+static hub_status_t parse_port(hub__url_t *url, const char *text, hub_error_t *error)
+{
+    if (!hub__url_number(text, 1, PORT_MAX, &url->parts.port))
         return wrong(url, text, "a port is a number from 1 to 65535", error);
-    url->parts.port = (unsigned)port;
     return HUB_OK;
 }
 
