@@ -5,6 +5,7 @@
 // Nothing here sleeps: every wait is for something, with a deadline.
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
+import { enter, joined, panel, people, said, say } from "./chat_page.js";
 import { CHAT, startServer } from "./server.js";
 import { launch, openTab, picture, troubles } from "./tabs.js";
 
@@ -12,23 +13,10 @@ let browser, server;
 
 // One person: a browser profile of their own, in the rooms of the address, with a name.
 async function visit(name, rooms, options) {
-  const page = await openTab(browser, name, options);
-  await page.goto(`${server.url}/#${rooms}`);
-  await page.getByLabel("You are").fill(name);
-  await page.getByLabel("You are").press("Enter");
-  await joined(page);
-  return page;
+  return enter(await openTab(browser, name, options), server.url, name, rooms);
 }
 
-const panel = (page) => page.getByRole("tabpanel");
 const tab = (page, room) => page.getByRole("tab", { name: room });
-const joined = (page) => page.locator("#panels section:not([hidden])[data-state=joined]").waitFor();
-const said = (page, text) => panel(page).locator(".said", { hasText: text });
-
-async function say(page, text) {
-  await page.getByLabel("Message").fill(text);
-  await page.getByLabel("Message").press("Enter");
-}
 
 before(async () => {
   browser = await launch();
@@ -68,11 +56,6 @@ test("a message crosses to its room and to no other", async () => {
   await said(ada, "coming").waitFor();
   await picture(ada, "two-people");
 });
-
-// The list of a room, in the order shown; waits until it is that.
-const people = (page, ...names) => page.waitForFunction((wanted) =>
-  [...document.querySelectorAll("#panels section:not([hidden]) .people li")].map((li) => li.textContent).join() === wanted,
-  names.join());
 
 test("everybody sees who is in the room, under their name of the day", async () => {
   const ada = await visit("Ada", "tea,lobby");

@@ -7,6 +7,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { after, afterEach, before, test } from "node:test";
+import { enter, people, said, say } from "./chat_page.js";
 import { launch, openTab, troubles } from "./tabs.js";
 import { within } from "./wait.js";
 
@@ -51,24 +52,8 @@ async function startCluster(kind) {
 }
 
 async function visit(url, name) {
-  const page = await openTab(browser, name);
-
-  await page.goto(`${url}/#lobby`);
-  await page.getByLabel("You are").fill(name);
-  await page.getByLabel("You are").press("Enter");
-  await page.locator("#panels section:not([hidden])[data-state=joined]").waitFor();
-  return page;
+  return enter(await openTab(browser, name), url, name, "lobby");
 }
-
-async function say(page, text) {
-  await page.getByLabel("Message").fill(text);
-  await page.getByLabel("Message").press("Enter");
-}
-
-const said = (page, text) => page.getByRole("tabpanel").locator(".said", { hasText: text });
-const people = (page, ...names) => page.waitForFunction((wanted) =>
-  [...document.querySelectorAll("#panels section:not([hidden]) .people li")].map((li) => li.textContent).join() === wanted,
-  names.join());
 
 for (const kind of ["redis", "nats", "postgres"]) {
   test(`two chats on ${kind} are one`, async () => {

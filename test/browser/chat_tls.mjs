@@ -12,6 +12,7 @@ import path from "node:path";
 import { after, before, test } from "node:test";
 import tls from "node:tls";
 import { load } from "./packages.js";
+import { enter, said, say } from "./chat_page.js";
 import { CHAT, startServer } from "./server.js";
 import { launch, openTab, picture, troubles } from "./tabs.js";
 import { hear, within } from "./wait.js";
@@ -49,20 +50,8 @@ after(async () => {
 });
 
 async function visit(name) {
-  const page = await openTab(browser, name, { ignoreHTTPSErrors: true });
-  await page.goto(`${server.url}/#lobby`);
-  await page.getByLabel("You are").fill(name);
-  await page.getByLabel("You are").press("Enter");
-  await page.locator("#panels section:not([hidden])[data-state=joined]").waitFor();
-  return page;
+  return enter(await openTab(browser, name, { ignoreHTTPSErrors: true }), server.url, name, "lobby");
 }
-
-async function say(page, text) {
-  await page.getByLabel("Message").fill(text);
-  await page.getByLabel("Message").press("Enter");
-}
-
-const said = (page, text) => page.getByRole("tabpanel").locator(".said", { hasText: text });
 
 test("browsers talk over wss while the certificate is replaced", async () => {
   const ada = await visit("Ada");
