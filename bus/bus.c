@@ -613,6 +613,14 @@ bool hub_bus_has_one_order(const hub_bus_t *bus)
     return bus->remote == NULL || hub__remote_backend(bus, &self)->one_order;
 }
 
+bool hub_bus_is_healthy(hub_bus_t *bus)
+{
+    hub_bus_stats_t stats = {.healthy = true};
+
+    hub__remote_get_stats(bus, &stats);
+    return stats.healthy;
+}
+
 void hub_bus_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats)
 {
     hub_bus_stats_t stats = {.healthy = true};

@@ -301,6 +301,8 @@ typedef struct hub_bus_stats {
     uint64_t buffer_expired;    /* publishes that waited for too long, and were never sent */
 } hub_bus_stats_t;
 
+/* The first of these figures alone, for who asks often. Any thread. */
+HUB_API bool hub_bus_is_healthy(hub_bus_t *bus);
 HUB_API void hub_bus_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats); /* Any thread. */
 
 #ifdef __cplusplus

@@ -221,6 +221,9 @@ extern const hub_bus_backend_t hub__postgres_backend;
 
 /* ---- remote.c ---- */
 
+/* HUB_EINVAL: made for another API. */
+hub_status_t hub__backend_check(const hub_bus_backend_t *backend, hub_error_t *error);
+
 hub_status_t hub__remote_open(hub_bus_t *bus, const hub_bus_options_t *options,
                               const hub_bus_url_t *url, hub_error_t *error);
 /* Ends the backend and the thread. */

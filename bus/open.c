@@ -95,9 +95,8 @@ hub_status_t hub_bus_register(const char *scheme, const hub_bus_backend_t *backe
         return hub_error_set(error, HUB_EINVAL, good,
                              "bus scheme %s: 1 to %d small letters, digits, '+', '-' and '.'",
                              hub_log_escape(hub_str(scheme), field), SCHEME_BYTES_MAX);
-    if (backend->api != HUB_BUS_BACKEND_API)
-        return hub_error_set(error, HUB_EINVAL, 0, "backend %s: made for API %u, this is %d",
-                             backend->name, backend->api, HUB_BUS_BACKEND_API);
+    if ((err = hub__backend_check(backend, error)) != HUB_OK)
+        return err;
     pthread_mutex_lock(&lock);
     err = register_locked(scheme, backend, error);
     pthread_mutex_unlock(&lock);

@@ -286,6 +286,13 @@ static void post_new_gap(hub__branch_t *branch, const struct news *news)
     gap_free(gap); /* not the last reference to the branch: the caller has one */
 }
 
+/* Under the shard's lock. */
+static void add_or_post_gap(hub__branch_t *branch, const struct news *news)
+{
+    if (!add_to_open_gap(branch, news))
+        post_new_gap(branch, news);
+}
+
 /* Tells a branch elsewhere of a loss, behind everything that this thread posted there. Posted under
  * the lock: once another thread can add to a gap, that gap lies before whatever it posts next. */
 static void post_gap(hub__branch_t *branch, const struct news *news)
@@ -293,8 +300,7 @@ static void post_gap(hub__branch_t *branch, const struct news *news)
     hub__shard_t *shard = branch->topic->shard;
 
     pthread_mutex_lock(&shard->lock);
-    if (!add_to_open_gap(branch, news))
-        post_new_gap(branch, news);
+    add_or_post_gap(branch, news);
     pthread_mutex_unlock(&shard->lock);
 }
 
@@ -340,11 +346,24 @@ static hub_status_t try_post(hub__branch_t *branch, const struct news *news)
     return err;
 }
 
+/* Under the shard's lock. `live` were to hear of `news`, which `why` keeps out of their mailbox. */
+static void note_loss(hub__branch_t *branch, const struct news *news, size_t live, hub_status_t why)
+{
+    hub__shard_t *shard = branch->topic->shard;
+    struct news loss = {.reason = HUB_GAP_MAILBOX, .missed = 1, .stamp = news->stamp};
+
+    shard->delivered -= live;
+    if (why == HUB_ECLOSED)
+        return; /* nobody is left there who could be told */
+    shard->mailbox_dropped++;
+    shard->gaps += live;
+    add_or_post_gap(branch, &loss);
+}
+
 static void post_message(const struct target *target, const struct news *news)
 {
     hub__branch_t *branch = target->branch;
     hub__shard_t *shard = branch->topic->shard;
-    struct news loss = {.reason = HUB_GAP_MAILBOX, .missed = 1, .stamp = news->stamp};
     hub_status_t err = try_post(branch, news);
 
     if (err == HUB_OK) {
@@ -353,34 +372,20 @@ static void post_message(const struct target *target, const struct news *news)
         return;
     }
     pthread_mutex_lock(&shard->lock);
-    shard->delivered -= target->live;
-    if (err != HUB_ECLOSED) {
-        shard->mailbox_dropped++;
-        shard->gaps += target->live;
-    }
+    note_loss(branch, news, target->live, err);
     pthread_mutex_unlock(&shard->lock);
-    if (err != HUB_ECLOSED) /* else nobody is left there who could be told */
-        post_gap(branch, &loss);
 }
 
 /* Under the shard's lock, which makes it one order in all mailboxes. */
 static void post_in_order(hub__branch_t *branch, const struct news *news)
 {
-    hub__shard_t *shard = branch->topic->shard;
-    struct news loss = {.reason = HUB_GAP_MAILBOX, .missed = 1, .stamp = news->stamp};
     hub_status_t err = try_post(branch, news);
 
     if (err == HUB_OK) {
         atomic_store(&branch->open_gap, NULL);
         return;
     }
-    shard->delivered -= branch->live;
-    if (err == HUB_ECLOSED)
-        return;
-    shard->mailbox_dropped++;
-    shard->gaps += branch->live;
-    if (!add_to_open_gap(branch, &loss))
-        post_new_gap(branch, &loss);
+    note_loss(branch, news, branch->live, err);
 }
 
 /* ---- targets ---- */

@@ -312,11 +312,22 @@ static struct stream *use_stream(hub__remote_t *remote, struct streams *streams,
 
 /* ---- out ---- */
 
+/* Without the prefix, which it has. */
+static hub_str_t name_of(const hub_bus_t *bus, hub_str_t wire_topic)
+{
+    return hub_str_n(wire_topic.base + bus->prefix.len, wire_topic.len - bus->prefix.len);
+}
+
 static size_t backend_limit(const hub__remote_t *remote)
 {
     return remote->backend->largest_message == NULL
                ? SIZE_MAX
                : remote->backend->largest_message(remote->self);
+}
+
+static bool is_too_large(const hub__remote_t *remote, size_t wire_size)
+{
+    return wire_size == SIZE_MAX || wire_size > backend_limit(remote);
 }
 
 bool hub__remote_is_usable(hub_bus_t *bus)
@@ -461,8 +472,7 @@ static hub_status_t send_numbered(hub_bus_t *bus, uint64_t hash, hub_str_t wire_
 {
     hub__remote_t *remote = bus->remote;
     struct streams *streams = &remote->streams[hash >> 60];
-    hub_str_t topic =
-        hub_str_n(wire_topic.base + bus->prefix.len, wire_topic.len - bus->prefix.len);
+    hub_str_t topic = name_of(bus, wire_topic);
     struct stream *stream;
     hub_status_t err = HUB_ENOMEM;
     bool wake = false;
@@ -548,7 +558,7 @@ static hub_status_t send_now(hub_bus_t *bus, uint64_t hash, const hub_message_t 
     char few[BYTES_FEW], *buffer = few;
     hub_status_t err;
 
-    if (size == SIZE_MAX || size > backend_limit(bus->remote))
+    if (is_too_large(bus->remote, size))
         return HUB_ETOOLARGE;
     if (needed > sizeof(few))
         buffer = malloc(needed);
@@ -581,7 +591,6 @@ hub_status_t hub__remote_publish(hub_bus_t *bus, uint64_t hash, const hub_messag
                                  hub_bus_ack_t *ack, bool *ret_here)
 {
     hub__remote_t *remote = bus->remote;
-    size_t size = hub__wire_size(msg);
     hub_status_t err = HUB_EBUSDOWN;
 
     if ((msg->flags & HUB_MESSAGE_BUS_ORDER) != 0 && !remote->backend->one_order)
@@ -589,7 +598,7 @@ hub_status_t hub__remote_publish(hub_bus_t *bus, uint64_t hash, const hub_messag
     *ret_here = !is_to_return(bus, hash, msg);
     if (is_usable(remote) && hub__spool_is_empty(&remote->spool))
         err = send_now(bus, hash, msg, ack, !*ret_here);
-    else if (size == SIZE_MAX || size > backend_limit(remote))
+    else if (is_too_large(remote, hub__wire_size(msg)))
         return HUB_ETOOLARGE;
     if (err == HUB_ELIMIT)
         refuse_for_now(remote, msg);
@@ -853,7 +862,7 @@ static hub_status_t take_envelope(hub_bus_t *bus, hub_str_t topic, hub_str_t byt
     err = read_wire(bus, bytes, event, &wire, error);
     if (err != HUB_OK)
         return err;
-    name = hub_str_n(topic.base + bus->prefix.len, topic.len - bus->prefix.len);
+    name = name_of(bus, topic);
     if (wire.kind == HUB__WIRE_MESSAGE) {
         wire.options.max_depth = HUB_JSON_DEPTH_MAX; /* as deep as its node may have allowed */
         err = hub_message_create(name, wire.event, wire.payload, &wire.options, &msg, error);
@@ -1046,7 +1055,7 @@ static hub__topic_t *find_asked(hub_bus_t *bus, hub_str_t wire_topic, uint64_t t
 
     if (!hub_str_starts_with(wire_topic, bus->prefix))
         return NULL;
-    name = hub_str_n(wire_topic.base + bus->prefix.len, wire_topic.len - bus->prefix.len);
+    name = name_of(bus, wire_topic);
     hash = hub__hash(name);
     shard = hub__bus_shard(bus, hash);
     pthread_mutex_lock(&shard->lock);
@@ -1227,6 +1236,14 @@ void hub__remote_free(hub__remote_t *remote)
     free(remote);
 }
 
+hub_status_t hub__backend_check(const hub_bus_backend_t *backend, hub_error_t *error)
+{
+    if (backend->api == HUB_BUS_BACKEND_API)
+        return HUB_OK;
+    return hub_error_set(error, HUB_EINVAL, 0, "backend %s: made for API %u, this is %d",
+                         backend->name, backend->api, HUB_BUS_BACKEND_API);
+}
+
 hub_status_t hub__remote_open(hub_bus_t *bus, const hub_bus_options_t *options,
                               const hub_bus_url_t *url, hub_error_t *error)
 {
@@ -1235,9 +1252,8 @@ hub_status_t hub__remote_open(hub_bus_t *bus, const hub_bus_options_t *options,
     hub__remote_t *remote;
     hub_status_t err;
 
-    if (backend->api != HUB_BUS_BACKEND_API)
-        return hub_error_set(error, HUB_EINVAL, 0, "backend %s: made for API %u, this is %d",
-                             backend->name, backend->api, HUB_BUS_BACKEND_API);
+    if ((err = hub__backend_check(backend, error)) != HUB_OK)
+        return err;
     remote = remote_create(options);
     if (remote == NULL)
         return hub_error_set(error, HUB_ENOMEM, 0, "no memory for a bus");

@@ -212,7 +212,6 @@ static hub_str_t fitting(hub_str_t reason)
 static hub_status_t publish_relay(hub_t *root, uint64_t node, const hub__relay_t *relay)
 {
     hub_message_options_t options = {.origin = {.node = root->node}, .payload_is_valid = true};
-    hub_bus_stats_t stats;
     hub__buffer_t topic = {0};
     hub_message_t *msg = NULL;
     size_t size = hub__relay_size(relay);
@@ -233,8 +232,7 @@ static hub_status_t publish_relay(hub_t *root, uint64_t node, const hub__relay_t
     if (err != HUB_OK)
         return err;
     /* one that is degraded, or keeps what it can't send, takes it all the same */
-    hub_bus_get_stats(root->bus, &stats);
-    return stats.healthy ? HUB_OK : HUB_EBUSDOWN;
+    return hub_bus_is_healthy(root->bus) ? HUB_OK : HUB_EBUSDOWN;
 }
 
 /* To `node`, 0: to all others. Not under the hub's lock. */

@@ -102,13 +102,10 @@ void hub_metrics_on_http(hub_http_t *http, void *server)
 void hub_health_on_http(hub_http_t *http, void *server)
 {
     hub_bus_t *bus = hub__server_first_bus(server);
-    hub_bus_stats_t stats = {.healthy = true};
 
-    if (bus != NULL)
-        hub_bus_get_stats(bus, &stats);
     if (hub__server_is_stopping(server))
         hub_http_respond(http, 503, "application/json", HUB_STR("{\"status\":\"stopping\"}"));
-    else if (!stats.healthy)
+    else if (bus != NULL && !hub_bus_is_healthy(bus))
         hub_http_respond(http, 503, "application/json", HUB_STR("{\"status\":\"bus_down\"}"));
     else
         hub_http_respond(http, 200, "application/json", HUB_STR("{\"status\":\"ok\"}"));
