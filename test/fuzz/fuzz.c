@@ -185,8 +185,9 @@ bool fuzz_json_equals(hub_str_t text, const json_t *value)
 
 /* ---- patterns ---- */
 
-/* Where a token may end that begins at `from`. */
-static void mark_ends(const hub__token_t *token, hub_str_t topic, size_t from, bool *ends)
+/* Where a token may end that begins at `from`; within a character only if there are none. */
+static void mark_ends(const hub__token_t *token, hub_str_t topic, size_t from, bool characters,
+                      bool *ends)
 {
     hub_str_t rest = hub_str_n(topic.base + from, topic.len - from);
 
@@ -200,13 +201,15 @@ static void mark_ends(const hub__token_t *token, hub_str_t topic, size_t from, b
     for (size_t i = 0; i != rest.len; ++i) {
         if (token->kind == HUB__TOKEN_PLAIN && hub__pattern_is_stop(rest.base[i]))
             return;
-        ends[from + i + 1] = true;
+        if (!characters || i + 1 == rest.len || ((uint8_t)rest.base[i + 1] & 0xC0) != 0x80)
+            ends[from + i + 1] = true;
     }
 }
 
 bool fuzz_may_match(const hub__pattern_t *pattern, hub_str_t topic, bool *ret_sure)
 {
     bool reached[HUB__TOPIC_BYTES_MAX + 1] = {true}, ends[HUB__TOPIC_BYTES_MAX + 1];
+    bool characters = fuzz_is_utf8(topic);
     size_t count;
     const hub__token_t *tokens = hub__pattern_tokens(pattern, &count);
 
@@ -217,7 +220,7 @@ bool fuzz_may_match(const hub__pattern_t *pattern, hub_str_t topic, bool *ret_su
         memset(ends, 0, sizeof(ends));
         for (size_t from = 0; from <= topic.len; ++from)
             if (reached[from])
-                mark_ends(&tokens[i], topic, from, ends);
+                mark_ends(&tokens[i], topic, from, characters, ends);
         memcpy(reached, ends, sizeof(reached));
         *ret_sure = *ret_sure && tokens[i].kind != HUB__TOKEN_CONSTRAINED;
     }
