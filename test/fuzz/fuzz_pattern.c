@@ -132,8 +132,10 @@ static void match(const hub__pattern_t *pattern, hub_str_t prefix, const hub__ro
             memcmp(captures.spans, reference.spans, captures.count * sizeof(*captures.spans)) == 0,
             "other parameters");
     FUZZ_CHECK(may || status != HUB_OK, "\"%.*s\" can't match", HUB_STR_ARG(topic));
-    FUZZ_CHECK(!sure || !may || status == HUB_OK || has_control(topic), "\"%.*s\" must match",
-               HUB_STR_ARG(topic));
+    /* with several parameters side by side, PCRE2's interpreter may come to the bound as well */
+    FUZZ_CHECK(!sure || !may || status == HUB_OK || has_control(topic) ||
+                   (status == HUB_ELIMIT && expected == HUB_ELIMIT),
+               "\"%.*s\" must match, and is %s", HUB_STR_ARG(topic), hub_status_name(status));
     if (router != NULL && topic.len != 0)
         check_router(router, topic, status, may);
     free((char *)(uintptr_t)topic.base);
