@@ -1,6 +1,6 @@
 /* bus/backend.h - for those who write a backend: the way to a broker, as the core sees it.
  *
- * A backend is a broker's client library and nothing else. The core (remote.c) numbers messages,
+ * A backend is a broker's client library and nothing else. The core (remote.h) numbers messages,
  * finds what is doubled or missing, keeps what is in flight, probes the connection and says when to
  * make a new one. A backend connects, again and again, with a pause of at most two
  * seconds between attempts, tells when it has a connection and when it has lost it, and carries

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Who listens: the table of topics, subscriptions with their life, and the bus as a whole. How a
- * message gets to them is publish.c, what other nodes have to do with it remote.c. */
+ * message gets to them is publish.c, what other nodes have to do with it remote.h. */
 #include "bus/bus.h"
 
 #include <assert.h>
@@ -11,7 +11,6 @@
 #include "bus/internal.h"
 #include "bus/json.h"
 #include "bus/log.h"
-#include "bus/pulse.h"
 
 #define TOPIC_BYTES_MAX 1024
 #define NAME_BYTES_MAX 64
@@ -60,7 +59,7 @@ void hub__topic_release(hub__topic_t *topic)
 
     if (atomic_fetch_sub_explicit(&topic->refs, 1, memory_order_acq_rel) != 1)
         return;
-    free(topic->origins);
+    hub__origins_dispose(&topic->origins);
     free(topic);
     hub__bus_release(bus);
 }
@@ -608,9 +607,7 @@ size_t hub_bus_largest_message(const hub_bus_t *bus)
 
 bool hub_bus_has_one_order(const hub_bus_t *bus)
 {
-    void *self;
-
-    return bus->remote == NULL || hub__remote_backend(bus, &self)->one_order;
+    return hub__remote_has_one_order(bus);
 }
 
 bool hub_bus_is_healthy(hub_bus_t *bus)

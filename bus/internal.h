@@ -18,6 +18,7 @@
 
 #include "bus/backend.h"
 #include "bus/flight.h"
+#include "bus/stream.h"
 #include "bus/table.h"
 
 #define HUB__SHARDS 16
@@ -27,14 +28,6 @@ typedef struct hub__emits hub__emits_t;
 typedef struct hub__gap hub__gap_t;
 typedef struct hub__ready hub__ready_t;
 typedef struct hub__remote hub__remote_t;
-
-/* How far the numbering of another node has been seen on one topic. */
-typedef struct hub__origin {
-    uint64_t node;
-    uint64_t incarnation;
-    uint64_t seq;
-    uint64_t heard; /* the shard's clock */
-} hub__origin_t;
 
 typedef struct hub__shard {
     _Alignas(64) pthread_mutex_t lock;
@@ -63,8 +56,7 @@ typedef struct hub__topic {
     hub__shard_t *shard;
     hub__branch_t *branches;
     size_t subscribers;
-    hub__origin_t *origins;
-    size_t origin_count;
+    hub__origins_t origins;
     hub__pending_list_t
         returns;    /* our own that are to come back; under the lock of what is in flight */
     hub_str_t wire; /* with the prefix of the bus, as a backend sees it */
@@ -219,7 +211,7 @@ extern const hub_bus_backend_t hub__redis_backend;
 extern const hub_bus_backend_t hub__nats_backend;
 extern const hub_bus_backend_t hub__postgres_backend;
 
-/* ---- remote.c ---- */
+/* ---- remote.c: the other nodes ---- */
 
 /* HUB_EINVAL: made for another API. */
 hub_status_t hub__backend_check(const hub_bus_backend_t *backend, hub_error_t *error);
@@ -231,20 +223,7 @@ void hub__remote_close(hub_bus_t *bus);
 /* Lets go of what was in flight, once the completions were cancelled. */
 void hub__remote_forget(hub_bus_t *bus);
 void hub__remote_free(hub__remote_t *remote);
-/* Hands `msg` to the backend, or says why it must not be delivered here either. On HUB_OK
- * `ret_here` says whether it is to be delivered here now; else it is when it comes back. */
-hub_status_t hub__remote_publish(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg,
-                                 hub_bus_ack_t *ack, bool *ret_here);
-/* The topic came to be, or is gone. Under the shard's lock. */
-void hub__remote_topic_added(hub__topic_t *topic);
-void hub__remote_topic_removed(hub__topic_t *topic);
-/* Whether a new subscription of the topic is to wait for the broker. Where it can't have it for
- * now, the topic is due a gap. Under the shard's lock. */
-bool hub__remote_topic_awaits(hub__topic_t *topic);
-/* A subscriber went on without waiting. Under the shard's lock. */
-void hub__remote_topic_hurried(hub__topic_t *topic);
 void hub__remote_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats);
-size_t hub__remote_largest_message(const hub_bus_t *bus);
 
 /* Throws the connection away; the backend makes another. */
 void hub__remote_reconnect(hub_bus_t *bus);
@@ -253,3 +232,23 @@ void hub__remote_reconnect(hub_bus_t *bus);
  * when all that is due was done. Before the first connection. */
 void hub__remote_set_clock(hub_bus_t *bus, uint64_t (*now_ms)(void *user), void *user);
 void hub__remote_clock_moved(hub_bus_t *bus);
+
+/* ---- remote_publish.c ---- */
+
+/* Hands `msg` to the backend, or says why it must not be delivered here either. On HUB_OK
+ * `ret_here` says whether it is to be delivered here now; else it is when it comes back. */
+hub_status_t hub__remote_publish(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg,
+                                 hub_bus_ack_t *ack, bool *ret_here);
+size_t hub__remote_largest_message(const hub_bus_t *bus);
+bool hub__remote_has_one_order(const hub_bus_t *bus);
+
+/* ---- remote_topic.c: under the shard's lock ---- */
+
+/* The topic came to be, or is gone. */
+void hub__remote_topic_added(hub__topic_t *topic);
+void hub__remote_topic_removed(hub__topic_t *topic);
+/* Whether a new subscription of the topic is to wait for the broker. Where it can't have it for
+ * now, the topic is due a gap. */
+bool hub__remote_topic_awaits(hub__topic_t *topic);
+/* A subscriber went on without waiting. */
+void hub__remote_topic_hurried(hub__topic_t *topic);

@@ -6,8 +6,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "bus/internal.h"
 #include "bus/log.h"
+#include "bus/remote.h"
 
 #define PROBE_INTERVAL_MS_DEFAULT 1500
 #define POSITION_INTERVAL_MS_DEFAULT 10000
@@ -210,12 +210,12 @@ static struct verdict decide(hub__pulse_t *pulse, uint64_t now_us, uint64_t toke
 /* A publish() that fails is a probe that does not come back. */
 static void send_probe(hub__pulse_t *pulse, uint64_t connection, uint64_t number, uint64_t token)
 {
+    hub__remote_t *remote = pulse->bus->remote;
     char bytes[HUB__WIRE_MARK_BYTES];
-    void *self;
-    const hub_bus_backend_t *backend = hub__remote_backend(pulse->bus, &self);
 
     hub__wire_write_mark(bytes, HUB__WIRE_PROBE, pulse->bus->node, connection, number);
-    (void)backend->publish(self, pulse->topic, hub_str_n(bytes, sizeof(bytes)), token);
+    (void)remote->backend->publish(remote->self, pulse->topic, hub_str_n(bytes, sizeof(bytes)),
+                                   token);
 }
 
 /* ---- positions ---- */
@@ -297,7 +297,7 @@ static void send_positions(hub__pulse_t *pulse, uint64_t now_ms)
 
     /* before anything is looked at: what begins to wait meanwhile sets it again */
     atomic_store(&pulse->beat_due_ms, NEVER);
-    if (!hub__remote_is_usable(pulse->bus))
+    if (!hub__remote_is_usable(pulse->bus->remote))
         return; /* hub__pulse_resume() follows */
     for (int i = 0; i < HUB__SHARDS && room > 0; i++) {
         uint64_t due_ms = send_of_place(pulse, now_ms, &room);
@@ -315,9 +315,8 @@ static void send_positions(hub__pulse_t *pulse, uint64_t now_ms)
 
 static void take_turn(hub__pulse_t *pulse, uint64_t now_us)
 {
+    hub__remote_t *remote = pulse->bus->remote;
     uint64_t token = hub__remote_new_token(pulse->bus), connection;
-    void *self;
-    const hub_bus_backend_t *backend = hub__remote_backend(pulse->bus, &self);
     struct verdict verdict;
 
     pthread_mutex_lock(&pulse->lock);
@@ -328,10 +327,10 @@ static void take_turn(hub__pulse_t *pulse, uint64_t now_us)
     if (verdict.number != 0)
         send_probe(pulse, connection, verdict.number, token);
     if (verdict.deaf != NULL)
-        hub_log(HUB_LOG_WARN, "bus.deaf", "backend=%s missing=%s for_ms=%" PRIu64, backend->name,
-                verdict.deaf, verdict.silent_ms);
+        hub_log(HUB_LOG_WARN, "bus.deaf", "backend=%s missing=%s for_ms=%" PRIu64,
+                remote->backend->name, verdict.deaf, verdict.silent_ms);
     if (verdict.reconnect)
-        backend->reconnect(self);
+        hub__remote_reconnect(pulse->bus);
 }
 
 void hub__pulse_turn(hub__pulse_t *pulse)
@@ -372,10 +371,9 @@ bool hub__pulse_up(hub__pulse_t *pulse)
 
 void hub__pulse_subscribe(hub__pulse_t *pulse)
 {
-    void *self;
-    const hub_bus_backend_t *backend = hub__remote_backend(pulse->bus, &self);
+    hub__remote_t *remote = pulse->bus->remote;
 
-    backend->subscribe(self, pulse->topic, pulse->ask);
+    remote->backend->subscribe(remote->self, pulse->topic, pulse->ask);
 }
 
 void hub__pulse_down(hub__pulse_t *pulse)

@@ -141,16 +141,3 @@ static inline bool hub__pulse_is_deaf(hub__pulse_t *pulse)
 
 /* `up`: connected, and all that was subscribed stands. */
 void hub__pulse_get_stats(hub__pulse_t *pulse, bool up, hub_bus_stats_t *ret_stats);
-
-/* ---- what remote.c does for it ---- */
-
-uint64_t hub__remote_now_us(hub_bus_t *bus);
-uint64_t hub__remote_new_token(hub_bus_t *bus);
-/* Connected, all is subscribed, not deaf. */
-bool hub__remote_is_usable(hub_bus_t *bus);
-/* Publishes the position of that stream among those of `place`, up to HUB__SHARDS, that is due
- * first, if it is by now. True: it was. `ret_due_ms`: when the next one is. */
-bool hub__remote_send_position(hub_bus_t *bus, size_t place, uint64_t now_ms, uint64_t *ret_due_ms);
-/* What is due may have changed. */
-void hub__remote_wake(hub_bus_t *bus);
-const hub_bus_backend_t *hub__remote_backend(const hub_bus_t *bus, void **ret_self);
