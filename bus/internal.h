@@ -182,6 +182,9 @@ void hub__sub_fail(hub_bus_sub_t *sub, hub_status_t why);
 void hub__bus_deliver(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg, hub_bus_ack_t *ack);
 /* Tells all subscriptions of the topic. */
 void hub__bus_tell_gap(hub__topic_t *topic, hub_gap_reason_t reason, uint64_t missed);
+
+/* ---- mailbox.c ---- */
+
 /* Some subscription of the branch waits for on_ready. Made ahead, so that nobody waits for ever for
  * want of memory. Under the shard's lock. False: no memory. */
 bool hub__branch_await(hub__branch_t *branch);
@@ -190,6 +193,9 @@ hub__ready_t *hub__topic_take_waits(const hub__topic_t *topic, hub__ready_t *lis
 /* Calls on_ready of them all, and takes the list. */
 void hub__bus_tell_ready(hub__ready_t *list);
 void hub__ready_free(hub__ready_t *ready); /* One; NULL is allowed. */
+
+/* ---- emit.c ---- */
+
 /* Whether hub_bus_attach() was called. On the executor's thread. */
 bool hub__bus_is_attached(const hub_bus_t *bus, const hub_executor_t *executor);
 void hub__bus_detach_all(hub_bus_t *bus);
