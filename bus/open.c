@@ -9,6 +9,7 @@
 
 #define REGISTERED_MAX 32
 #define SCHEME_BYTES_MAX 31
+#define BYTES_MAX ((size_t)1 << 50) /* more is a slip of the hand */
 
 typedef struct hub__scheme {
     const char *name;
@@ -108,21 +109,14 @@ static hub_status_t take_ms(hub__url_t *url, const char *name, bool may_be_off, 
                             hub_error_t *error)
 {
     const char *text = hub__url_take(url, name);
-    size_t value = 0, digits = 0;
 
-    if (text == NULL)
+    if (text == NULL || hub__url_size(text, HUB__PULSE_MS_MIN, HUB__PULSE_MS_MAX, ms))
         return HUB_OK;
-    if (may_be_off && strcmp(text, "off") == 0) {
-        *ms = HUB_OFF;
-        return HUB_OK;
-    }
-    for (; text[digits] >= '0' && text[digits] <= '9' && digits < 9; digits++)
-        value = value * 10 + (size_t)(text[digits] - '0');
-    if (text[digits] != '\0' || value < HUB__PULSE_MS_MIN || value > HUB__PULSE_MS_MAX)
+    if (!may_be_off || strcmp(text, "off") != 0)
         return hub_error_set(error, HUB_EINVAL, 0, "bus URL, %s: it is a number from %d to %d%s",
                              name, HUB__PULSE_MS_MIN, HUB__PULSE_MS_MAX,
                              may_be_off ? " or off" : "");
-    *ms = value;
+    *ms = HUB_OFF;
     return HUB_OK;
 }
 
@@ -130,16 +124,10 @@ static hub_status_t take_ms(hub__url_t *url, const char *name, bool may_be_off, 
 static hub_status_t take_bytes(hub__url_t *url, const char *name, size_t *bytes, hub_error_t *error)
 {
     const char *text = hub__url_take(url, name);
-    size_t value = 0, digits = 0;
 
-    if (text == NULL)
+    if (text == NULL || hub__url_size(text, 0, BYTES_MAX, bytes))
         return HUB_OK;
-    for (; text[digits] >= '0' && text[digits] <= '9' && digits < 15; digits++)
-        value = value * 10 + (size_t)(text[digits] - '0');
-    if (digits == 0 || text[digits] != '\0')
-        return hub_error_set(error, HUB_EINVAL, 0, "bus URL, %s: it is a number of bytes", name);
-    *bytes = value;
-    return HUB_OK;
+    return hub_error_set(error, HUB_EINVAL, 0, "bus URL, %s: it is a number of bytes", name);
 }
 
 /* What the URL says of the core goes over what the program said. */

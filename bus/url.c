@@ -78,12 +78,22 @@ static hub_status_t parse_params(hub__url_t *url, char *query, hub_error_t *erro
     return HUB_OK;
 }
 
-bool hub__url_number(const char *text, unsigned least, unsigned most, unsigned *ret_number)
+bool hub__url_size(const char *text, size_t least, size_t most, size_t *ret_size)
 {
     char *end;
-    unsigned long long number = strtoull(text, &end, 10);
+    unsigned long long number = strtoull(text, &end, 10); /* the largest if it does not fit */
 
     if (*text < '0' || *text > '9' || *end != '\0' || number < least || number > most)
+        return false;
+    *ret_size = (size_t)number;
+    return true;
+}
+
+bool hub__url_number(const char *text, unsigned least, unsigned most, unsigned *ret_number)
+{
+    size_t number;
+
+    if (!hub__url_size(text, least, most, &number))
         return false;
     *ret_number = (unsigned)number;
     return true;

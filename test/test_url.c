@@ -199,6 +199,17 @@ static void what_does_not_fit_is_named(void **state)
     assert_refused("127.0.0.1:6379", "127.0.0.1");
 }
 
+static void a_number_may_begin_with_zeros(void **state)
+{
+    hub_bus_t *bus = NULL;
+
+    (void)state;
+    assert_int_equal(hub_bus_open("memory:?probe_ms=0000000100&in_flight=00000000000000001000",
+                                  NULL, &bus, NULL),
+                     HUB_OK);
+    hub_bus_destroy(bus);
+}
+
 /* A backend of the program's own, which only notes what it was opened with. */
 static hub_bus_url_t seen;
 static char seen_name[16], seen_param[16];
@@ -299,6 +310,7 @@ int main(void)
         cmocka_unit_test(too_long_a_url_is_refused),
         cmocka_unit_test(memory_is_a_scheme),
         cmocka_unit_test(what_does_not_fit_is_named),
+        cmocka_unit_test(a_number_may_begin_with_zeros),
         cmocka_unit_test(a_registered_backend_gets_its_part_of_the_url),
         cmocka_unit_test(a_scheme_is_registered_once_and_only_for_this_api),
     };
