@@ -225,6 +225,19 @@ int hub__courier_wait(hub__courier_t *courier, int fd, short events, int timeout
     return polled[1].revents;
 }
 
+bool hub__courier_rest(hub__courier_t *courier, int ms)
+{
+    uint64_t end_ms = hub__courier_now_ms() + (uint64_t)ms, now_ms;
+
+    while (!hub__courier_take(courier).stop) {
+        now_ms = hub__courier_now_ms();
+        if (now_ms >= end_ms)
+            return false;
+        hub__courier_wait(courier, -1, 0, (int)(end_ms - now_ms));
+    }
+    return true;
+}
+
 int hub__courier_pause_ms(unsigned attempt)
 {
     unsigned longest = attempt > 4 ? PAUSE_MS_MAX : PAUSE_MS_FIRST << attempt;

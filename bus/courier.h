@@ -71,6 +71,9 @@ void hub__courier_set_open(hub__courier_t *courier, bool open);
 /* Waits until `fd` has one of `events` (poll's; fd -1: none), something new is in the queue, or
  * `timeout_ms` have passed (-1: no end). Returns what the descriptor has, 0: nothing. */
 int hub__courier_wait(hub__courier_t *courier, int fd, short events, int timeout_ms);
+/* Waits so long, or until the thread is to end, which it returns. There is no connection meanwhile:
+ * nobody orders anything, and there is none to replace. */
+bool hub__courier_rest(hub__courier_t *courier, int ms);
 /* How long to wait before attempt number `attempt`, from 0: random between 0 and 100 ms doubled for
  * each attempt, 2 s at most ("full jitter"). */
 int hub__courier_pause_ms(unsigned attempt);

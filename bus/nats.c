@@ -66,8 +66,8 @@ static void set_link(hub__nats_t *nats, hub__nats_link_t *link)
     pthread_mutex_unlock(&nats->lock);
 }
 
-/* Waits; returns early with true where the thread is to end. */
-static bool pause_ms(hub__nats_t *nats, int ms, hub__nats_link_t *link)
+/* Waits until it is connected or has failed; returns early with true where the thread is to end. */
+static bool await_link(hub__nats_t *nats, hub__nats_link_t *link, int ms)
 {
     uint64_t now, end = hub__courier_now_ms() + (uint64_t)ms;
 
@@ -75,7 +75,7 @@ static bool pause_ms(hub__nats_t *nats, int ms, hub__nats_link_t *link)
         if (hub__courier_take(&nats->courier).stop)
             return true;
         now = hub__courier_now_ms();
-        if (now >= end || (link != NULL && hub__nats_link_state(link) != HUB__NATS_CONNECTING))
+        if (now >= end || hub__nats_link_state(link) != HUB__NATS_CONNECTING)
             return false;
         hub__courier_wait(&nats->courier, -1, 0, (int)(end - now));
     }
@@ -131,7 +131,7 @@ static bool connect_once(hub__nats_t *nats, unsigned *attempt)
         note_reason(nats, error.text);
         return false;
     }
-    stop = pause_ms(nats, (int)nats->settings.connect_timeout_ms + CONNECT_GRACE_MS, link);
+    stop = await_link(nats, link, (int)nats->settings.connect_timeout_ms + CONNECT_GRACE_MS);
     if (!stop && hub__nats_link_state(link) == HUB__NATS_CONNECTED)
         return serve(nats, link, attempt);
     if (!stop)
@@ -145,8 +145,9 @@ static void *run(void *arg)
     hub__nats_t *nats = arg;
     unsigned attempt = 0;
 
-    while (!connect_once(nats, &attempt) &&
-           !pause_ms(nats, hub__courier_pause_ms(attempt == 0 ? 0 : attempt - 1), NULL))
+    while (
+        !connect_once(nats, &attempt) &&
+        !hub__courier_rest(&nats->courier, hub__courier_pause_ms(attempt == 0 ? 0 : attempt - 1)))
         ;
     pthread_mutex_lock(&nats->lock);
     nats->ended = true;

@@ -236,19 +236,6 @@ static bool go_round(postgres_t *self, unsigned attempt, bool *ret_stop)
     return opened && ms_until(began_ms + STEADY_MS) == 0;
 }
 
-/* True: the bus is closed. */
-static bool pause_for(postgres_t *self, int pause_ms)
-{
-    uint64_t due_ms = hub__courier_now_ms() + (uint64_t)pause_ms;
-    bool stop = false;
-
-    while (!stop && ms_until(due_ms) > 0) {
-        hub__courier_wait(&self->courier, -1, 0, ms_until(due_ms));
-        stop = hub__courier_take(&self->courier).stop;
-    }
-    return stop;
-}
-
 static void *run(void *arg)
 {
     postgres_t *self = arg;
@@ -258,7 +245,7 @@ static void *run(void *arg)
     while (!stop) {
         attempt = go_round(self, attempt, &stop) ? 0 : attempt + 1;
         if (!stop)
-            stop = pause_for(self, hub__courier_pause_ms(attempt));
+            stop = hub__courier_rest(&self->courier, hub__courier_pause_ms(attempt));
     }
     return NULL;
 }

@@ -523,17 +523,6 @@ static void tell_failure(struct redis *redis, bool was_up, const char *what)
                      address, reason, redis->failures);
 }
 
-/* Between two attempts. Nobody has a connection to ask another one for. */
-static void rest(struct redis *redis, unsigned attempt)
-{
-    uint64_t until_ms = hub__courier_now_ms() + (unsigned)hub__courier_pause_ms(attempt), now;
-
-    while (!redis->stopping && (now = hub__courier_now_ms()) < until_ms) {
-        hub__courier_wait(&redis->courier, -1, 0, (int)(until_ms - now));
-        take_due(redis);
-    }
-}
-
 static void *run(void *arg)
 {
     struct redis *redis = arg;
@@ -553,7 +542,8 @@ static void *run(void *arg)
             redis->failures = 0;
         redis->failures++;
         tell_failure(redis, was_up, error.text);
-        rest(redis, redis->failures - 1);
+        redis->stopping |=
+            hub__courier_rest(&redis->courier, hub__courier_pause_ms(redis->failures - 1));
     }
     return NULL;
 }

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "bus/courier.h"
 #include "bus/log.h"
 
 #define ANSWER_TIMEOUT_MS_DEFAULT 5000
@@ -239,7 +240,6 @@ void hub_bus_remote_down(hub_bus_t *bus)
 static hub__remote_t *remote_create(const hub_bus_options_t *options)
 {
     hub__remote_t *remote = aligned_alloc(_Alignof(hub__remote_t), sizeof(*remote));
-    pthread_condattr_t monotonic;
 
     if (remote == NULL)
         return NULL;
@@ -255,10 +255,7 @@ static hub__remote_t *remote_create(const hub_bus_options_t *options)
     for (size_t i = 0; i < HUB__SHARDS; i++)
         hub__streams_init(&remote->streams[i]);
     pthread_mutex_init(&remote->in_flight_lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&remote->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    hub__courier_condition_init(&remote->wake);
     pthread_cond_init(&remote->rested, NULL);
     return remote;
 }
