@@ -117,12 +117,14 @@ static void wait_until_due(hub__remote_t *remote)
     };
 
     remote->resting = true;
+    remote->wakes_ms = due_ms;
     pthread_cond_broadcast(&remote->rested);
     if (due_ms == UINT64_MAX || remote->now_ms != monotonic_ms)
         pthread_cond_wait(&remote->wake, &remote->in_flight_lock);
     else
         pthread_cond_timedwait(&remote->wake, &remote->in_flight_lock, &due);
     remote->resting = false;
+    remote->wakes_ms = 0;
 }
 
 void hub_bus_remote_published(hub_bus_t *bus, uint64_t token, hub_status_t status)

@@ -23,6 +23,7 @@ struct hub__remote {
     pthread_cond_t wake;
     pthread_cond_t rested; /* the thread has nothing to do; for tests */
     bool resting;
+    uint64_t wakes_ms; /* the thread then goes on by itself; 0: it is about to */
     hub__flight_t flight;
     hub__spool_t spool;
     uint64_t last_token;

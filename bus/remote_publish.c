@@ -14,16 +14,18 @@
 static hub_status_t begin_flight(hub__remote_t *remote, size_t bytes, hub_bus_ack_t *ack,
                                  uint64_t *ret_token)
 {
-    hub__flight_t *flight = &remote->flight;
+    uint64_t deadline_ms;
     hub_status_t err;
 
     pthread_mutex_lock(&remote->in_flight_lock);
     *ret_token = ++remote->last_token;
-    err = hub__flight_begin(flight, *ret_token, bytes,
-                            remote->now_ms(remote->now_user) + remote->timeout_ms, ack);
-    /* with others before it, the thread wakes up for those in time */
-    if (err == HUB_OK && flight->due.first == flight->due.last)
+    deadline_ms = remote->now_ms(remote->now_user) + remote->timeout_ms;
+    err = hub__flight_begin(&remote->flight, *ret_token, bytes, deadline_ms, ack);
+    /* mostly the thread is to wake for one before it, even if that has been answered since */
+    if (err == HUB_OK && deadline_ms < remote->wakes_ms) {
+        remote->wakes_ms = 0;
         pthread_cond_signal(&remote->wake);
+    }
     pthread_mutex_unlock(&remote->in_flight_lock);
     return err;
 }

@@ -844,6 +844,44 @@ static void the_end_of_a_connection_lands_what_was_in_flight(void **state)
     assert_int_equal(stats_of(fixture->far).refused_down, 1);
 }
 
+struct looks {
+    pthread_t tester;
+    atomic_uint of_others;
+};
+
+static uint64_t now_ms_seen(void *user)
+{
+    struct looks *looks = user;
+
+    if (!pthread_equal(pthread_self(), looks->tester))
+        atomic_fetch_add(&looks->of_others, 1);
+    return 0;
+}
+
+static void say_and_answer(struct fixture *fixture, int times)
+{
+    for (int i = 0; i < times; i++) {
+        say(fixture->far, "room:2", "1");
+        fake_broker_run(fixture->broker);
+    }
+}
+
+/* Each time costs a switch of threads; it is to wake up in time for the first, which is enough. */
+static void what_is_answered_soon_does_not_wake_the_cores_thread(void **state)
+{
+    struct fixture *fixture = *state;
+    struct looks looks = {.tester = pthread_self()};
+
+    hub__remote_set_clock(fixture->far, now_ms_seen, &looks);
+    say_and_answer(fixture, 1);
+    hub__remote_clock_moved(fixture->far);
+    atomic_store(&looks.of_others, 0);
+    say_and_answer(fixture, 200);
+    hub__remote_clock_moved(fixture->far);
+    assert_in_range(atomic_load(&looks.of_others), 0, 2);
+    hub__remote_set_clock(fixture->far, now_ms, fixture);
+}
+
 static void a_large_message_crosses_too(void **state)
 {
     struct fixture *fixture = *state;
@@ -1864,6 +1902,7 @@ int main(void)
         NARROW_TEST(a_message_of_any_size_may_be_in_flight_alone),
         NARROW_TEST(what_a_hanging_broker_never_answers_goes_on_counting),
         NARROW_TEST(the_end_of_a_connection_lands_what_was_in_flight),
+        REMOTE_TEST(what_is_answered_soon_does_not_wake_the_cores_thread),
         REMOTE_TEST(a_large_message_crosses_too),
         REMOTE_TEST(what_has_an_order_is_heard_when_it_comes_back),
         REMOTE_TEST(what_has_an_order_is_heard_once),
