@@ -135,20 +135,24 @@ void hub__branch_tell(hub__branch_t *branch, const hub__news_t *news)
 
 /* ---- targets ---- */
 
-static void add_target(struct targets *targets, hub__branch_t *branch, hub_bus_sub_t *sub)
+static void grow_targets(struct targets *targets)
+{
+    size_t bytes = targets->capacity * sizeof(*targets->all);
+    struct target *more = hub__alloc(2 * bytes);
+
+    memcpy(more, targets->all, bytes);
+    if (targets->all != targets->few)
+        free(targets->all);
+    targets->all = more;
+    targets->capacity *= 2;
+}
+
+static inline void add_target(struct targets *targets, hub__branch_t *branch, hub_bus_sub_t *sub)
 {
     struct target *target;
 
-    if (targets->count == targets->capacity) {
-        size_t bytes = targets->capacity * sizeof(*target);
-        struct target *more = hub__alloc(2 * bytes);
-
-        memcpy(more, targets->all, bytes);
-        if (targets->all != targets->few)
-            free(targets->all);
-        targets->all = more;
-        targets->capacity *= 2;
-    }
+    if (targets->count == targets->capacity)
+        grow_targets(targets);
     target = &targets->all[targets->count++];
     target->branch = branch;
     target->sub = sub;
@@ -339,33 +343,44 @@ __attribute__((noinline)) static void count_published(hub_bus_t *bus, uint64_t h
         bus->hooks.on_publish(msg, subscribers, bus->hooks.user);
 }
 
-/* Everything that can fail: afterwards it is at the backend, and will be delivered here, by the
- * caller if `ret_here` says so. */
-static hub_status_t accept_message(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg,
-                                   const hub_bus_publish_options_t *options,
-                                   hub_bus_ack_t **ret_ack, bool *ret_here)
+static hub_status_t create_ack(hub_bus_t *bus, const hub_bus_publish_options_t *options,
+                               hub_bus_ack_t **ret_ack)
 {
-    hub_bus_ack_t *ack = NULL;
+    if (options->executor == NULL)
+        return HUB_EINVAL;
+    *ret_ack = hub__ack_create(bus, options);
+    return *ret_ack == NULL ? HUB_ENOMEM : HUB_OK;
+}
+
+static hub_status_t hand_over(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg,
+                              hub_bus_ack_t **ack, bool *ret_here)
+{
+    hub_status_t err = hub__remote_publish(bus, hash, msg, *ack, ret_here);
+
+    if (err != HUB_OK) {
+        hub__ack_abandon(*ack);
+        *ack = NULL;
+    } else if (!*ret_here) {
+        count_published(bus, hash, msg);
+    }
+    return err;
+}
+
+/* Everything that can fail: afterwards it is at the backend, and will be delivered here, by the
+ * caller if `ret_here` says so. `ret_ack` is NULL before. */
+static inline hub_status_t accept_message(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg,
+                                          const hub_bus_publish_options_t *options,
+                                          hub_bus_ack_t **ret_ack, bool *ret_here)
+{
     hub_status_t err = HUB_OK;
 
     *ret_here = true;
     if (atomic_load_explicit(&bus->closing, memory_order_relaxed))
         return HUB_ECLOSED;
-    if (options != NULL && options->on_published != NULL) {
-        if (options->executor == NULL)
-            return HUB_EINVAL;
-        ack = hub__ack_create(bus, options);
-        if (ack == NULL)
-            return HUB_ENOMEM;
-    }
-    if (bus->remote != NULL)
-        err = hub__remote_publish(bus, hash, msg, ack, ret_here);
-    if (err != HUB_OK)
-        hub__ack_abandon(ack);
-    else
-        *ret_ack = ack;
-    if (err == HUB_OK && !*ret_here)
-        count_published(bus, hash, msg);
+    if (options != NULL && options->on_published != NULL)
+        err = create_ack(bus, options, ret_ack);
+    if (err == HUB_OK && bus->remote != NULL)
+        err = hand_over(bus, hash, msg, ret_ack, ret_here);
     return err;
 }
 
