@@ -47,8 +47,8 @@ static void receive(hub_bus_t *bus, hub_str_t name, const hub__wire_t *wire,
     topic = hub__topic_find(shard, hash, name);
     if (topic != NULL) {
         fresh = wire->node == 0 || hub__origins_note(&topic->origins, wire, &shard->clock, &missed);
-        due_gap = topic->due_gap;
-        topic->due_gap = false;
+        due_gap = topic->due_gap && !topic->gap_told;
+        topic->gap_told |= due_gap;
         hub__topic_retain(topic);
     }
     pthread_mutex_unlock(&shard->lock);

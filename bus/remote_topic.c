@@ -7,6 +7,13 @@
 #include "bus/remote.h"
 
 /* Under the shard's lock. */
+static void owe_gap(hub__topic_t *topic)
+{
+    topic->due_gap = true;
+    topic->gap_told = false;
+}
+
+/* Under the shard's lock. */
 static void ask(hub__topic_t *topic, bool renewed)
 {
     hub__remote_t *remote = topic->bus->remote;
@@ -88,13 +95,14 @@ bool hub__remote_topic_awaits(hub__topic_t *topic)
         return false;
     if (topic->ask != 0 && !topic->refused)
         return true;
-    topic->due_gap = true;
+    owe_gap(topic);
     return false;
 }
 
 void hub__remote_topic_hurried(hub__topic_t *topic)
 {
-    topic->due_gap |= topic->bus->remote != NULL && !topic->stands;
+    if (topic->bus->remote != NULL && !topic->stands)
+        owe_gap(topic);
 }
 
 /* Stands: from here on nothing is lost that the numbers do not show. What may have been lost before
@@ -109,9 +117,12 @@ static void settle(hub__topic_t *topic, bool stands)
     pthread_mutex_lock(&shard->lock);
     topic->stands = stands;
     topic->refused = !stands; /* a backend may ask again by itself, and have the word later */
-    gap = topic->due_gap || !stands;
-    topic->due_gap = !stands;
     waited = stop_waiting(topic);
+    /* on a new connection what came before the word is of this subscription, and all behind it was
+     * heard; else it may have been of one before, on the same topic */
+    gap = !stands || (topic->due_gap && !(topic->gap_told && waited));
+    topic->due_gap = !stands;
+    topic->gap_told = false;
     waits = hub__topic_take_waits(topic, NULL);
     /* until it is up only those count that it waits for */
     if (stop_awaiting(topic) && (waited || atomic_load(&remote->up)))
@@ -208,7 +219,8 @@ static void lose_topic(hub__table_node_t *node, void *user)
     hub__ready_t **waits = user, *before = *waits;
 
     *waits = hub__topic_take_waits(topic, before);
-    topic->due_gap |= topic->stands || *waits != before;
+    if (topic->due_gap || topic->stands || *waits != before)
+        owe_gap(topic);
     topic->stands = false;
     topic->renewed = false;
     topic->ask = 0;

@@ -15,7 +15,8 @@ typedef struct hub__url {
 /* HUB_EINVAL: what is wrong and at which offset, but never a part of the text, which may be a
  * password. */
 hub_status_t hub__url_parse(const char *text, hub__url_t *ret_url, hub_error_t *error);
-/* Whether `text` is a whole number in digits from `least` to `most`, which is less than SIZE_MAX. */
+/* Whether `text` is a whole number in digits from `least` to `most`, which is less than SIZE_MAX.
+ */
 bool hub__url_size(const char *text, size_t least, size_t most, size_t *ret_size);
 bool hub__url_number(const char *text, unsigned least, unsigned most, unsigned *ret_number);
 /* Takes the parameter out. NULL: there is none. */

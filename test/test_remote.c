@@ -1738,6 +1738,42 @@ static void a_message_that_overtakes_the_word_comes_behind_the_gap(void **state)
     hub__buffer_dispose(&bytes);
 }
 
+/* The gap was told at the first message of a connection that then broke before the broker's word:
+ * it covers nothing of the time after. */
+static void a_break_before_the_word_is_one_more_gap(void **state)
+{
+    struct fixture *fixture = *state;
+
+    fake_broker_disconnect(fixture->broker, fixture->near);
+    set_faults(fixture, (fake_faults_t){.late = true});
+    fake_broker_connect(fixture->broker, fixture->near);
+    inject(fixture, 7, 1, 1, "1");
+    inject(fixture, 7, 1, 2, "2");
+    assert_heard(fixture, "gap(bus,0) 1 2");
+    fake_broker_disconnect(fixture->broker, fixture->near);
+    set_faults(fixture, (fake_faults_t){0});
+    fake_broker_connect(fixture->broker, fixture->near);
+    assert_heard(fixture, "gap(bus,0) 1 2 gap(bus,0)");
+}
+
+/* What arrives may still be of the subscription before, and proves nothing of the new one. */
+static void a_message_from_before_does_not_hide_what_the_new_subscription_misses(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t again = {0};
+
+    listener_stop(&fixture->heard);
+    fixture->heard = (listener_t){0};
+    set_faults(fixture, (fake_faults_t){.slow = true});
+    listener_start(&fixture->heard, fixture->near, "room:1", &fixture->loop.base);
+    await(fixture, &again, "room:1");
+    hub_bus_sub_hurry(again.sub);
+    inject(fixture, 7, 1, 5, "5");
+    set_faults(fixture, (fake_faults_t){0});
+    assert_heard(fixture, "gap(bus,0) 5 gap(bus,0)");
+    listener_stop(&again);
+}
+
 static void a_topic_that_is_refused_does_not_keep_the_bus_down(void **state)
 {
     struct fixture *fixture = *state;
@@ -1947,6 +1983,8 @@ int main(void)
         REMOTE_TEST(who_does_not_wait_longer_is_due_a_gap),
         REMOTE_TEST(during_a_renewal_a_subscription_waits),
         REMOTE_TEST(destroying_the_bus_closes_who_waits),
+        REMOTE_TEST(a_break_before_the_word_is_one_more_gap),
+        REMOTE_TEST(a_message_from_before_does_not_hide_what_the_new_subscription_misses),
         REMOTE_TEST(a_topic_that_is_refused_does_not_keep_the_bus_down),
         REMOTE_TEST(up_without_a_down_before_is_another_connection),
         REMOTE_TEST(one_remote_subscription_serves_all_here),
