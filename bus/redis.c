@@ -168,15 +168,18 @@ static bool is_due(struct complaint *complaint)
     return true;
 }
 
-static void complain(struct complaint *complaint, const char *command, const redisReply *reply)
+static void complain(struct complaint *complaint, const hub__redis_link_t *link,
+                     const char *command, const redisReply *reply)
 {
-    char text[HUB_LOG_FIELD];
+    char address[HUB_LOG_FIELD], field[HUB_LOG_FIELD], text[HUB__REDIS_QUOTE];
 
     if (!is_due(complaint))
         return;
-    hub_log_peer(HUB_LOG_WARN, "bus.refused", "backend=redis command=%s error=%s unsaid=%llu",
-                 command, hub_log_escape(hub_str(reply->str), text),
-                 (unsigned long long)complaint->unsaid);
+    hub_log_escape(hub_str(link->options->address), address);
+    hub_log_escape(hub_str(hub__redis_link_quote(link, reply, text)), field);
+    hub_log_peer(HUB_LOG_WARN, "bus.refused",
+                 "backend=redis address=%s command=%s error=%s unsaid=%llu", address, command,
+                 field, (unsigned long long)complaint->unsaid);
     complaint->unsaid = 0;
 }
 
@@ -198,12 +201,12 @@ static bool on_published(void *user, const redisReply *reply, hub_error_t *error
     uint64_t token;
 
     if (reply->type == REDIS_REPLY_ERROR && is_about_the_connection(reply))
-        return hub__redis_link_fail(&redis->publisher, error, reply->str);
+        return hub__redis_link_fail_quoting(&redis->publisher, error, reply);
     if ((reply->type != REDIS_REPLY_INTEGER && reply->type != REDIS_REPLY_ERROR) ||
         !tokens_take(&redis->answering, &token))
         return hub__redis_link_fail(&redis->publisher, error, "an answer to no PUBLISH");
     if (reply->type == REDIS_REPLY_ERROR)
-        complain(&redis->rejections, "PUBLISH", reply);
+        complain(&redis->rejections, &redis->publisher, "PUBLISH", reply);
     hub_bus_remote_published(redis->bus, token,
                              reply->type == REDIS_REPLY_ERROR ? HUB_EREJECTED : HUB_OK);
     return true;
@@ -239,14 +242,14 @@ static bool on_refused(struct redis *redis, const redisReply *reply, hub_error_t
     hub__order_t *order = redis->confirming.first;
 
     if (order == NULL || !hub__redis_is_error(reply, "NOPERM"))
-        return hub__redis_link_fail(&redis->subscriber, error, reply->str);
+        return hub__redis_link_fail_quoting(&redis->subscriber, error, reply);
     orders_take(&redis->confirming);
     if (order->kind != HUB__ORDER_SUBSCRIBE) {
         orders_forget(&redis->refused, order->topic);
         free(order);
         return true;
     }
-    complain(&redis->refusals, "SUBSCRIBE", reply);
+    complain(&redis->refusals, &redis->subscriber, "SUBSCRIBE", reply);
     if (!order->again)
         hub_bus_remote_refused(redis->bus, order->topic, order->token, HUB_EREJECTED);
     order->again = true;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE 1 /* memmem */
 #include "bus/redis_link.h"
 
 #include <fcntl.h>
@@ -14,7 +15,7 @@
  * allocate beforehand. */
 #define LINE_BYTES_MAX ((size_t)64 << 10)
 #define INPUT_BYTES_MAX ((size_t)64 << 20)
-#define ELEMENTS_MAX 8
+#define ELEMENTS_MAX 3 /* as a message has */
 
 #if HIREDIS_MAJOR == 0
 typedef int elements_t;
@@ -38,14 +39,47 @@ bool hub__redis_link_fail(const hub__redis_link_t *link, hub_error_t *error, con
 /* What hiredis says. */
 static bool fail_context(const hub__redis_link_t *link, hub_error_t *error)
 {
-    return hub__redis_link_fail(
-        link, error, link->too_many ? "an answer of too many parts" : link->context->errstr);
+    return hub__redis_link_fail(link, error,
+                                link->refused != NULL ? link->refused : link->context->errstr);
 }
 
 bool hub__redis_is_error(const redisReply *reply, const char *code)
 {
     return reply->type == REDIS_REPLY_ERROR &&
            hub_str_starts_with(hub_str_n(reply->str, (size_t)reply->len), hub_str(code));
+}
+
+/* A broker that knows no AUTH repeats its arguments, and Redis cuts them: so they are left out
+ * whole, and the password wherever else it stands. */
+const char *hub__redis_link_quote(const hub__redis_link_t *link, const redisReply *reply,
+                                  char text[HUB__REDIS_QUOTE])
+{
+    static const char stars[] = "***";
+    const char *from = reply->str, *secret = link->options->password;
+    size_t size = secret == NULL ? 0 : strlen(secret), len = 0;
+    char *arguments;
+
+    while (*from != '\0' && len + sizeof(stars) <= HUB__REDIS_QUOTE) {
+        if (size == 0 || strncmp(from, secret, size) != 0) {
+            text[len++] = *from++;
+            continue;
+        }
+        memcpy(text + len, stars, sizeof(stars) - 1);
+        len += sizeof(stars) - 1;
+        from += size;
+    }
+    text[len] = '\0';
+    if ((arguments = strstr(text, ", with args")) != NULL)
+        *arguments = '\0';
+    return text;
+}
+
+bool hub__redis_link_fail_quoting(const hub__redis_link_t *link, hub_error_t *error,
+                                  const redisReply *reply)
+{
+    char text[HUB__REDIS_QUOTE];
+
+    return hub__redis_link_fail(link, error, hub__redis_link_quote(link, reply, text));
 }
 
 /* ---- out ---- */
@@ -143,48 +177,46 @@ static bool send_greeting(hub__redis_link_t *link, hub_error_t *error)
 }
 
 /* Pub/Sub works without a name, without the database, which it has no part in, and for a user who
- * must not ping. */
+ * must not ping; and while a Redis reads its data or can't write it, which PING is not answered
+ * for. */
 static bool is_bearable(hub__redis_step_t step, const redisReply *reply)
 {
     if (step == HUB__REDIS_AUTH)
         return false;
+    if (step == HUB__REDIS_PING)
+        return hub__redis_is_error(reply, "NOPERM") || hub__redis_is_error(reply, "LOADING") ||
+               hub__redis_is_error(reply, "MISCONF");
     return hub__redis_is_error(reply, "NOPERM") ||
-           (step != HUB__REDIS_PING && hub__redis_is_error(reply, "ERR "));
+           (hub__redis_is_error(reply, "ERR ") &&
+            !hub__redis_is_error(reply, "ERR max number of clients"));
 }
 
 static void tell_refusal(hub__redis_link_t *link, const char *text)
 {
     unsigned bit = 1u << link->next;
-    char field[HUB_LOG_FIELD];
+    char address[HUB_LOG_FIELD], field[HUB_LOG_FIELD];
 
     if ((link->told & bit) != 0)
         return;
     link->told |= bit;
+    hub_log_escape(hub_str(link->options->address), address);
     hub_log(link->next == HUB__REDIS_SELECT ? HUB_LOG_ERROR : HUB_LOG_INFO, "bus.refused",
-            "backend=redis command=\"%s\" link=%s error=%s", step_names[link->next], link->use,
-            hub_log_escape(hub_str(text), field));
-}
-
-/* A broker that knows no AUTH repeats its arguments in quotes, with the password among them. */
-static void hide_arguments(const hub__redis_link_t *link, char *text)
-{
-    if (strstr(text, link->options->password) != NULL)
-        strcpy(text, "?");
-    text[strcspn(text, "'`\"")] = '\0';
+            "backend=redis address=%s command=\"%s\" link=%s error=%s", address,
+            step_names[link->next], link->use, hub_log_escape(hub_str(text), field));
 }
 
 static bool on_greeting(hub__redis_link_t *link, const redisReply *reply, hub_error_t *error)
 {
-    char text[160], what[200];
+    char text[HUB__REDIS_QUOTE], what[HUB__REDIS_QUOTE + 32];
 
     if (reply->type != REDIS_REPLY_STATUS && reply->type != REDIS_REPLY_ERROR) {
         snprintf(what, sizeof(what), "%s: an answer that is none", step_names[link->next]);
         return hub__redis_link_fail(link, error, what);
     }
     if (reply->type == REDIS_REPLY_ERROR) {
-        snprintf(text, sizeof(text), "%s", reply->str);
+        hub__redis_link_quote(link, reply, text);
         if (link->next == HUB__REDIS_AUTH)
-            hide_arguments(link, text);
+            text[strcspn(text, "'`\"")] = '\0'; /* behind it may be a part of the password */
         if (!is_bearable(link->next, reply)) {
             snprintf(what, sizeof(what), "%s: %s", step_names[link->next], text);
             return hub__redis_link_fail(link, error, what);
@@ -198,23 +230,46 @@ static bool on_greeting(hub__redis_link_t *link, const redisReply *reply, hub_er
 
 /* ---- in ---- */
 
-/* hiredis makes room for all that an array is said to have. */
+/* hiredis makes room for all that an array is said to have, and reads what lies within another
+ * without end. */
 static void *create_array(const redisReadTask *task, elements_t elements)
 {
     hub__redis_link_t *link = task->privdata;
 
-    link->too_many = elements > ELEMENTS_MAX;
-    return link->too_many ? NULL : link->before->createArray(task, elements);
+    if (elements <= ELEMENTS_MAX && task->parent == NULL)
+        return link->before->createArray(task, elements);
+    link->refused = "an answer of too many parts";
+    return NULL;
 }
 
-static void limit_arrays(hub__redis_link_t *link)
+static size_t answer_bytes_max(const hub__redis_link_t *link)
+{
+    size_t bytes = link->options->max_message_bytes;
+
+    return (bytes > INPUT_BYTES_MAX ? bytes : INPUT_BYTES_MAX) + LINE_BYTES_MAX;
+}
+
+static void *create_string(const redisReadTask *task, char *bytes, size_t size)
+{
+    hub__redis_link_t *link = task->privdata;
+
+    link->answer_bytes += size;
+    if (link->answer_bytes <= answer_bytes_max(link))
+        return link->before->createString(task, bytes, size);
+    link->refused = "an answer that is too large";
+    return NULL;
+}
+
+static void limit_answers(hub__redis_link_t *link)
 {
     redisReader *reader = link->context->reader;
 
     link->before = reader->fn;
     link->functions = *reader->fn;
     link->functions.createArray = create_array;
-    link->too_many = false;
+    link->functions.createString = create_string;
+    link->refused = NULL;
+    link->answer_bytes = 0;
     reader->fn = &link->functions;
     reader->privdata = link;
 }
@@ -225,9 +280,10 @@ static bool check_unread(const hub__redis_link_t *link, hub_error_t *error)
     const redisReader *reader = link->context->reader;
     size_t unread = reader->len - reader->pos;
 
-    if (unread > LINE_BYTES_MAX && memchr(reader->buf + reader->pos, '\r', LINE_BYTES_MAX) == NULL)
+    if (unread > LINE_BYTES_MAX &&
+        memmem(reader->buf + reader->pos, LINE_BYTES_MAX, "\r\n", 2) == NULL)
         return hub__redis_link_fail(link, error, "a line without an end");
-    if (unread > INPUT_BYTES_MAX && unread > link->options->max_message_bytes + LINE_BYTES_MAX)
+    if (unread > answer_bytes_max(link))
         return hub__redis_link_fail(link, error, "an answer that is too large");
     return true;
 }
@@ -242,6 +298,7 @@ static bool take_replies(hub__redis_link_t *link, hub_error_t *error)
             return fail_context(link, error);
         if (reply == NULL)
             return check_unread(link, error);
+        link->answer_bytes = 0;
         good = link->ready ? link->on_reply(link->user, reply, error)
                            : on_greeting(link, reply, error);
         freeReplyObject(reply);
@@ -292,7 +349,7 @@ bool hub__redis_link_open(hub__redis_link_t *link, const char *address, hub_erro
         return hub__redis_link_fail(link, error, "no memory");
     if (link->context->err != 0)
         return fail_context(link, error);
-    limit_arrays(link);
+    limit_answers(link);
     fcntl(link->context->fd, F_SETFD, FD_CLOEXEC); /* hiredis leaves it to programs we start */
     return send_greeting(link, error);
 }

@@ -12,6 +12,8 @@
 
 #include "bus/redis_options.h"
 
+#define HUB__REDIS_QUOTE 160
+
 typedef enum hub__redis_step {
     HUB__REDIS_AUTH,
     HUB__REDIS_SETNAME,
@@ -31,10 +33,11 @@ typedef struct hub__redis_link {
     bool ready;                          /* the broker has let us in */
     hub__redis_step_t next;              /* whose answer comes next, before it is ready */
     unsigned told;                       /* steps whose refusal was logged, one bit each */
-    redisReplyObjectFunctions functions; /* hiredis' own, but for arrays */
+    redisReplyObjectFunctions functions; /* hiredis' own, within bounds */
     const redisReplyObjectFunctions *before;
-    bool too_many;   /* an array was refused */
-    uint64_t writes; /* since the start */
+    const char *refused; /* what the bounds were passed with; NULL: nothing */
+    size_t answer_bytes; /* of the strings of the answer that is being read */
+    uint64_t writes;     /* since the start */
 } hub__redis_link_t;
 
 /* Begins to connect to the path of the options, else to `address`, which is no name. */
@@ -55,7 +58,13 @@ size_t hub__redis_link_unsent(const hub__redis_link_t *link);
 /* Writes what the socket takes. */
 bool hub__redis_link_flush(hub__redis_link_t *link, hub_error_t *error);
 
-/* "subscriber: " and the text, which is the broker's perhaps. Returns false. */
+/* "subscriber: " and the text, which is none of the broker's. Returns false. */
 bool hub__redis_link_fail(const hub__redis_link_t *link, hub_error_t *error, const char *what);
+/* The same with the text of a reply that is an error. */
+bool hub__redis_link_fail_quoting(const hub__redis_link_t *link, hub_error_t *error,
+                                  const redisReply *reply);
+/* What a reply that is an error says, without the password. Returns `text`. */
+const char *hub__redis_link_quote(const hub__redis_link_t *link, const redisReply *reply,
+                                  char text[HUB__REDIS_QUOTE]);
 /* Whether a reply is the error `code`, such as "NOPERM". */
 bool hub__redis_is_error(const redisReply *reply, const char *code);
