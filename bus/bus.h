@@ -299,6 +299,7 @@ typedef struct hub_bus_stats {
     uint64_t refused_limit;     /* publishes that failed because too much was in flight */
     uint64_t buffered_bytes;    /* of publishes that wait until the backend is up */
     uint64_t buffer_expired;    /* publishes that waited for too long, and were never sent */
+    uint64_t refused_broker;    /* publishes that the broker did not take: heard here alone */
 } hub_bus_stats_t;
 
 /* The first of these figures alone, for who asks often. Any thread. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "bus/lookup.h"
 
+#include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -27,6 +28,7 @@ struct hub__lookup {
     int fd;
     atomic_bool answered; /* before the descriptor is readable */
     int failure;          /* what follows is the thread's until then */
+    int error;            /* errno, where that is EAI_SYSTEM */
     unsigned count;
     char addresses[ADDRESSES_MAX][ADDRESS_BYTES + 1];
     char host[];
@@ -48,6 +50,7 @@ static void *run(void *arg)
     struct addrinfo *found = NULL;
 
     lookup->failure = lookup->resolve(lookup->host, NULL, &hints, &found);
+    lookup->error = errno;
     if (lookup->failure == 0) {
         keep_addresses(lookup, found);
         freeaddrinfo(found);
@@ -75,12 +78,13 @@ hub__lookup_t *hub__lookup_start(const char *host)
     lookup->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_attr_init(&detached);
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-    failed = lookup->fd < 0 || pthread_create(&thread, &detached, run, lookup) != 0;
+    failed = lookup->fd < 0 ? errno : pthread_create(&thread, &detached, run, lookup);
     pthread_attr_destroy(&detached);
-    if (!failed)
+    if (failed == 0)
         return lookup;
     hub__lookup_release(lookup);
     hub__lookup_release(lookup);
+    errno = failed;
     return NULL;
 }
 
@@ -103,6 +107,13 @@ int hub__lookup_fd(const hub__lookup_t *lookup)
     return lookup->fd;
 }
 
+static const char *reason(const hub__lookup_t *lookup)
+{
+    if (lookup->failure == EAI_SYSTEM)
+        return strerror(lookup->error);
+    return lookup->failure == 0 ? "no address" : gai_strerror(lookup->failure);
+}
+
 const char *hub__lookup_addresses(const hub__lookup_t *lookup, unsigned first,
                                   char buffer[HUB__LOOKUP_BYTES], hub_error_t *error)
 {
@@ -110,8 +121,7 @@ const char *hub__lookup_addresses(const hub__lookup_t *lookup, unsigned first,
 
     if (!atomic_load(&lookup->answered) || lookup->count == 0) {
         hub_error_set(error, HUB_ENOTFOUND, 0, "host %s: %s",
-                      hub_log_escape(hub_str(lookup->host), field),
-                      lookup->failure == 0 ? "no address" : gai_strerror(lookup->failure));
+                      hub_log_escape(hub_str(lookup->host), field), reason(lookup));
         return NULL;
     }
     buffer[0] = '\0';

@@ -11,7 +11,8 @@
 
 typedef struct hub__lookup hub__lookup_t;
 
-/* Owned by the caller (hub__lookup_release). NULL: no memory, descriptor or thread. */
+/* Owned by the caller (hub__lookup_release). NULL: no memory, descriptor or thread, as errno says.
+ */
 hub__lookup_t *hub__lookup_start(const char *host);
 /* NULL is allowed. */
 void hub__lookup_release(hub__lookup_t *lookup);

@@ -136,6 +136,8 @@ void hub_bus_remote_published(hub_bus_t *bus, uint64_t token, hub_status_t statu
     pthread_mutex_lock(&remote->in_flight_lock);
     known = hub__flight_answer(&remote->flight, token, status, &outcome);
     pthread_mutex_unlock(&remote->in_flight_lock);
+    if (known && status != HUB_OK)
+        hub__remote_count(&remote->rejected, 1);
     if (known)
         hub__remote_finish(remote, &outcome);
     else
@@ -366,6 +368,7 @@ void hub__remote_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats)
     ret_stats->topics_refused = atomic_load(&remote->refused);
     ret_stats->refused_down = atomic_load(&remote->refused_down);
     ret_stats->refused_limit = atomic_load(&remote->refused_limit);
+    ret_stats->refused_broker = atomic_load(&remote->rejected);
     ret_stats->buffer_expired = atomic_load(&remote->buffer_expired);
     pthread_mutex_lock(&remote->in_flight_lock);
     ret_stats->in_flight = remote->flight.count;

@@ -45,6 +45,7 @@ struct hub__remote {
     atomic_ullong refused_down;
     atomic_ullong refused_limit;
     atomic_ullong buffer_expired;
+    atomic_ullong rejected;
 };
 
 static inline void hub__remote_count(atomic_ullong *counter, uint64_t more)

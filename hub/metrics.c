@@ -72,7 +72,8 @@ static void print_metric(const char *name, const char *kind, const char *help, u
     X(refused_down, counter, "publishes that failed because the broker was away")                  \
     X(refused_limit, counter, "publishes that failed because too much was in flight")              \
     X(buffered_bytes, gauge, "of publishes that wait for the broker to come back")                 \
-    X(buffer_expired, counter, "publishes that waited for too long and were never sent")
+    X(buffer_expired, counter, "publishes that waited for too long and were never sent")           \
+    X(refused_broker, counter, "publishes that the broker refused")
 
 static void print_bus(hub_bus_t *bus, hub__buffer_t *text)
 {

@@ -7,10 +7,12 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "bus/lookup.h"
 
@@ -40,6 +42,10 @@ int __wrap_getaddrinfo(const char *host, const char *service, const struct addri
     answered++;
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
+    if (strcmp(host, "crowded") == 0) {
+        errno = EMFILE;
+        return EAI_SYSTEM;
+    }
     if (strcmp(host, "two") != 0)
         return EAI_NONAME;
     for (int i = 0; i < 2; i++) {
@@ -103,6 +109,32 @@ static void a_name_without_address_is_an_error_that_names_it(void **state)
     hub__lookup_release(lookup);
 }
 
+static void what_the_system_lacks_is_said(void **state)
+{
+    hub__lookup_t *lookup = look_up("crowded");
+    char text[HUB__LOOKUP_BYTES];
+    hub_error_t error;
+
+    (void)state;
+    assert_null(hub__lookup_addresses(lookup, 0, text, &error));
+    assert_string_equal(error.text, "host \"crowded\": Too many open files");
+    hub__lookup_release(lookup);
+}
+
+static void without_a_descriptor_nothing_begins(void **state)
+{
+    struct rlimit before, none;
+
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    errno = 0;
+    assert_null(hub__lookup_start("two"));
+    assert_int_equal(errno, EMFILE);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 static void a_name_server_that_hangs_is_left_alone(void **state)
 {
     hub__lookup_t *lookup;
@@ -129,6 +161,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_address_comes_first_in_turn),
         cmocka_unit_test(a_name_without_address_is_an_error_that_names_it),
+        cmocka_unit_test(what_the_system_lacks_is_said),
+        cmocka_unit_test(without_a_descriptor_nothing_begins),
         cmocka_unit_test(a_name_server_that_hangs_is_left_alone),
     };
 
