@@ -20,15 +20,23 @@
 #include "bus/log.h"
 #include "bus/lookup.h"
 #include "bus/redis_link.h"
+#include "bus/redis_refused.h"
 
 #define UNSENT_BYTES_MAX ((size_t)256 << 10) /* then the rest waits for the socket */
 #define STABLE_MS 2000                       /* a connection that stood so long was a good one */
-#define FAREWELL_MS 1000                     /* for what was published just before the end */
 #define COMPLAINT_MS 1000
+#define ASK_AGAIN_MAX 256 /* each time: who joins chooses how many there are */
 
-/* For what an ACL has refused; tests don't wait so long. */
-extern unsigned hub__redis_ask_again_ms;
+/* For what an ACL has refused, and for what was published just before the end; tests don't wait so
+ * long. */
+extern unsigned hub__redis_ask_again_ms, hub__redis_farewell_ms;
 unsigned hub__redis_ask_again_ms = 2000;
+unsigned hub__redis_farewell_ms = 1000;
+
+/* Subscriptions end as fast as clients like, and a broker answers as slowly as it likes. What else
+ * may wait is bounded by the number of topics, and by what may be in flight. */
+extern size_t hub__redis_unanswered_bytes_max;
+size_t hub__redis_unanswered_bytes_max = (size_t)256 << 20;
 
 struct orders {
     hub__order_t *first;
@@ -59,11 +67,13 @@ struct redis {
     hub__redis_link_t subscriber;
     hub__redis_link_t publisher;
     bool up;
-    bool unwanted; /* the core asked for another connection */
+    uint64_t up_ms; /* since then */
+    bool unwanted;  /* the core asked for another connection */
     bool stopping;
     struct orders waiting;
     struct orders confirming;
-    struct orders refused; /* subscriptions to ask for again */
+    hub__redis_refused_t refused; /* to ask for again */
+    size_t unanswered_bytes;      /* of the ends of subscriptions */
     struct tokens answering;
     uint64_t ask_again_ms;
     struct complaint refusals;
@@ -103,22 +113,6 @@ static void orders_clear(struct orders *orders)
 
     while ((order = orders_take(orders)) != NULL)
         free(order);
-}
-
-/* Those for `topic` are dropped. */
-static void orders_forget(struct orders *orders, hub_str_t topic)
-{
-    hub__order_t **at = &orders->first, *order;
-
-    while ((order = *at) != NULL) {
-        if (hub_str_equals(order->topic, topic)) {
-            *at = order->next;
-            free(order);
-        } else {
-            at = &order->next;
-        }
-    }
-    orders->last = at;
 }
 
 static bool tokens_push(struct tokens *tokens, uint64_t token)
@@ -221,6 +215,18 @@ static bool is_confirmed(const hub__order_t *order, const redisReply *reply)
            hub_str_equals(str_of(reply->element[1]), order->topic);
 }
 
+static size_t order_bytes(const hub__order_t *order)
+{
+    return sizeof(*order) + order->topic.len + order->bytes.len;
+}
+
+/* The broker has answered it. */
+static void end_subscription(struct redis *redis, const hub__order_t *order)
+{
+    redis->unanswered_bytes -= order_bytes(order);
+    hub__redis_refused_forget(&redis->refused, order->topic);
+}
+
 static bool on_confirmed(struct redis *redis, const redisReply *reply, hub_error_t *error)
 {
     hub__order_t *order = redis->confirming.first;
@@ -231,7 +237,7 @@ static bool on_confirmed(struct redis *redis, const redisReply *reply, hub_error
     if (order->kind == HUB__ORDER_SUBSCRIBE)
         hub_bus_remote_subscribed(redis->bus, order->topic, order->token);
     else
-        orders_forget(&redis->refused, order->topic);
+        end_subscription(redis, order);
     free(order);
     return true;
 }
@@ -245,7 +251,7 @@ static bool on_refused(struct redis *redis, const redisReply *reply, hub_error_t
         return hub__redis_link_fail_quoting(&redis->subscriber, error, reply);
     orders_take(&redis->confirming);
     if (order->kind != HUB__ORDER_SUBSCRIBE) {
-        orders_forget(&redis->refused, order->topic);
+        end_subscription(redis, order);
         free(order);
         return true;
     }
@@ -253,10 +259,12 @@ static bool on_refused(struct redis *redis, const redisReply *reply, hub_error_t
     if (!order->again)
         hub_bus_remote_refused(redis->bus, order->topic, order->token, HUB_EREJECTED);
     order->again = true;
-    if (redis->refused.first == NULL)
+    if (hub__redis_refused_is_empty(&redis->refused))
         redis->ask_again_ms = hub__courier_now_ms() + hub__redis_ask_again_ms;
-    orders_append(&redis->refused, order);
-    return true;
+    if (hub__redis_refused_add(&redis->refused, order))
+        return true;
+    free(order);
+    return hub__redis_link_fail(&redis->subscriber, error, "no memory");
 }
 
 static bool is_push(const redisReply *reply, int third)
@@ -277,6 +285,8 @@ static bool on_push(void *user, const redisReply *reply, hub_error_t *error)
     if (!is_push(reply, REDIS_REPLY_STRING) ||
         !hub_str_equals(str_of(reply->element[0]), HUB_STR("message")))
         return hub__redis_link_fail(&redis->subscriber, error, "an answer that is none");
+    if (!redis->up)
+        return hub__redis_link_fail(&redis->subscriber, error, "a message to no SUBSCRIBE");
     hub_bus_remote_message(redis->bus, str_of(reply->element[1]), str_of(reply->element[2]));
     return true;
 }
@@ -336,15 +346,21 @@ static bool send_waiting(struct redis *redis, hub_error_t *error)
 }
 
 /* Only while no UNSUBSCRIBE is on its way, which one of these would overtake. */
+static bool may_ask_again(const struct redis *redis)
+{
+    return !hub__redis_refused_is_empty(&redis->refused) && redis->waiting.first == NULL &&
+           redis->confirming.first == NULL;
+}
+
 static void ask_again(struct redis *redis)
 {
-    hub__order_t *order;
+    uint64_t now_ms = hub__courier_now_ms();
 
-    if (redis->refused.first == NULL || hub__courier_now_ms() < redis->ask_again_ms ||
-        redis->waiting.first != NULL || redis->confirming.first != NULL)
+    if (!may_ask_again(redis) || now_ms < redis->ask_again_ms)
         return;
-    while ((order = orders_take(&redis->refused)) != NULL)
-        orders_append(&redis->waiting, order);
+    redis->ask_again_ms = now_ms + hub__redis_ask_again_ms;
+    for (int i = 0; i < ASK_AGAIN_MAX && !hub__redis_refused_is_empty(&redis->refused); i++)
+        orders_append(&redis->waiting, hub__redis_refused_take(&redis->refused));
 }
 
 /* ---- a connection ---- */
@@ -357,6 +373,8 @@ static bool take_due(struct redis *redis)
 
     while ((order = due.orders) != NULL) {
         due.orders = order->next;
+        if (order->kind == HUB__ORDER_UNSUBSCRIBE)
+            redis->unanswered_bytes += order_bytes(order);
         orders_append(&redis->waiting, order);
     }
     redis->stopping |= due.stop;
@@ -377,6 +395,8 @@ static bool turn(struct redis *redis, int timeout_ms, hub_error_t *error)
     redis->unwanted = take_due(redis) && redis->up;
     if (redis->unwanted)
         return hub__redis_link_fail(&redis->subscriber, error, "deaf, so there is a new one");
+    if (redis->unanswered_bytes > hub__redis_unanswered_bytes_max)
+        return hub__redis_link_fail(&redis->subscriber, error, "too much is not answered");
     return hub__redis_link_move(&redis->subscriber, polled[1].revents, error) &&
            hub__redis_link_move(&redis->publisher, polled[2].revents, error) &&
            (!redis->up || send_waiting(redis, error));
@@ -408,7 +428,7 @@ static bool find_address(struct redis *redis, uint64_t deadline_ms, hub_error_t 
     if (redis->lookup == NULL)
         redis->lookup = hub__lookup_start(redis->options.host);
     if (redis->lookup == NULL)
-        return hub__redis_link_fail(&redis->subscriber, error, "no memory to look for the host");
+        return hub__redis_link_fail(&redis->subscriber, error, strerror(errno));
     if (!await_lookup(redis, deadline_ms)) /* it goes on for the next attempt */
         return hub__redis_link_fail(&redis->subscriber, error, "the name server does not answer");
     found = hub__lookup_addresses(redis->lookup, redis->failures, addresses, &why);
@@ -450,15 +470,15 @@ static int next_turn_ms(const struct redis *redis)
 
     if (has_room(redis))
         return 0;
-    if (redis->refused.first == NULL)
+    if (!may_ask_again(redis)) /* an answer will come, and is a turn */
         return -1;
-    return redis->ask_again_ms > now ? (int)(redis->ask_again_ms - now) : 10;
+    return redis->ask_again_ms > now ? (int)(redis->ask_again_ms - now) : 0;
 }
 
 /* What was published before the end still goes out, if the broker takes it soon. */
 static void say_farewell(struct redis *redis)
 {
-    uint64_t deadline_ms = hub__courier_now_ms() + FAREWELL_MS, now;
+    uint64_t deadline_ms = hub__courier_now_ms() + hub__redis_farewell_ms, now;
     hub_error_t error;
 
     while ((redis->waiting.first != NULL || redis->answering.count > 0) &&
@@ -468,24 +488,22 @@ static void say_farewell(struct redis *redis)
     }
 }
 
-/* Until the connection ends, or all of it is to stop. */
-static bool serve(struct redis *redis, hub_error_t *error)
+/* Until the connection ends, which `error` says the reason of, or all of it is to stop. */
+static void serve(struct redis *redis, hub_error_t *error)
 {
     redis->unwanted = false;
-    if (!connect_pair(redis, error))
-        return false;
-    if (redis->stopping)
-        return true;
+    if (!connect_pair(redis, error) || redis->stopping)
+        return;
     redis->up = true;
+    redis->up_ms = hub__courier_now_ms();
     hub__courier_set_open(&redis->courier, true);
     hub_bus_remote_up(redis->bus);
     while (!redis->stopping) {
-        if (!turn(redis, next_turn_ms(redis), error))
-            return false;
         ask_again(redis);
+        if (!turn(redis, next_turn_ms(redis), error))
+            return;
     }
     say_farewell(redis);
-    return true;
 }
 
 static void end_connection(struct redis *redis)
@@ -500,30 +518,43 @@ static void end_connection(struct redis *redis)
     hub__redis_link_close(&redis->publisher);
     orders_clear(&redis->waiting);
     orders_clear(&redis->confirming);
-    orders_clear(&redis->refused);
+    hub__redis_refused_clear(&redis->refused);
+    redis->unanswered_bytes = 0;
     tokens_dispose(&redis->answering);
 }
 
 /* ---- again and again ---- */
 
-/* The first failure, another one, and then ever fewer lines. */
+/* What the URL says, and what the name server made of it. */
+static void print_address(const struct redis *redis, hub__buffer_t *text)
+{
+    char field[HUB_LOG_FIELD];
+
+    hub__buffer_printf(text, "address=%s", hub_log_escape(hub_str(redis->options.address), field));
+    if (redis->address != NULL && strcmp(redis->address, redis->options.host) != 0)
+        hub__buffer_printf(text, " at=%s", redis->address);
+}
+
+/* The first failure, another one, and then ever fewer lines. Not of those that peers may cause,
+ * whose number is limited: they would hide it. */
 static void tell_failure(struct redis *redis, bool was_up, const char *what)
 {
     bool is_new = redis->told == NULL || strcmp(redis->told, what) != 0;
-    char address[HUB_LOG_FIELD], reason[HUB_LOG_FIELD];
+    char reason[HUB_LOG_FIELD];
+    hub__buffer_t address = {0};
 
     if (!was_up && !is_new && (redis->failures & (redis->failures - 1)) != 0)
         return;
     free(redis->told);
     redis->told = hub__str_copy(hub_str(what));
-    hub_log_escape(hub_str(redis->options.address), address);
+    print_address(redis, &address);
     hub_log_escape(hub_str(what), reason);
     if (was_up)
-        hub_log_peer(HUB_LOG_WARN, "bus.broken", "backend=redis address=%s what=%s", address,
-                     reason);
+        hub_log(HUB_LOG_WARN, "bus.broken", "backend=redis %s what=%s", address.base, reason);
     else
-        hub_log_peer(HUB_LOG_WARN, "bus.failed", "backend=redis address=%s what=%s attempt=%u",
-                     address, reason, redis->failures);
+        hub_log(HUB_LOG_WARN, "bus.failed", "backend=redis %s what=%s attempt=%u", address.base,
+                reason, redis->failures);
+    hub__buffer_dispose(&address);
 }
 
 static void *run(void *arg)
@@ -531,17 +562,15 @@ static void *run(void *arg)
     struct redis *redis = arg;
 
     while (!redis->stopping) {
-        uint64_t since_ms = hub__courier_now_ms();
         hub_error_t error;
         bool was_up;
 
-        if (serve(redis, &error)) {
-            end_connection(redis);
-            break;
-        }
+        serve(redis, &error);
         was_up = redis->up;
         end_connection(redis);
-        if (redis->unwanted || (was_up && hub__courier_now_ms() - since_ms >= STABLE_MS))
+        if (redis->stopping)
+            break;
+        if (redis->unwanted || (was_up && hub__courier_now_ms() - redis->up_ms >= STABLE_MS))
             redis->failures = 0;
         redis->failures++;
         tell_failure(redis, was_up, error.text);
@@ -579,7 +608,7 @@ static hub_status_t open_redis(hub_bus_t *bus, const hub_bus_target_t *target, v
         redis->bus = bus;
         orders_init(&redis->waiting);
         orders_init(&redis->confirming);
-        orders_init(&redis->refused);
+        hub__redis_refused_init(&redis->refused);
         init_link(redis, &redis->subscriber, "subscriber", on_push);
         init_link(redis, &redis->publisher, "publisher", on_published);
         *ret_self = redis; /* the thread may be faster than this one */

@@ -38,6 +38,7 @@ int set_up(void **state)
     hub_log_set(on_line, &fixture->log);
     test_executor_init(&fixture->loop, 0);
     hub__redis_ask_again_ms = 20;
+    hub__redis_farewell_ms = 1000;
     *state = fixture;
     return 0;
 }

@@ -14,7 +14,7 @@
 
 #define REDIS_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
-extern unsigned hub__redis_ask_again_ms; /* redis.c */
+extern unsigned hub__redis_ask_again_ms, hub__redis_farewell_ms; /* redis.c */
 
 struct log {
     pthread_mutex_t lock;
