@@ -36,7 +36,7 @@ static void wake(hub__courier_t *courier)
 
 /* Signals are for the program's threads, and a client library that writes to a broker that is gone
  * raises SIGPIPE. */
-static int start_thread(hub__courier_t *courier, void *(*run)(void *arg), void *arg)
+int hub__courier_thread(pthread_t *ret_thread, void *(*run)(void *arg), void *arg)
 {
     sigset_t signals, before;
     int failed;
@@ -48,7 +48,7 @@ static int start_thread(hub__courier_t *courier, void *(*run)(void *arg), void *
     sigdelset(&signals, SIGILL);
     sigdelset(&signals, SIGABRT);
     pthread_sigmask(SIG_BLOCK, &signals, &before); /* the thread inherits it */
-    failed = pthread_create(&courier->thread, NULL, run, arg);
+    failed = pthread_create(ret_thread, NULL, run, arg);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return failed;
 }
@@ -61,7 +61,7 @@ hub_status_t hub__courier_start(hub__courier_t *courier, void *(*run)(void *arg)
     if (courier->wake_fd < 0)
         return hub_error_set(error, HUB_ESYSTEM, 0, "eventfd: no descriptor for the bus");
     pthread_mutex_init(&courier->lock, NULL);
-    if (start_thread(courier, run, arg) == 0)
+    if (hub__courier_thread(&courier->thread, run, arg) == 0)
         return HUB_OK;
     pthread_mutex_destroy(&courier->lock);
     close(courier->wake_fd);

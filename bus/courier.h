@@ -50,6 +50,10 @@ void hub__courier_ask_reconnect(hub__courier_t *courier); /* Any thread. */
 /* Ends the wait under way, or the next one. Any thread. */
 void hub__courier_wake(hub__courier_t *courier);
 
+/* pthread_create() of a thread that takes no signals from the program, and its result. A program
+ * that waits for SIGTERM on one thread would be ended by it on another. */
+int hub__courier_thread(pthread_t *ret_thread, void *(*run)(void *arg), void *arg);
+
 uint64_t hub__courier_now_ms(void); /* Monotonic. Any thread. */
 /* For pthread_cond_timedwait(): the clock that no one can set, and so many milliseconds from now.
  */

@@ -315,7 +315,7 @@ hub_status_t hub__remote_open(hub_bus_t *bus, const hub_bus_options_t *options,
         hub__remote_free(remote);
         return err;
     }
-    if (pthread_create(&remote->thread, NULL, run_core, bus) != 0) {
+    if (hub__courier_thread(&remote->thread, run_core, bus) != 0) {
         bus->remote = NULL;
         hub__remote_free(remote);
         return hub_error_set(error, HUB_ESYSTEM, 0, "backend %s: no thread", backend->name);

@@ -11,9 +11,11 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "bus/internal.h"
 #include "bus/log.h"
@@ -1893,6 +1895,30 @@ static void a_backend_that_does_not_open_fails_the_create(void **state)
 #define POSITION_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_positions, tear_down)
 #define DEGRADED_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_degraded, tear_down)
 
+/* Whoever takes one that the program waits for elsewhere is ended by it, and the program with him.
+ */
+static void the_threads_of_a_bus_take_no_signals(void **state)
+{
+    fake_broker_t *broker = fake_broker_create();
+    hub_bus_t *bus = open_on(broker, &(hub_bus_options_t){0});
+    sigset_t one, before, pending;
+    int taken = 0;
+
+    (void)state;
+    sigemptyset(&one);
+    sigaddset(&one, SIGTERM);
+    hub__remote_clock_moved(bus); /* its thread has begun */
+    pthread_sigmask(SIG_BLOCK, &one, &before);
+    kill(getpid(), SIGTERM);
+    sigpending(&pending);
+    assert_int_equal(sigismember(&pending, SIGTERM), 1);
+    sigwait(&one, &taken);
+    assert_int_equal(taken, SIGTERM);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    hub_bus_destroy(bus);
+    fake_broker_destroy(broker);
+}
+
 int main(void)
 {
     static const bus_suite_backend_t fake = {
@@ -1990,6 +2016,7 @@ int main(void)
         REMOTE_TEST(one_remote_subscription_serves_all_here),
         REMOTE_TEST(a_subscriber_may_answer_on_the_brokers_own_thread),
         REMOTE_TEST(emits_reach_the_broker_in_the_order_of_the_calls),
+        cmocka_unit_test(the_threads_of_a_bus_take_no_signals),
         cmocka_unit_test(a_backend_of_another_api_is_refused),
         cmocka_unit_test(a_backend_that_does_not_open_fails_the_create),
     };

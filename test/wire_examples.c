@@ -165,6 +165,14 @@ static void the_chat_ends_in_order(void **state)
     assert_int_equal(launched_stop(&program.server, 0), 0);
 }
 
+/* The threads of a bus are there before the program waits for signals. */
+static void a_chat_on_a_broker_ends_in_order_too(void **state)
+{
+    (void)state;
+    START("examples/chat", "--bus", "redis://127.0.0.1:1", NULL);
+    assert_int_equal(launched_stop(&program.server, SIGTERM), 0);
+}
+
 static void help_is_no_error(void **state)
 {
     char text[4096];
@@ -372,6 +380,7 @@ int main(void)
         cmocka_unit_test_teardown(the_chat_speaks_tls_and_reads_its_files_again, clean_up),
         cmocka_unit_test_teardown(tls_files_that_cannot_be_used_are_named, clean_up),
         cmocka_unit_test_teardown(the_chat_ends_in_order, clean_up),
+        cmocka_unit_test_teardown(a_chat_on_a_broker_ends_in_order_too, clean_up),
         cmocka_unit_test_teardown(help_is_no_error, clean_up),
         cmocka_unit_test_teardown(a_bad_option_is_named_with_its_value, clean_up),
         cmocka_unit_test_teardown(a_file_that_cannot_be_read_is_named, clean_up),
