@@ -610,6 +610,11 @@ bool hub_bus_has_one_order(const hub_bus_t *bus)
     return hub__remote_has_one_order(bus);
 }
 
+const char *hub_bus_backend_name(const hub_bus_t *bus)
+{
+    return hub__remote_backend_name(bus);
+}
+
 bool hub_bus_is_healthy(hub_bus_t *bus)
 {
     hub_bus_stats_t stats = {.healthy = true};

@@ -269,6 +269,9 @@ HUB_API uint64_t hub_bus_node(const hub_bus_t *bus);
 /* A payload up to this size is never HUB_ETOOLARGE; SIZE_MAX in memory. Any thread. */
 HUB_API size_t hub_bus_largest_message(const hub_bus_t *bus);
 
+/* "memory", or how its backend is called ("redis"). Any thread. */
+HUB_API const char *hub_bus_backend_name(const hub_bus_t *bus);
+
 /* Whether HUB_MESSAGE_BUS_ORDER is taken; always in memory. Any thread. */
 HUB_API bool hub_bus_has_one_order(const hub_bus_t *bus);
 

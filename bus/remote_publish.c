@@ -351,3 +351,8 @@ bool hub__remote_has_one_order(const hub_bus_t *bus)
 {
     return bus->remote == NULL || bus->remote->backend->one_order;
 }
+
+const char *hub__remote_backend_name(const hub_bus_t *bus)
+{
+    return bus->remote == NULL ? "memory" : bus->remote->backend->name;
+}

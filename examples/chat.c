@@ -98,6 +98,8 @@ static hub_status_t add_routes(hub_server_t *server, const char *program, const 
 
     if (err == HUB_OK)
         err = hub_server_route(server, "GET", "/health", hub_health_on_http, server);
+    if (err == HUB_OK)
+        err = hub_server_route(server, "GET", "/alive", hub_alive_on_http, server);
     return err != HUB_OK ? err : chat_page_serve(server, program, phoenix);
 }
 

@@ -13,7 +13,6 @@
 #define OFFLOAD_THREADS 4
 #define TOPICS_MAX 1000000
 #define OFFLOAD_QUEUE 1024
-#define NAME_MAX_BYTES 64
 
 hub_t *hub__root(hub_t *hub)
 {
@@ -52,7 +51,7 @@ static void make_root(hub_t *hub)
 /* It stands before topics on a broker. */
 static bool name_is_good(hub_str_t name)
 {
-    return name.len != 0 && name.len <= NAME_MAX_BYTES &&
+    return name.len != 0 && name.len <= HUB__NAME_BYTES_MAX &&
            strspn(name.base, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") ==
                name.len;
 }
@@ -67,7 +66,7 @@ hub_status_t hub_create(const hub_options_t *options, hub_t **ret_hub)
     if (!name_is_good(name)) {
         hub_error_set(&error, HUB_EINVAL, 0,
                       "name \"%.64s\": 1 to %d letters, digits, underscores or hyphens", name.base,
-                      NAME_MAX_BYTES);
+                      HUB__NAME_BYTES_MAX);
         return fail("hub.create", HUB_EINVAL, &error, given.ret_error);
     }
     if (sodium_init() == -1)
@@ -436,11 +435,20 @@ static unsigned free_index(const hub_t *root)
     return index;
 }
 
+/* Unless another of its hubs is on it. */
+static void leave_bus(hub_t *root, hub__worker_t *worker)
+{
+    if (!hub__worker_has_bus(worker, root->bus))
+        hub_bus_detach(root->bus, &worker->executor);
+}
+
 hub_status_t hub__worker_join(hub_t *root, hub__worker_t *worker)
 {
-    hub_status_t err = hub_bus_attach(root->bus, &worker->executor);
     hub__held_t *held;
+    hub_status_t err = HUB_OK;
 
+    if (!hub__worker_has_bus(worker, root->bus))
+        err = hub_bus_attach(root->bus, &worker->executor);
     if (err != HUB_OK)
         return err;
     held = hub__alloc_zeroed(sizeof(*held));
@@ -449,7 +457,7 @@ hub_status_t hub__worker_join(hub_t *root, hub__worker_t *worker)
         worker->index = free_index(root);
     if (worker->index == HUB__WORKERS_MAX) {
         pthread_mutex_unlock(&root->lock);
-        hub_bus_detach(root->bus, &worker->executor);
+        leave_bus(root, worker);
         free(held);
         return HUB_ELIMIT;
     }
@@ -474,7 +482,7 @@ void hub__worker_leave_hub(hub_t *root, hub__worker_t *worker)
     if (--root->worker_count == 0)
         atomic_store(&root->serving, false);
     pthread_mutex_unlock(&root->lock);
-    hub_bus_detach(root->bus, &worker->executor);
+    leave_bus(root, worker);
 }
 
 /* ---- publishing ---- */

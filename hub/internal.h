@@ -38,6 +38,7 @@ typedef struct hub__tls_conn hub__tls_conn_t;
 typedef struct hub__tls_io hub__tls_io_t;
 
 #define HUB__WORKERS_MAX 1000u
+#define HUB__NAME_BYTES_MAX 64 /* of a hub */
 
 /* ---- hub.c ---- */
 
@@ -289,6 +290,8 @@ void hub__worker_flush_emits(hub__worker_t *worker);
 void hub__h2o_worker_gone(hub__worker_t *worker);
 /* The bus of this hub delivers here. */
 hub_status_t hub__worker_attach(hub__worker_t *worker, hub_t *hub);
+/* Whether a hub that is attached is on it: several may share one. */
+bool hub__worker_has_bus(const hub__worker_t *worker, const hub_bus_t *bus);
 void hub__worker_detach(hub__worker_t *worker, hub_t *hub);
 
 void hub__worker_line_up(hub__worker_t *worker, hub__line_t *line, hub_conn_t *conn);
@@ -912,4 +915,6 @@ void hub__server_conn_closed(hub_server_t *server);
 void hub__server_upgraded(hub__worker_t *worker, h2o_socket_t *socket);
 /* A worker whose last connection is gone while it stops. */
 void hub__worker_check_stopped(hub__worker_t *worker);
-hub_bus_t *hub__server_first_bus(const hub_server_t *server);
+/* One hub for each bus that the server's hubs are on, in the order they were mounted; NULL behind
+ * the last. `at` is where the caller is, and points to NULL at first. */
+hub_t *hub__server_next_bus(const hub_server_t *server, const hub__endpoint_t **at);

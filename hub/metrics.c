@@ -38,13 +38,17 @@ void hub__stats_merge(hub_stats_t *all, const hub_stats_t *worker)
 #undef HUB_METRIC_MERGE
 }
 
+static void print_help(hub__buffer_t *text, const char *name, const char *kind, const char *help)
+{
+    hub__buffer_printf(text, "# HELP sockethub_%s %s\n# TYPE sockethub_%s %s\n", name, help, name,
+                       strcmp(kind, "peak") == 0 ? "gauge" : kind);
+}
+
 static void print_metric(const char *name, const char *kind, const char *help, uint64_t value,
                          void *user)
 {
-    if (strcmp(kind, "peak") == 0)
-        kind = "gauge";
-    hub__buffer_printf(user, "# HELP sockethub_%s %s\n# TYPE sockethub_%s %s\nsockethub_%s %llu\n",
-                       name, help, name, kind, name, (unsigned long long)value);
+    print_help(user, name, kind, help);
+    hub__buffer_printf(user, "sockethub_%s %llu\n", name, (unsigned long long)value);
 }
 
 /* In memory only the first few say anything. */
@@ -75,39 +79,94 @@ static void print_metric(const char *name, const char *kind, const char *help, u
     X(buffer_expired, counter, "publishes that waited for too long and were never sent")           \
     X(refused_broker, counter, "publishes that the broker refused")
 
-static void print_bus(hub_bus_t *bus, hub__buffer_t *text)
-{
+typedef struct hub__bus_row {
+    const char *hub; /* the first one on it */
+    const char *backend;
     hub_bus_stats_t stats;
+} hub__bus_row_t;
 
-    hub_bus_get_stats(bus, &stats);
+static hub__bus_row_t *read_buses(const hub_server_t *server, size_t *ret_count)
+{
+    const hub__endpoint_t *at = NULL;
+    hub__bus_row_t *rows = NULL;
+    size_t count = 0;
+
+    for (hub_t *hub; (hub = hub__server_next_bus(server, &at)) != NULL; ++count) {
+        rows = hub__realloc(rows, (count + 1) * sizeof(*rows));
+        rows[count].hub = hub->name;
+        rows[count].backend = hub_bus_backend_name(hub->bus);
+        hub_bus_get_stats(hub->bus, &rows[count].stats);
+    }
+    *ret_count = count;
+    return rows;
+}
+
+/* Names of hubs and backends may be alike, the number is not. No name needs an escape: a hub's has
+ * letters and digits, and a backend's is a word of the program's own. */
+static void print_bus_metric(hub__buffer_t *text, const char *name, const hub__bus_row_t *row,
+                             size_t number, uint64_t value)
+{
+    hub__buffer_printf(text, "sockethub_%s{bus=\"%zu\",hub=\"%s\",backend=\"%s\"} %llu\n", name,
+                       number, row->hub, row->backend, (unsigned long long)value);
+}
+
+/* All lines of a metric stand together. */
+static void print_buses(const hub_server_t *server, hub__buffer_t *text)
+{
+    size_t count;
+    hub__bus_row_t *rows = read_buses(server, &count);
+
+    if (count != 0) {
 #define BUS_METRIC_PRINT(name, kind, help)                                                         \
-    print_metric(BUS_METRIC_NAME_##kind(name), #kind, help, stats.name, text);
+    print_help(text, BUS_METRIC_NAME_##kind(name), #kind, help);                                   \
+    for (size_t i = 0; i != count; ++i)                                                            \
+        print_bus_metric(text, BUS_METRIC_NAME_##kind(name), &rows[i], i + 1, rows[i].stats.name);
 #define BUS_METRIC_NAME_gauge(name) "bus_" #name
 #define BUS_METRIC_NAME_counter(name) "bus_" #name "_total"
-    BUS_METRIC_MAP(BUS_METRIC_PRINT)
+        BUS_METRIC_MAP(BUS_METRIC_PRINT)
 #undef BUS_METRIC_PRINT
+    }
+    free(rows);
 }
 
 void hub_metrics_on_http(hub_http_t *http, void *server)
 {
-    hub_bus_t *bus = hub__server_first_bus(server);
     hub__buffer_t text = {0};
 
     hub_stats_foreach(server, print_metric, &text);
-    if (bus != NULL)
-        print_bus(bus, &text);
+    print_buses(server, &text);
     hub_http_respond(http, 200, "text/plain; version=0.0.4; charset=utf-8", hub__buffer_str(&text));
     hub__buffer_dispose(&text);
 }
 
-void hub_health_on_http(hub_http_t *http, void *server)
+/* The first one whose bus is not healthy, NULL if all are. */
+static const hub_t *find_unhealthy(const hub_server_t *server)
 {
-    hub_bus_t *bus = hub__server_first_bus(server);
+    const hub__endpoint_t *at = NULL;
+    hub_t *hub;
 
+    while ((hub = hub__server_next_bus(server, &at)) != NULL && hub_bus_is_healthy(hub->bus))
+        continue;
+    return hub;
+}
+
+void hub_alive_on_http(hub_http_t *http, void *server)
+{
     if (hub__server_is_stopping(server))
         hub_http_respond(http, 503, "application/json", HUB_STR("{\"status\":\"stopping\"}"));
-    else if (bus != NULL && !hub_bus_is_healthy(bus))
-        hub_http_respond(http, 503, "application/json", HUB_STR("{\"status\":\"bus_down\"}"));
     else
         hub_http_respond(http, 200, "application/json", HUB_STR("{\"status\":\"ok\"}"));
+}
+
+void hub_health_on_http(hub_http_t *http, void *server)
+{
+    const hub_t *hub = hub__server_is_stopping(server) ? NULL : find_unhealthy(server);
+    char body[sizeof("{\"status\":\"bus_down\",\"hub\":\"\"}") + HUB__NAME_BYTES_MAX];
+
+    if (hub == NULL) {
+        hub_alive_on_http(http, server);
+        return;
+    }
+    snprintf(body, sizeof(body), "{\"status\":\"bus_down\",\"hub\":\"%s\"}", hub->name);
+    hub_http_respond(http, 503, "application/json", hub_str(body));
 }

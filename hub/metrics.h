@@ -123,13 +123,18 @@ typedef void (*hub_stats_visit_cb)(const char *name, const char *kind, const cha
                                    uint64_t value, void *user);
 HUB_API void hub_stats_foreach(const hub_server_t *server, hub_stats_visit_cb visit, void *user);
 
-/* Routes that answer with Prometheus' text format 0.0.4, as sockethub_bus_* also what the bus of
- * the first hub counts (hub_bus_stats_t), and with {"status":"ok"} or, while stopping or with an
- * unhealthy bus, 503. From the stop on nobody is accepted: who asks then is refused the connection,
- * which to a load balancer is the same. `user` of the route is the server. For hub_server_route().
- */
+/* Routes for hub_server_route(), whose `user` is the server.
+ *
+ * Metrics are Prometheus' text format 0.0.4; what each bus of the server's hubs counts
+ * (hub_bus_stats_t) is sockethub_bus_* with the labels bus (its number, from 1), hub (the first one
+ * on it) and backend. Health is {"status":"ok"}, or 503 while the server stops (`stopping`) or any
+ * of its buses is not healthy (`bus_down`, with `hub`): this node should not get new clients where
+ * others can have them. Alive is the same without the buses, for who would restart this process,
+ * which does no broker good. From the stop on nobody is accepted: who asks then is refused the
+ * connection, which to a load balancer is the same. */
 HUB_API void hub_metrics_on_http(hub_http_t *http, void *server);
 HUB_API void hub_health_on_http(hub_http_t *http, void *server);
+HUB_API void hub_alive_on_http(hub_http_t *http, void *server);
 
 #ifdef __cplusplus
 }

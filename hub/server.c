@@ -315,13 +315,22 @@ bool hub__server_is_stopping(const hub_server_t *server)
     return atomic_load_explicit(&server->stopping, memory_order_acquire);
 }
 
-hub_bus_t *hub__server_first_bus(const hub_server_t *server)
+static bool brings_a_bus(const hub_server_t *server, const hub__endpoint_t *endpoint)
 {
-    for (const hub__endpoint_t *endpoint = server->endpoints; endpoint != NULL;
-         endpoint = endpoint->next)
-        if (endpoint->hub != NULL)
-            return endpoint->hub->bus;
-    return NULL;
+    if (endpoint->hub == NULL || endpoint->hub->bus == NULL)
+        return false;
+    for (const hub__endpoint_t *at = server->endpoints; at != endpoint; at = at->next)
+        if (at->hub != NULL && at->hub->bus == endpoint->hub->bus)
+            return false;
+    return true;
+}
+
+hub_t *hub__server_next_bus(const hub_server_t *server, const hub__endpoint_t **at)
+{
+    *at = *at == NULL ? server->endpoints : (*at)->next;
+    while (*at != NULL && !brings_a_bus(server, *at))
+        *at = (*at)->next;
+    return *at != NULL ? (*at)->hub : NULL;
 }
 
 /* ---- counting connections ---- */

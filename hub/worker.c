@@ -428,6 +428,15 @@ void hub__worker_release(hub__worker_t *worker)
     free(worker);
 }
 
+bool hub__worker_has_bus(const hub__worker_t *worker, const hub_bus_t *bus)
+{
+    const hub__attached_t *attached = worker->hubs;
+
+    while (attached != NULL && attached->hub->bus != bus)
+        attached = attached->next;
+    return attached != NULL;
+}
+
 hub_status_t hub__worker_attach(hub__worker_t *worker, hub_t *hub)
 {
     hub__attached_t *attached;

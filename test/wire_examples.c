@@ -97,6 +97,8 @@ static void the_chat_serves_its_page_metrics_and_health(void **state)
     assert_non_null(strstr(client_expect_response(client, 200).body.base, "sockethub_conns 0\n"));
     client_request(client, "GET", "/health", "");
     assert_string_equal(client_expect_response(client, 200).body.base, "{\"status\":\"ok\"}");
+    client_request(client, "GET", "/alive", "");
+    (void)client_expect_response(client, 200);
 }
 
 static const char *hello_over_tls(SSL_CTX *context)

@@ -2,6 +2,7 @@
 /* What else the port serves: endpoints and files from memory, metrics, health, and what a raw
  * websocket route does when its handlers fail. */
 #define _GNU_SOURCE 1
+#include "test/exposition.h"
 #include "test/server.h"
 
 #include <setjmp.h>
@@ -181,6 +182,8 @@ static void two_requests_in_one_segment_get_two_answers_in_order(void **state)
     assert_non_null(strstr(client_expect_response(c, 201).body.base, "/api/2 "));
 }
 
+#define BUS "{bus=\"1\",hub=\"hub\",backend=\"memory\"}"
+
 static void metrics_are_prometheus_text_of_every_counter(void **state)
 {
     static const char *const lines[] = {"# HELP sockethub_conns connections open\n",
@@ -193,10 +196,10 @@ static void metrics_are_prometheus_text_of_every_counter(void **state)
                                         "\nsockethub_topics 1\n",
                                         "\nsockethub_closed_slow_total 0\n",
                                         "# TYPE sockethub_bus_healthy gauge\n",
-                                        "\nsockethub_bus_healthy 1\n",
+                                        "\nsockethub_bus_healthy" BUS " 1\n",
                                         "# TYPE sockethub_bus_gaps_total counter\n",
-                                        "\nsockethub_bus_subscriptions 1\n",
-                                        "\nsockethub_bus_remote_missing_total 0\n"};
+                                        "\nsockethub_bus_subscriptions" BUS " 1\n",
+                                        "\nsockethub_bus_remote_missing_total" BUS " 0\n"};
     server_t *s = site();
     client_response_t response;
 
@@ -208,7 +211,7 @@ static void metrics_are_prometheus_text_of_every_counter(void **state)
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
         if (strstr(response.body.base, lines[i]) == NULL)
             fail_msg("no %s in\n%s", lines[i], response.body.base);
-    assert_int_equal(response.body.base[response.body.len - 1], '\n');
+    exposition_check(response.body.base);
 }
 
 static void health_says_ok(void **state)
