@@ -86,6 +86,10 @@ static bool read_member(hub_str_t name, const hub_json_value_t *value, hub__repl
         return read_array(value, &replica->joins);
     if (hub_str_equals(name, HUB_STR("\"leaves\"")))
         return read_array(value, &replica->leaves);
+    if (hub_str_equals(name, HUB_STR("\"have\"")))
+        return read_array(value, &replica->have);
+    if (hub_str_equals(name, HUB_STR("\"again\"")))
+        return read_flag(value, &replica->again);
     if (hub_str_equals(name, HUB_STR("\"fresh\"")))
         return read_flag(value, &replica->fresh);
     if (hub_str_equals(name, HUB_STR("\"first\"")))
@@ -178,6 +182,20 @@ hub_status_t hub__replica_leaves(hub_str_t leaves, void (*on_leave)(uint64_t num
     return err == HUB_ENOTFOUND ? HUB_OK : HUB_EPROTOCOL;
 }
 
+bool hub__replica_has_owner(hub_str_t have, uint64_t owner)
+{
+    hub_json_cursor_t cursor;
+    hub_json_value_t value;
+    uint64_t other;
+
+    if (have.len == 0 || hub_json_open(&cursor, have, HUB_JSON_ARRAY, HUB_JSON_DEPTH_MAX) != HUB_OK)
+        return false;
+    while (hub_json_next(&cursor, NULL, &value) == HUB_OK)
+        if (read_owner(&value, &other) && other == owner)
+            return true;
+    return false;
+}
+
 /* ---- writing ---- */
 
 static void append_comma(hub__buffer_t *out)
@@ -213,6 +231,12 @@ void hub__replica_append_leave(hub__buffer_t *leaves, uint64_t number)
     hub__buffer_printf(leaves, "%llu", (unsigned long long)number);
 }
 
+void hub__replica_append_owner(hub__buffer_t *have, uint64_t owner)
+{
+    append_comma(have);
+    hub__buffer_printf(have, "\"%016llx\"", (unsigned long long)owner);
+}
+
 static void append_number(hub__buffer_t *out, const char *name, uint64_t value)
 {
     if (value != 0)
@@ -244,10 +268,12 @@ void hub__replica_encode(const hub__replica_t *replica, hub__buffer_t *out)
     append_number(out, "from", replica->from);
     append_number(out, "clock", replica->clock);
     append_flag(out, "fresh", replica->fresh);
+    append_flag(out, "again", replica->again);
     append_flag(out, "first", replica->first);
     append_flag(out, "last", replica->last);
     append_flag(out, "end", replica->end);
     append_rows(out, "joins", replica->joins);
     append_rows(out, "leaves", replica->leaves);
+    append_rows(out, "have", replica->have);
     HUB__APPEND_LITERAL(out, "}");
 }

@@ -3,6 +3,7 @@
  *
  *     hello  {"fresh":true}                           I begin with this topic: who is there?
  *     hello  {"to":"00f3…"} or {}                     I missed something: one, or everybody, again
+ *     hello  {"again":true,"have":["00f3…",…]}        of all others I have heard nothing
  *     delta  {"from":4,"clock":7,"joins":[…],"leaves":[12,…],"end":true}
  *     state  {"clock":7,"first":true,"last":true,"joins":[…]}     in one or more parts
  *     beat   {}                                       I live
@@ -32,8 +33,8 @@ hub__replica_kind_t hub__replica_kind(hub_str_t event);
 typedef struct hub__replica {
     uint64_t to; /* an owner; 0: everybody */
     uint64_t from, clock;
-    bool fresh, first, last, end;
-    hub_str_t joins, leaves; /* JSON arrays; absent: none. Borrowed */
+    bool fresh, again, first, last, end;
+    hub_str_t joins, leaves, have; /* JSON arrays; absent: none. Borrowed */
 } hub__replica_t;
 
 /* `payload` is valid JSON. HUB_EPROTOCOL: not what it should be. Unknown members are ignored. */
@@ -48,9 +49,13 @@ HUB_MUST_USE hub_status_t hub__replica_leaves(hub_str_t leaves,
                                               void (*on_leave)(uint64_t number, void *user),
                                               void *user);
 
+/* Whether an owner is in `have`. */
+bool hub__replica_has_owner(hub_str_t have, uint64_t owner);
+
 void hub__replica_encode(const hub__replica_t *replica, hub__buffer_t *out);
 /* A row of this key with a meta of so many bytes is at most so long. */
 size_t hub__replica_row_bound(hub_str_t key, size_t meta_len);
-/* Append a row to what becomes `joins` or `leaves`, without brackets. */
+/* Append a row to what becomes `joins`, `leaves` or `have`, without brackets. */
 void hub__replica_append_join(hub__buffer_t *joins, const hub__tracking_t *tracking);
 void hub__replica_append_leave(hub__buffer_t *leaves, uint64_t number);
+void hub__replica_append_owner(hub__buffer_t *have, uint64_t owner);

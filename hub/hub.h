@@ -32,8 +32,11 @@ typedef struct hub_options {
     size_t offload_queue;      /* jobs waiting; 0 means 1,024; then HUB_ELIMIT */
     hub_error_t *ret_error;    /* filled on failure; may be NULL */
     uint32_t presence_beat_ms; /* workers and nodes with presence let each other know so often that
-                                  they live; who is silent for four times as long is cleared, and
-                                  comes back when it is heard again; 0 means 10,000 */
+                                  they live; who is silent for four to five times as long is
+                                  cleared, and comes back when it is heard again. While the bus is
+                                  not healthy nobody counts as silent, for at most sixty times as
+                                  long: an outage of the broker that all survive is not told to
+                                  members. 0 means 10,000 */
     size_t topics_max; /* topics with members, those of each worker counted; a join of one more is
                           answered `busy`; 0 means 1,000,000, HUB_OFF switches it off */
     size_t conns_max;  /* connections on all endpoints of this root; one more is 503; 0: as many as

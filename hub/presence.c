@@ -191,6 +191,11 @@ static void io_unsubscribe(hub__tracker_t *tracker, hub__venue_t *venue)
         presence->beats = NULL;
 }
 
+static bool io_hears(hub__tracker_t *tracker)
+{
+    return hub_bus_is_healthy(presence_of(tracker)->hub->bus);
+}
+
 static void *io_retain_ack(void *ack)
 {
     return hub_bus_ack_retain(ack);
@@ -391,6 +396,7 @@ static const hub__tracker_io_t tracker_io = {
     .publish = io_publish,
     .subscribe = io_subscribe,
     .unsubscribe = io_unsubscribe,
+    .hears = io_hears,
     .tell = io_tell,
     .tell_state = io_tell_state,
     .schedule = io_schedule,
@@ -415,6 +421,7 @@ static hub__tracker_t *create_tracker(hub__presence_t *presence)
         .stats = &worker->stats,
         .beat_ms = hub->presence_beat_ms,
         .largest_bytes = hub_bus_largest_message(hub->bus),
+        .remote = !hub->owns_bus,
         /* one worker, and a bus that nobody else can reach */
         .alone =
             hub->owns_bus && worker->server != NULL && hub__server_threads(worker->server) == 1,

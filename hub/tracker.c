@@ -10,8 +10,10 @@
 #include "hub/session.h"
 
 #define BEAT_MS 10000
-#define SILENT_BEATS 4 /* then it is gone */
-#define FORGET_BEATS 60
+#define SILENT_BEATS 4  /* then it is gone */
+#define OUTAGE_BEATS 60 /* so long nobody is, while nobody can be heard */
+#define FORGET_BEATS 120
+#define CHECKS 2 /* after each question */
 _Static_assert((SILENT_BEATS + 1) * BEAT_MS <= 60000,
                "a node that died is cleared within a minute: looked for at each beat");
 #define CHUNK_BYTES (48u * 1024)
@@ -23,8 +25,9 @@ _Static_assert((SILENT_BEATS + 1) * BEAT_MS <= 60000,
 struct hub__peer {
     hub__peer_t *next;
     uint64_t owner;
-    uint64_t heard_ms;
-    bool gone; /* silent for too long; kept for a while, to know it again */
+    uint64_t since_ms, heard_ms;
+    uint64_t heard_beat; /* of ours */
+    bool gone;           /* silent for too long; kept for a while, to know it again */
     hub__share_t *shares;
 };
 
@@ -48,6 +51,7 @@ hub__tracker_t *hub__tracker_create(const hub__tracker_options_t *options)
                              ? options->largest_bytes - tracker->chunk_bytes - AROUND_ROWS
                              : 0;
     tracker->alone = options->alone;
+    tracker->remote = options->remote;
     tracker->due_last = &tracker->due_first;
     tracker->beat.on_due = on_beat;
     return tracker;
@@ -187,6 +191,7 @@ static void free_query(hub__query_t *query)
 static void set_unreached(hub__venue_t *venue)
 {
     venue->unreached = venue->refused = true;
+    venue->check_ms = 0;
     venue->ask_ms = next_try_ms(venue);
 }
 
@@ -211,6 +216,14 @@ void hub__tracker_answered(hub__query_t *query, bool reached)
     hub__venue_wake(venue);
 }
 
+/* The first word of somebody is not missed by anybody when it is lost; so it is asked for again. */
+static void expect_answers(hub__venue_t *venue, uint64_t after_ms)
+{
+    venue->asked_ms = *venue->tracker->now_ms;
+    venue->checks = CHECKS;
+    venue->check_ms = venue->asked_ms + after_ms;
+}
+
 void hub__tracker_ask(hub__venue_t *venue, uint64_t owner, bool fresh)
 {
     hub__tracker_t *tracker = venue->tracker;
@@ -219,8 +232,12 @@ void hub__tracker_ask(hub__venue_t *venue, uint64_t owner, bool fresh)
 
     if (query != NULL)
         venue->query = query;
-    if (publish(tracker, venue, HUB__REPLICA_HELLO, &replica, query) == HUB_OK)
+    if (publish(tracker, venue, HUB__REPLICA_HELLO, &replica, query) == HUB_OK) {
+        if (tracker->remote)
+            expect_answers(venue, HUB__TRACKER_RETRY_MS);
+        hub__venue_wake(venue);
         return;
+    }
     set_unreached(venue);
     if (query != NULL) {
         free_query(query);
@@ -254,9 +271,14 @@ static hub__peer_t *find_peer(const hub__tracker_t *tracker, uint64_t owner)
     return peer;
 }
 
-static void ask_venue(hub__table_node_t *node, void *owner)
+/* At once, but as many as a turn has room for. */
+static void check_venue(hub__table_node_t *node, void *user)
 {
-    hub__tracker_ask(HUB__CONTAINER(node, hub__venue_t, node), *(uint64_t *)owner, false);
+    hub__venue_t *venue = HUB__CONTAINER(node, hub__venue_t, node);
+
+    (void)user;
+    expect_answers(venue, 0);
+    hub__venue_wake(venue);
 }
 
 /* A sign of life. NULL: no memory for another one. */
@@ -268,15 +290,53 @@ static hub__peer_t *hear(hub__tracker_t *tracker, uint64_t owner)
         if ((peer = calloc(1, sizeof(*peer))) == NULL)
             return NULL;
         peer->owner = owner;
+        peer->since_ms = *tracker->now_ms;
         peer->next = tracker->peers;
         tracker->peers = peer;
     }
     peer->heard_ms = *tracker->now_ms;
+    peer->heard_beat = tracker->beats;
     if (peer->gone) {
         peer->gone = false;
-        hub__table_foreach(&tracker->venues, ask_venue, &owner);
+        hub__table_foreach(&tracker->venues, check_venue, NULL);
     }
     return peer;
+}
+
+/* Later on only who was not known when everybody was asked. */
+static bool lacks_anybody(const hub__venue_t *venue, bool is_first)
+{
+    for (const hub__peer_t *peer = venue->tracker->peers; peer != NULL; peer = peer->next) {
+        const hub__share_t *share = hub__roster_share(venue->roster, peer->owner);
+
+        if (!peer->gone &&
+            (share != NULL ? share->stale : is_first || peer->since_ms >= venue->asked_ms))
+            return true;
+    }
+    return false;
+}
+
+void hub__tracker_check(hub__venue_t *venue)
+{
+    hub__tracker_t *tracker = venue->tracker;
+    hub__replica_t replica = {0};
+    bool is_first = venue->checks == CHECKS;
+
+    venue->check_ms =
+        --venue->checks != 0 ? venue->asked_ms + tracker->beat_ms + HUB__TRACKER_RETRY_MS : 0;
+    if (!lacks_anybody(venue, is_first))
+        return;
+    tracker->joins.len = 0;
+    for (const hub__share_t *share = hub__roster_shares(venue->roster);
+         share != NULL && tracker->joins.len <= tracker->chunk_bytes; share = share->next)
+        if (share != venue->own && !share->stale)
+            hub__replica_append_owner(&tracker->joins, share->owner);
+    replica.have = hub__buffer_str(&tracker->joins);
+    replica.again = true;
+    if (publish(tracker, venue, HUB__REPLICA_HELLO, &replica, NULL) != HUB_OK) {
+        ++venue->checks;
+        venue->check_ms = *tracker->now_ms + tracker->beat_ms;
+    }
 }
 
 static hub__share_t *get_share(hub__venue_t *venue, hub__peer_t *peer)
@@ -323,6 +383,14 @@ static void remove_peer(hub__tracker_t *tracker, hub__peer_t *peer)
     free(peer);
 }
 
+/* A broker that is away looks like the end of all others: what counts is the time in which they
+ * could be heard, until what is shown of them is too old to be of use. */
+static bool is_silent(const hub__tracker_t *tracker, const hub__peer_t *peer, uint64_t silent_ms)
+{
+    return tracker->beats - peer->heard_beat > SILENT_BEATS ||
+           silent_ms >= (uint64_t)OUTAGE_BEATS * tracker->beat_ms;
+}
+
 static void look_after_peers(hub__tracker_t *tracker, uint64_t now_ms)
 {
     hub__peer_t *next;
@@ -333,7 +401,7 @@ static void look_after_peers(hub__tracker_t *tracker, uint64_t now_ms)
         next = peer->next;
         if (silent_ms >= (uint64_t)FORGET_BEATS * tracker->beat_ms) {
             remove_peer(tracker, peer);
-        } else if (!peer->gone && silent_ms >= (uint64_t)SILENT_BEATS * tracker->beat_ms) {
+        } else if (!peer->gone && is_silent(tracker, peer, silent_ms)) {
             peer->gone = true;
             hub_log(HUB_LOG_WARN, "presence.peer_gone", "owner=%012llx silent_ms=%llu",
                     (unsigned long long)peer->owner, (unsigned long long)silent_ms);
@@ -349,8 +417,10 @@ static void on_beat(hub__timer_t *timer, uint64_t now_ms)
 
     (void)publish(tracker, NULL, HUB__REPLICA_BEAT, &(hub__replica_t){0}, NULL);
     /* who was away itself has not listened: what the others said may still lie in its mailbox */
-    if (now_ms - timer->due_ms < tracker->beat_ms)
+    if (now_ms - timer->due_ms < tracker->beat_ms) {
+        tracker->beats += tracker->io->hears(tracker);
         look_after_peers(tracker, now_ms);
+    }
     tracker->io->timer_arm(tracker, timer, now_ms + tracker->beat_ms);
 }
 
@@ -489,10 +559,10 @@ static void count_bad(hub__tracker_t *tracker, uint64_t owner)
     hub_log_peer(HUB_LOG_WARN, "presence.bad_message", "owner=%012llx", (unsigned long long)owner);
 }
 
-/* For an answer; the question may have to wait itself. */
+/* For an answer; the question may have to wait itself, and is put again. */
 static uint64_t patience_ms(const hub__venue_t *venue)
 {
-    return venue->tracker->beat_ms + HUB__TRACKER_RETRY_MS;
+    return venue->tracker->beat_ms + 2 * HUB__TRACKER_RETRY_MS;
 }
 
 /* Something of this owner is missing. What is still to come of a state can't make it whole. */
@@ -556,20 +626,32 @@ void hub__tracker_ready(hub__venue_t *venue)
         hub__tracker_ask(venue, 0, venue->own->clock == 0);
 }
 
+/* Who has not been heard at all since may still be on its way back to the broker. */
+static bool was_heard(const hub__venue_t *venue, const hub__share_t *share)
+{
+    const hub__peer_t *peer = find_peer(venue->tracker, share->owner);
+
+    return peer == NULL || peer->heard_ms >= share->stale_ms;
+}
+
 void hub__tracker_drop_stale(hub__venue_t *venue)
 {
     hub__share_t *next;
 
     venue->stale_ms = 0;
     for (hub__share_t *share = hub__roster_shares(venue->roster); share != NULL; share = next) {
-        uint64_t due_ms = share->stale_ms + patience_ms(venue);
+        uint64_t due_ms = share->stale_ms + patience_ms(venue), now_ms = *venue->tracker->now_ms;
 
         next = share->next;
         if (!share->stale)
             continue;
-        if (due_ms <= *venue->tracker->now_ms)
+        if (due_ms <= now_ms && was_heard(venue, share)) {
             hub__tracker_drop_share(share);
-        else if (venue->stale_ms == 0 || due_ms < venue->stale_ms)
+            continue;
+        }
+        if (due_ms <= now_ms)
+            due_ms = now_ms + venue->tracker->beat_ms;
+        if (venue->stale_ms == 0 || due_ms < venue->stale_ms)
             venue->stale_ms = due_ms;
     }
 }
@@ -617,6 +699,21 @@ static void on_peer_leave(uint64_t number, void *user)
         peer_leaves(incoming->venue, tracking);
 }
 
+/* Who is asked again, but has been heard, says nothing, unless it is believed to hold what it does
+ * not: then it answers that it holds nothing. */
+static bool is_asked(hub__venue_t *venue, const hub__replica_t *replica)
+{
+    hub__tracker_t *tracker = venue->tracker;
+
+    if (!replica->again)
+        return (replica->to == 0 || replica->to == tracker->owner) && venue->own->clock != 0;
+    if (hub__replica_has_owner(replica->have, tracker->owner) == (venue->own->clock != 0))
+        return false;
+    if (venue->own->clock == 0)
+        venue->own->clock = ++tracker->clock;
+    return true;
+}
+
 static void on_hello(hub__venue_t *venue, hub__peer_t *peer, const hub__replica_t *replica,
                      void *ack)
 {
@@ -625,7 +722,7 @@ static void on_hello(hub__venue_t *venue, hub__peer_t *peer, const hub__replica_
 
     if (replica->fresh && share != NULL)
         hub__tracker_drop_share(share);
-    if ((replica->to == 0 || replica->to == tracker->owner) && venue->own->clock != 0) {
+    if (is_asked(venue, replica)) {
         venue->owes_state = true;
         if (ack != NULL && (ack = tracker->io->retain_ack(ack)) != NULL) {
             if (venue->ack_count == venue->ack_capacity) {

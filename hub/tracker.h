@@ -35,6 +35,8 @@ typedef struct hub__tracker_io {
      * it begins to come later only, hub__tracker_ready() follows. */
     hub_status_t (*subscribe)(hub__tracker_t *tracker, hub__venue_t *venue);
     void (*unsubscribe)(hub__tracker_t *tracker, hub__venue_t *venue);
+    /* Whether, as far as is known, what others publish comes here: else nobody is silent. */
+    bool (*hears)(hub__tracker_t *tracker);
     /* To all members of this worker. */
     void (*tell)(hub__tracker_t *tracker, hub__venue_t *venue, hub_str_t event, hub_str_t payload);
     /* To those in `wishes`, who are taken out. */
@@ -58,10 +60,12 @@ struct hub__tracker {
     hub_stats_t *stats;
     uint64_t owner; /* 1 to HUB__PRESENCE_NUMBER_MAX, random */
     uint64_t number, clock;
+    uint64_t beats; /* in which others could be heard */
     uint32_t beat_ms;
     size_t chunk_bytes; /* of rows in one message, before the last one */
     size_t row_bytes;   /* of a row */
     bool alone;         /* there is nobody to tell */
+    bool remote;        /* what is told may be lost without a word */
     bool beating, stopped;
     bool scheduled;
     bool telling; /* a hook that changes something then is told of at the end of the turn */
@@ -111,10 +115,13 @@ struct hub__venue {
     uint64_t sync_ms;        /* who has not answered by then is not waited for */
     uint64_t gap_ms;         /* when everybody was asked last since something was lost */
     uint64_t ask_ms;         /* when the question is put that could not be put; 0: there is none */
+    uint64_t asked_ms;       /* when the last one was put */
+    uint64_t check_ms;       /* when it is put again to those who have not answered; 0: it is not */
     uint32_t pause_ms;       /* before the last try to reach the others again; grows */
     hub__tracking_t *cursor; /* of the state that is being sent */
     void **acks;
     size_t ack_count, ack_capacity;
+    uint8_t checks; /* left */
     bool ever_told;
     bool due;
     bool synced;     /* everybody in this process has been heard, or had time enough */
@@ -135,6 +142,7 @@ typedef struct hub__tracker_options {
     uint32_t beat_ms;     /* 0 means 10,000 */
     size_t largest_bytes; /* of a message; SIZE_MAX: any */
     bool alone;
+    bool remote;
 } hub__tracker_options_t;
 
 hub__tracker_t *hub__tracker_create(const hub__tracker_options_t *options);
@@ -212,6 +220,8 @@ void hub__tracker_forget_state(hub__venue_t *venue);
 /* Asks who is there: everybody, or one. Where nobody can be reached, everybody is asked later. */
 void hub__tracker_ask(hub__venue_t *venue, uint64_t owner, bool fresh);
 void hub__tracker_ask_later(hub__venue_t *venue);
+/* Asks once more those who live and have not answered, if there are any. */
+void hub__tracker_check(hub__venue_t *venue);
 /* Shares that nobody vouched for go. */
 void hub__tracker_drop_stale(hub__venue_t *venue);
 /* Unlinks it from its peer, and destroys it. */

@@ -53,6 +53,8 @@ static uint64_t next_due(const hub__venue_t *venue)
         earliest(&due, venue->grace_first->grace_due_ms);
     if (venue->ask_ms != 0)
         earliest(&due, venue->ask_ms);
+    if (venue->check_ms != 0)
+        earliest(&due, venue->check_ms);
     if (venue->stale_ms != 0 && !venue->refused)
         earliest(&due, venue->stale_ms);
     if (venue->wishes != NULL && !venue->synced)
@@ -528,6 +530,8 @@ void hub__venue_run(hub__venue_t *venue)
     }
     if (venue->ask_ms != 0 && venue->ask_ms <= now_ms)
         hub__tracker_ask_later(venue);
+    if (venue->check_ms != 0 && venue->check_ms <= now_ms)
+        hub__tracker_check(venue);
     if (venue->stale_ms != 0 && venue->stale_ms <= now_ms && !venue->refused)
         hub__tracker_drop_stale(venue);
     if (venue->sync_ms <= now_ms)

@@ -44,7 +44,7 @@ typedef struct node {
     int process;
     uint64_t epoch;
     bool listens; /* to what is for all */
-    bool alive, frozen, refused, isolated, scheduled;
+    bool alive, frozen, refused, isolated, cut, scheduled;
     assembly_t *assembly;
 } node_t;
 
@@ -114,6 +114,8 @@ static hub_status_t io_publish(hub__tracker_t *tracker, hub__venue_t *venue,
 
     if (self->refused)
         return HUB_ELIMIT;
+    if (self->cut)
+        return HUB_EBUSDOWN;
     if (payload.len > LARGEST_BYTES)
         return HUB_ETOOLARGE;
     if (query != NULL) {
@@ -127,7 +129,8 @@ static hub_status_t io_publish(hub__tracker_t *tracker, hub__venue_t *venue,
         node_t *other = &assembly->nodes[i];
         letter_t *letter;
 
-        if (other == self || !other->alive || (self->isolated && other->process != self->process) ||
+        if (other == self || !other->alive || other->cut ||
+            (self->isolated && other->process != self->process) ||
             (topic < 0 ? !other->listens : other->venues[topic] == NULL))
             continue;
         letter = post(assembly, index_of(self), i);
@@ -182,6 +185,11 @@ static assembly_t *current;
 static void io_release_ack(void *ack)
 {
     release_promise(current, ack);
+}
+
+static bool io_hears(hub__tracker_t *tracker)
+{
+    return !node_of(tracker)->cut;
 }
 
 /* ---- what members are told ---- */
@@ -316,6 +324,7 @@ static const hub__tracker_io_t io = {
     .publish = io_publish,
     .subscribe = io_subscribe,
     .unsubscribe = io_unsubscribe,
+    .hears = io_hears,
     .tell = io_tell,
     .tell_state = io_tell_state,
     .schedule = io_schedule,
@@ -340,6 +349,7 @@ void assembly_revive(assembly_t *assembly, int index)
         .owner = ++assembly->owners,
         .beat_ms = ASSEMBLY_BEAT_MS,
         .largest_bytes = LARGEST_BYTES,
+        .remote = true,
     };
 
     self->assembly = assembly;
@@ -347,7 +357,7 @@ void assembly_revive(assembly_t *assembly, int index)
     self->tracker = hub__tracker_create(&options);
     self->epoch++;
     self->alive = true;
-    self->frozen = self->refused = self->isolated = self->scheduled = false;
+    self->frozen = self->refused = self->isolated = self->cut = self->scheduled = false;
 }
 
 assembly_t *assembly_create(int count, int per_process, const hub_presence_options_t *options)
@@ -466,6 +476,42 @@ void assembly_isolate(assembly_t *assembly, int node, bool isolated)
     assembly->nodes[node].isolated = isolated;
 }
 
+/* What was on its way to `self` will be missed there, what was on its way from it elsewhere. */
+static void lose_letters(assembly_t *assembly, node_t *self)
+{
+    int index = index_of(self);
+
+    for (int i = 0; i < assembly->count; i++) {
+        if (assembly->nodes[i].process == self->process)
+            continue;
+        drop_letters(assembly, i, index);
+        for (letter_t *letter = assembly->queues[index][i]; letter != NULL; letter = letter->next)
+            letter->gap = letter->gap || letter->topic >= 0;
+    }
+}
+
+void assembly_cut(assembly_t *assembly, int node, bool cut)
+{
+    for (int i = 0; i < assembly->count; i++) {
+        node_t *self = &assembly->nodes[i];
+
+        if (self->process != assembly->nodes[node].process || !self->alive || self->cut == cut)
+            continue;
+        self->cut = cut;
+        if (cut)
+            lose_letters(assembly, self);
+        assembly->acting = i;
+        for (int topic = 0; topic < ASSEMBLY_TOPICS; topic++)
+            if (!cut && self->venues[topic] != NULL)
+                hub__tracker_gap(self->venues[topic]);
+    }
+}
+
+bool assembly_is_cut(const assembly_t *assembly, int node)
+{
+    return assembly->nodes[node].cut;
+}
+
 bool assembly_is_alive(const assembly_t *assembly, int node)
 {
     return assembly->nodes[node].alive;
@@ -530,15 +576,16 @@ void assembly_hurry(assembly_t *assembly, bool hurries)
     assembly->hurries = hurries;
 }
 
-void assembly_turn(assembly_t *assembly, int node)
+bool assembly_turn(assembly_t *assembly, int node)
 {
     node_t *self = &assembly->nodes[node];
 
     if (!self->alive || self->frozen || !self->scheduled)
-        return;
+        return false;
     assembly->acting = node;
     self->scheduled = false;
     hub__tracker_settle(self->tracker);
+    return true;
 }
 
 void assembly_pass(assembly_t *assembly, uint64_t ms)
@@ -602,6 +649,19 @@ bool assembly_deliver(assembly_t *assembly, uint64_t draw, bool lose)
         return true;
     }
     return false;
+}
+
+bool assembly_vanish(assembly_t *assembly, int from, int to)
+{
+    letter_t *letter = assembly->queues[from][to];
+
+    if (letter == NULL || letter->answer)
+        return false;
+    assembly->queues[from][to] = letter->next;
+    assembly->acting = to;
+    release_promise(assembly, letter->promise);
+    free_letter(letter);
+    return true;
 }
 
 void assembly_settle(assembly_t *assembly, uint64_t ms)

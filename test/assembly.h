@@ -37,11 +37,13 @@ attendee_t *assembly_anybody(assembly_t *assembly, uint64_t draw);
 
 /* Whether a turn is over as soon as one topic has had its turn. */
 void assembly_hurry(assembly_t *assembly, bool hurries);
-/* The end of a turn of one tracker. */
-void assembly_turn(assembly_t *assembly, int node);
+/* The end of a turn of one tracker. False: it had nothing to do. */
+bool assembly_turn(assembly_t *assembly, int node);
 void assembly_pass(assembly_t *assembly, uint64_t ms);
 /* Hands over one letter, whichever `draw` picks; false: there is none. Lost ones become gaps. */
 bool assembly_deliver(assembly_t *assembly, uint64_t draw, bool lose);
+/* The next letter from one to the other is gone, and nobody will notice; false: there is none. */
+bool assembly_vanish(assembly_t *assembly, int from, int to);
 /* All letters, turns and timers until nothing moves, and `ms` more. */
 void assembly_settle(assembly_t *assembly, uint64_t ms);
 
@@ -55,6 +57,10 @@ void assembly_refuse(assembly_t *assembly, int node, bool refused);
 /* What it says reaches only its own process, as with a bus that is degraded; the other way is open.
  */
 void assembly_isolate(assembly_t *assembly, int node, bool isolated);
+/* The broker is away for all of its process: what is on its way is lost, nothing comes or goes
+ * until it is back, and then there is a gap on each topic. */
+void assembly_cut(assembly_t *assembly, int node, bool cut);
+bool assembly_is_cut(const assembly_t *assembly, int node);
 /* A dead one begins anew, as another owner. */
 void assembly_revive(assembly_t *assembly, int node);
 bool assembly_is_alive(const assembly_t *assembly, int node);

@@ -179,6 +179,217 @@ static void a_node_that_was_away_comes_back(void **state)
     assembly_destroy(assembly);
 }
 
+static uint64_t diffs_of(const assembly_t *assembly, int node)
+{
+    return assembly_stats(assembly, node)->presence_diffs_total;
+}
+
+static void cut_all(assembly_t *assembly, int count, bool cut)
+{
+    for (int i = 0; i < count; i++)
+        assembly_cut(assembly, i, cut);
+}
+
+/* Two nodes and a dead broker look alike to each of them: nobody is gone for that. */
+static void an_outage_of_the_broker_is_no_news(void **state)
+{
+    assembly_t *assembly = assembly_create(4, 2, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, true);
+    attendee_t *bob = assembly_come(assembly, 2, 0, true);
+    uint64_t left, right;
+
+    (void)state;
+    assert_int_equal(track(alice, "alice", "{}"), HUB_OK);
+    assert_int_equal(track(bob, "bob", "{}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    left = diffs_of(assembly, 0);
+    right = diffs_of(assembly, 2);
+    for (int outage = 0; outage < 2; outage++) {
+        cut_all(assembly, 4, true);
+        assembly_settle(assembly, 3 * SILENCE_MS);
+        assembly_cut(assembly, 0, false); /* one is back earlier, by more than answers take */
+        assembly_settle(assembly, 3 * ASSEMBLY_BEAT_MS + ASSEMBLY_BEAT_MS / 2);
+        assembly_cut(assembly, 2, false);
+        assembly_settle(assembly, 2 * SILENCE_MS);
+    }
+    assert_int_equal(diffs_of(assembly, 0), left);
+    assert_int_equal(diffs_of(assembly, 2), right);
+    assert_int_equal(json_object_size(alice->view), 2);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
+static void who_came_and_went_during_an_outage_is_told_behind_it(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 1, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, true);
+    attendee_t *bob = assembly_come(assembly, 1, 0, false);
+    uint64_t diffs;
+
+    (void)state;
+    assert_int_equal(track(alice, "alice", "{}"), HUB_OK);
+    assert_int_equal(track(bob, "bob", "{}"), HUB_OK);
+    assert_int_equal(track(bob, "bert", "{}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    diffs = diffs_of(assembly, 0);
+    cut_all(assembly, 2, true);
+    assembly_settle(assembly, 2 * SILENCE_MS);
+    assert_int_equal(hub__attendance_untrack(&bob->attendance, HUB_STR("bert")), HUB_OK);
+    assert_int_equal(track(bob, "carol", "{}"), HUB_OK);
+    assembly_settle(assembly, SILENCE_MS);
+    cut_all(assembly, 2, false);
+    assembly_settle(assembly, 2 * SILENCE_MS);
+    assert_int_equal(diffs_of(assembly, 0), diffs + 1);
+    expect_list(assembly, 0,
+                "{'alice':{'metas':[{}]},'bob':{'metas':[{}]},'carol':{'metas':[{}]}}");
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
+static void a_node_that_died_during_an_outage_is_cleared_in_time_behind_it(void **state)
+{
+    assembly_t *assembly = assembly_create(3, 1, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, true);
+
+    (void)state;
+    assert_int_equal(track(assembly_come(assembly, 1, 0, false), "bob", "{}"), HUB_OK);
+    assert_int_equal(track(assembly_come(assembly, 2, 0, false), "carol", "{}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    cut_all(assembly, 3, true);
+    assembly_settle(assembly, 2 * SILENCE_MS);
+    assembly_kill(assembly, 1);
+    assembly_settle(assembly, 2 * SILENCE_MS);
+    assert_int_equal(json_object_size(alice->view), 2);
+    cut_all(assembly, 3, false);
+    assembly_settle(assembly, SILENCE_MS + 100);
+    expect_list(assembly, 0, "{'carol':{'metas':[{}]}}");
+    assert_int_equal(assembly_stats(assembly, 0)->presence_peers_gone_total, 1);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
+/* What is shown then is so old that it is no use to anybody. */
+static void an_outage_that_lasts_clears_the_others_after_all(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 1, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, true);
+    attendee_t *bob = assembly_come(assembly, 1, 0, true);
+
+    (void)state;
+    assert_int_equal(track(alice, "alice", "{}"), HUB_OK);
+    assert_int_equal(track(bob, "bob", "{}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    cut_all(assembly, 2, true);
+    assembly_settle(assembly, 58 * ASSEMBLY_BEAT_MS);
+    assert_int_equal(json_object_size(alice->view), 2);
+    assembly_settle(assembly, 3 * ASSEMBLY_BEAT_MS);
+    assert_int_equal(json_object_size(alice->view), 1);
+    assembly_settle(assembly, 100 * ASSEMBLY_BEAT_MS);
+    cut_all(assembly, 2, false);
+    assembly_settle(assembly, 2 * ASSEMBLY_BEAT_MS);
+    assert_int_equal(json_object_size(alice->view), 2);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
+/* The bus says that it went, and nobody can tell that it did not arrive: it was the first word. */
+static void an_answer_that_was_lost_unseen_is_asked_for_again(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 1, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, false), *bob;
+
+    (void)state;
+    assert_int_equal(track(alice, "alice", "{}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    bob = assembly_come(assembly, 1, 0, true);
+    while (assembly_deliver(assembly, 1 * 2 + 0, false) && assembly_turn(assembly, 0))
+        ;
+    assert_true(assembly_vanish(assembly, 0, 1)); /* the answer */
+    assembly_settle(assembly, 900);
+    assert_int_equal(json_object_size(bob->view), 0);
+    assembly_settle(assembly, 2 * ASSEMBLY_BEAT_MS + 1100);
+    assert_int_equal(json_object_size(bob->view), 1);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
+/* Its leave was lost, and so was its hello when it came again. */
+static void who_holds_nothing_says_so_where_it_is_believed_to(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 1, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, true);
+    char again[64];
+
+    (void)state;
+    assert_non_null(assembly_come(assembly, 1, 0, false));
+    assembly_settle(assembly, 200);
+    hub__tracker_receive(assembly_tracker(assembly, 0), assembly_venue(assembly, 0, 0),
+                         assembly_tracker(assembly, 1)->owner, HUB_STR("delta"),
+                         HUB_STR("{\"clock\":4,\"joins\":[[1,2,\"bob\",{},0]]}"), NULL);
+    assembly_tracker(assembly, 1)->clock = 4;
+    assembly_settle(assembly, 200);
+    assert_int_equal(json_object_size(alice->view), 1);
+    snprintf(again, sizeof(again), "{\"again\":true,\"have\":[\"%016llx\"]}",
+             (unsigned long long)assembly_tracker(assembly, 1)->owner);
+    hub__tracker_receive(assembly_tracker(assembly, 1), assembly_venue(assembly, 1, 0),
+                         assembly_tracker(assembly, 0)->owner, HUB_STR("hello"), hub_str(again),
+                         NULL);
+    assembly_settle(assembly, 200);
+    assert_int_equal(json_object_size(alice->view), 0);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
+/* Whichever is heard first. */
+static void who_moves_to_another_node_is_there_in_the_end(void **state)
+{
+    hub_presence_options_t options = {.diff_ms = HUB_PRESENCE_AT_ONCE};
+
+    (void)state;
+    for (uint64_t order = 0; order < 9; order += 3) { /* whose letter is delivered first */
+        assembly_t *assembly = assembly_create(3, 1, &options);
+        attendee_t *carol = assembly_come(assembly, 2, 0, true);
+        attendee_t *at_home = assembly_come(assembly, 0, 0, true), *alice;
+
+        assert_int_equal(track(at_home, "alice", "{\"at\":1}"), HUB_OK);
+        assembly_settle(assembly, 200);
+        alice = assembly_come(assembly, 1, 0, true);
+        assembly_settle(assembly, 200);
+        assembly_go(assembly, at_home, false);
+        assert_int_equal(track(alice, "alice", "{\"at\":2}"), HUB_OK);
+        assembly_turn(assembly, 0);
+        assembly_turn(assembly, 1);
+        assert_true(assembly_deliver(assembly, order, false));
+        assembly_turn(assembly, 2);
+        assembly_settle(assembly, 200);
+        assert_int_equal(json_object_size(json_object_get(carol->view, "alice")), 1);
+        expect_list(assembly, 2, "{'alice':{'metas':[{'at':2}]}}");
+        assembly_check(assembly);
+        assembly_destroy(assembly);
+    }
+}
+
+/* Nor is anybody asked for what is here. */
+static void who_answered_is_not_asked_again(void **state)
+{
+    assembly_t *assembly = assembly_create(3, 1, NULL);
+    size_t letters;
+
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(track(assembly_come(assembly, i, 0, false), "k", "{}"), HUB_OK);
+    assembly_settle(assembly, 500);
+    letters = assembly_letters(assembly);
+    assembly_settle(assembly, 5 * ASSEMBLY_BEAT_MS);
+    assert_int_equal(assembly_letters(assembly), letters);
+    assert_non_null(assembly_come(assembly, 0, 1, true)); /* where the others have nobody */
+    assert_non_null(assembly_come(assembly, 1, 1, true));
+    assembly_settle(assembly, 500);
+    assembly_settle(assembly, 10 * ASSEMBLY_BEAT_MS);
+    assert_in_range(assembly_letters(assembly) - letters, 3, 4);
+    assembly_destroy(assembly);
+}
+
 static void what_was_lost_is_asked_for(void **state)
 {
     assembly_t *assembly = assembly_create(2, 1, NULL);
@@ -295,7 +506,7 @@ static void who_answers_to_no_question_is_not_there(void **state)
     assembly_turn(assembly, 1); /* the leave, and the end */
     while (assembly_deliver(assembly, 1 * 2 + 0, true) && assembly_venue(assembly, 1, 0) != NULL)
         ;
-    assembly_settle(assembly, 3 * ASSEMBLY_BEAT_MS);
+    assembly_settle(assembly, 4 * ASSEMBLY_BEAT_MS);
     assert_int_equal(json_object_size(alice->view), 0);
     assembly_destroy(assembly);
 }
@@ -785,6 +996,7 @@ static void release_all(assembly_t *assembly)
     for (int i = 0; i < ASSEMBLY_NODES; i++) {
         assembly_freeze(assembly, i, false);
         assembly_refuse(assembly, i, false);
+        assembly_cut(assembly, i, false);
     }
 }
 
@@ -818,6 +1030,8 @@ static void random_step(assembly_t *assembly, uint64_t *seed)
         release_all(assembly);
     } else if (dice < 991) {
         assembly_refuse(assembly, node, true);
+    } else if (dice == 991 && draw(seed) % 2 == 0) {
+        assembly_cut(assembly, node, !assembly_is_cut(assembly, node));
     } else if (dice < 992) {
         assembly_pass(assembly, draw(seed) % (6 * ASSEMBLY_BEAT_MS));
     } else if (dice < 994) {
@@ -882,6 +1096,14 @@ int main(void)
         cmocka_unit_test(a_node_that_stops_says_so),
         cmocka_unit_test(a_node_that_stops_owes_no_answer),
         cmocka_unit_test(a_node_that_was_away_comes_back),
+        cmocka_unit_test(an_outage_of_the_broker_is_no_news),
+        cmocka_unit_test(who_came_and_went_during_an_outage_is_told_behind_it),
+        cmocka_unit_test(a_node_that_died_during_an_outage_is_cleared_in_time_behind_it),
+        cmocka_unit_test(an_outage_that_lasts_clears_the_others_after_all),
+        cmocka_unit_test(an_answer_that_was_lost_unseen_is_asked_for_again),
+        cmocka_unit_test(who_holds_nothing_says_so_where_it_is_believed_to),
+        cmocka_unit_test(who_moves_to_another_node_is_there_in_the_end),
+        cmocka_unit_test(who_answered_is_not_asked_again),
         cmocka_unit_test(what_was_lost_is_asked_for),
         cmocka_unit_test(a_question_that_was_lost_is_answered_all_the_same),
         cmocka_unit_test(many_gaps_are_one_question),
