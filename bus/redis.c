@@ -182,11 +182,11 @@ static hub_str_t str_of(const redisReply *reply)
     return hub_str_n(reply->str, (size_t)reply->len);
 }
 
-/* The broker refused one publish, not the connection. */
-static bool is_about_the_connection(const redisReply *reply)
+/* An error that no publish in particular has met. */
+static bool is_about_the_connection(const struct redis *redis, const redisReply *reply)
 {
-    return hub__redis_is_error(reply, "NOAUTH") || hub__redis_is_error(reply, "LOADING") ||
-           hub__redis_is_error(reply, "MASTERDOWN");
+    return redis->answering.count == 0 || hub__redis_is_error(reply, "NOAUTH") ||
+           hub__redis_is_error(reply, "LOADING") || hub__redis_is_error(reply, "MASTERDOWN");
 }
 
 static bool on_published(void *user, const redisReply *reply, hub_error_t *error)
@@ -194,7 +194,7 @@ static bool on_published(void *user, const redisReply *reply, hub_error_t *error
     struct redis *redis = user;
     uint64_t token;
 
-    if (reply->type == REDIS_REPLY_ERROR && is_about_the_connection(reply))
+    if (reply->type == REDIS_REPLY_ERROR && is_about_the_connection(redis, reply))
         return hub__redis_link_fail_quoting(&redis->publisher, error, reply);
     if ((reply->type != REDIS_REPLY_INTEGER && reply->type != REDIS_REPLY_ERROR) ||
         !tokens_take(&redis->answering, &token))

@@ -267,6 +267,30 @@ static void what_was_refused_and_left_is_not_asked_for_again(void **state)
     assert_admin_has(fixture, "PUBSUB NUMSUB hub:room:2", "\r\n:0\r\n");
 }
 
+/* It is refused, and time to ask again comes while its end is on its way. */
+static void an_end_on_its_way_is_not_overtaken(void **state)
+{
+    struct fixture *fixture = *state;
+    hub_bus_sub_t *left;
+
+    hub__redis_ask_again_ms = 100;
+    start_broker(fixture, true, NULL);
+    admin(fixture, "ACL SETUSER " BROKER_USER " resetchannels &hub/probe/*");
+    fixture->bus = open_url(broker_url(fixture->broker), "");
+    await_healthy(fixture);
+    left = subscribe_room(fixture, 2);
+    fixture->refused = 1;
+    await(fixture, has_refusals, "refused");
+    admin(fixture, "ACL SETUSER " BROKER_USER " &hub:*");
+    broker_pause(fixture->broker);
+    hub_bus_unsubscribe(left);
+    poll(NULL, 0, 150);
+    broker_continue(fixture->broker);
+    subscribe_room(fixture, 1);
+    await(fixture, stands, "room:1");
+    assert_admin_has(fixture, "PUBSUB NUMSUB hub:room:2", "\r\n:0\r\n");
+}
+
 static int answers[3]; /* in the order of the publishes, 1: not yet */
 
 static void on_answer(const hub_publish_result_t *result, void *user)
@@ -409,6 +433,18 @@ static void a_message_before_anything_was_asked_for_ends_it(void **state)
     listen_to(fixture, "room:1");
     await_log(fixture, "subscriber: a message to no SUBSCRIBE");
     assert_int_equal(stats_of(fixture->bus).remote_received, 0);
+}
+
+static void words_that_answer_nothing_are_told(void **state)
+{
+    static const fake_redis_lines_t lines = {.first = COMES_IN "-GOODBYE for maintenance\r\n"};
+    struct fixture *fixture = *state;
+    char url[64];
+
+    fixture->fake = fake_redis_start(&lines);
+    snprintf(url, sizeof(url), "redis://127.0.0.1:%u", fake_redis_port(fixture->fake));
+    fixture->bus = open_url(url, "?connect_timeout_ms=100");
+    await_log(fixture, "GOODBYE for maintenance");
 }
 
 /* ---- what an operator is told ---- */
@@ -643,12 +679,14 @@ int main(void)
         NAMES_TEST(behind_a_failure_the_next_address_has_its_turn),
         REDIS_TEST(all_that_was_refused_is_asked_for_again),
         REDIS_TEST(what_was_refused_and_left_is_not_asked_for_again),
+        REDIS_TEST(an_end_on_its_way_is_not_overtaken),
         REDIS_TEST(each_publish_has_its_own_answer),
         REDIS_TEST(one_that_comes_and_goes_faster_than_the_answers_hears_the_end),
         REDIS_TEST(one_that_goes_before_the_answer_leaves_nothing),
         BOUNDS_TEST(ends_of_subscriptions_that_nobody_answers_are_bounded),
         REDIS_TEST(a_topic_may_hold_whatever_it_may_hold),
         REDIS_TEST(a_message_before_anything_was_asked_for_ends_it),
+        REDIS_TEST(words_that_answer_nothing_are_told),
         REDIS_TEST(the_reason_is_told_whatever_peers_do),
         REDIS_TEST(a_broker_that_takes_no_more_does_not_hold_up_the_end),
         NAMES_TEST(an_end_while_it_connects_is_no_failure),
