@@ -27,8 +27,6 @@
 #define WANDER_MS_MIN 50
 #define WANDER_MS_MORE 550
 #define NODES_MAX 4
-#define OPCODE_PING 0x89U
-#define OPCODE_CLOSE 0x88U
 
 enum stage {
     STAGE_OUT,
@@ -81,6 +79,38 @@ void audience_payload(char ret_text[AUDIENCE_TEXT], uint32_t publisher, uint32_t
 {
     snprintf(ret_text, AUDIENCE_TEXT, "{\"p\":%u,\"n\":%u,\"t\":%llu}", publisher, number,
              (unsigned long long)sent_us);
+}
+
+size_t audience_frame(hub_str_t bytes, client_frame_t *ret_frame)
+{
+    const unsigned char *head = (const unsigned char *)bytes.base;
+    size_t at = 2, len;
+
+    if (bytes.len < 4)
+        return 0;
+    len = head[1];
+    if (len == 126) {
+        len = (size_t)head[2] << 8 | head[3];
+        at = 4;
+    }
+    if (head[1] > 126) {
+        fprintf(stderr, "a frame that is too long, or masked\n");
+        abort();
+    }
+    if (bytes.len < at + len)
+        return 0;
+    *ret_frame = (client_frame_t){.first = head[0], .payload = hub_str_n(bytes.base + at, len)};
+    return at + len;
+}
+
+/* As hub_gap_reason_name() has it; what it has not is none of the two that a bus may tell. */
+hub_gap_reason_t audience_gap_reason(hub_str_t text)
+{
+    static const char bus[] = "\"reason\":\"bus\"", lost[] = "\"reason\":\"lost\"";
+
+    return memmem(text.base, text.len, bus, sizeof(bus) - 1) != NULL     ? HUB_GAP_BUS
+           : memmem(text.base, text.len, lost, sizeof(lost) - 1) != NULL ? HUB_GAP_LOST
+                                                                         : HUB_GAP_MAILBOX;
 }
 
 static uint32_t draw(audience_t *audience, uint32_t below)
@@ -224,6 +254,7 @@ static void hear_text(audience_t *audience, struct member *member, hub_str_t tex
     else if (has(text, "\"event\":\"gap\""))
         note(audience, member, HISTORY_GAP,
              (history_event_t){.topic = topic,
+                               .reason = audience_gap_reason(text),
                                .number = (uint32_t)number_of(member, text, "\"missed\":")});
     else if (has(text, "\"event\":\"reply\""))
         hear_reply(audience, member, text);
@@ -231,34 +262,22 @@ static void hear_text(audience_t *audience, struct member *member, hub_str_t tex
         die(member, "what is this", text);
 }
 
-/* One frame from the beginning of `bytes`; its size, 0: not whole. */
 static size_t hear_frame(audience_t *audience, struct member *member, hub_str_t bytes)
 {
-    const unsigned char *head = (const unsigned char *)bytes.base;
-    size_t at = 2, len;
-    hub_str_t payload;
+    client_frame_t frame;
+    size_t size = audience_frame(bytes, &frame);
 
-    if (bytes.len < 4)
+    if (size == 0)
         return 0;
-    len = head[1];
-    if (len == 126) {
-        len = (size_t)head[2] << 8 | head[3];
-        at = 4;
-    }
-    if (len > 0xffff || head[1] == 127)
-        die(member, "a frame that is too long", bytes);
-    if (bytes.len < at + len)
-        return 0;
-    payload = hub_str_n(bytes.base + at, len);
-    if (head[0] == CLIENT_TEXT)
-        hear_text(audience, member, payload);
-    else if (head[0] == OPCODE_PING)
-        send_frame(member, CLIENT_PONG, payload);
-    else if (head[0] == OPCODE_CLOSE)
+    if (frame.first == CLIENT_TEXT)
+        hear_text(audience, member, frame.payload);
+    else if (frame.first == CLIENT_PING)
+        send_frame(member, CLIENT_PONG, frame.payload);
+    else if (frame.first == CLIENT_CLOSE)
         note_closed(audience, member);
     else
-        die(member, "an unexpected frame", payload);
-    return at + len;
+        die(member, "an unexpected frame", frame.payload);
+    return size;
 }
 
 static void read_member(audience_t *audience, struct member *member)
@@ -285,7 +304,7 @@ static void turn(audience_t *audience)
 {
     struct epoll_event events[64];
     int count = epoll_wait(audience->epoll_fd, events, 64, TURN_MS);
-    uint32_t members = audience->options.history->members;
+    uint32_t members = audience->options.members;
     uint64_t now_us;
 
     pthread_mutex_lock(&audience->lock);
@@ -372,7 +391,7 @@ static bool are_up_to_date(const audience_t *audience, uint64_t arg)
     const history_t *history = audience->options.history;
 
     (void)arg;
-    for (uint32_t i = 0; i < history->members; i++) {
+    for (uint32_t i = 0; i < audience->options.members; i++) {
         if (!is_up_to_date(history, &audience->members[i]))
             return false;
     }
@@ -389,7 +408,7 @@ bool audience_rest(audience_t *audience, unsigned timeout_ms)
     pthread_mutex_lock(&audience->lock);
     audience->resting = true;
     pthread_mutex_unlock(&audience->lock);
-    return await(audience, are_answered, audience->options.history->members, timeout_ms);
+    return await(audience, are_answered, audience->options.members, timeout_ms);
 }
 
 bool audience_await_end(audience_t *audience, unsigned timeout_ms)
@@ -410,7 +429,7 @@ static void add_member(audience_t *audience, uint32_t index, int fd)
     history->member[index].node = index % history->nodes;
     if (epoll_ctl(audience->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
         abort();
-    if (index < history->members - audience->options.wanderers)
+    if (index < audience->options.members - audience->options.wanderers)
         join(audience, member, index / history->nodes % audience->options.crowded);
     else
         member->next_us = audience_now_us() + 1;
@@ -423,17 +442,17 @@ audience_t *audience_start(const audience_options_t *options)
 
     audience->options = *options;
     audience->random = options->seed;
-    audience->members = hub__alloc_zeroed(history->members * sizeof(*audience->members));
+    audience->members = hub__alloc_zeroed(options->members * sizeof(*audience->members));
     audience->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     pthread_mutex_init(&audience->lock, NULL);
     for (uint32_t node = 0; node < history->nodes; node++)
         horde_open(&audience->hordes[node], options->addresses[node], TARGET,
-                   (history->members + history->nodes - 1 - node) / history->nodes);
-    for (uint32_t i = 0; i < history->members; i++)
+                   (options->members + history->nodes - 1 - node) / history->nodes);
+    for (uint32_t i = 0; i < options->members; i++)
         add_member(audience, i, audience->hordes[i % history->nodes].fds[i / history->nodes]);
     if (pthread_create(&audience->thread, NULL, run, audience) != 0)
         abort();
-    if (!await(audience, are_answered, history->members - options->wanderers, START_MS))
+    if (!await(audience, are_answered, options->members - options->wanderers, START_MS))
         fprintf(stderr, "some joins are not answered\n");
     return audience;
 }
@@ -444,7 +463,7 @@ void audience_stop(audience_t *audience)
     audience->stop = true;
     pthread_mutex_unlock(&audience->lock);
     pthread_join(audience->thread, NULL);
-    for (uint32_t i = 0; i < audience->options.history->members; i++) {
+    for (uint32_t i = 0; i < audience->options.members; i++) {
         free(audience->members[i].heard);
         hub__buffer_dispose(&audience->members[i].in);
     }

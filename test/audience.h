@@ -6,18 +6,26 @@
  * audience_payload(). What no server of ours says ends the process. */
 #pragma once
 
+#include "test/client.h"
 #include "test/history.h"
 
 typedef struct audience audience_t;
 
 typedef struct audience_options {
-    history_t *history;           /* borrowed; its members are these */
+    history_t *history; /* borrowed; its first members are these */
+    uint32_t members;
     const char *const *addresses; /* one for each node */
     uint32_t crowded;             /* who stays is in one of the first topics, so many */
     uint32_t wanderers;           /* the last members */
     uint64_t seed;
 } audience_options_t;
 
+/* ---- for whoever else writes down what he hears ---- */
+
+/* The frame of a server at the beginning of `bytes`; its size, 0: it is not whole. */
+size_t audience_frame(hub_str_t bytes, client_frame_t *ret_frame);
+/* Of a gap push. */
+hub_gap_reason_t audience_gap_reason(hub_str_t text);
 /* The clock of the history. */
 uint64_t audience_now_us(void);
 /* The topic's name, and a message's payload, which tells when it was sent. */
@@ -26,6 +34,8 @@ void audience_topic(char ret_text[AUDIENCE_TEXT], uint32_t topic);
 void audience_payload(char ret_text[AUDIENCE_TEXT], uint32_t publisher, uint32_t number,
                       uint64_t sent_us);
 #define AUDIENCE_EVENT "said"
+
+/* ---- the audience ---- */
 
 /* Returns when all are connected and all who stay have joined, or have been refused. */
 audience_t *audience_start(const audience_options_t *options);

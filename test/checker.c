@@ -8,6 +8,10 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "test/cause.h"
+#include "test/one_order.h"
 
 enum stage {
     STAGE_OUT,
@@ -30,12 +34,15 @@ struct walk {
     uint32_t member;
     enum stage stage;
     uint32_t topic;
-    uint64_t joined_us;
+    uint64_t asked_us, joined_us;
     bool *was_in;        /* [topic] */
     struct heard *heard; /* [publisher] */
     uint64_t *gaps_us;   /* of the join */
-    bool *grounded;      /* a loss lies around that gap */
     size_t gap_count, gap_capacity;
+    bool *contact;             /* [node]: something of it was heard in the join */
+    uint64_t told_bus;         /* gaps, in the join */
+    uint64_t told_lost;        /* messages, by gaps in the join */
+    history_event_t last_lost; /* the last of those */
 };
 
 static const char *const names[] = {
@@ -76,54 +83,51 @@ static void note_member(struct walk *walk, checker_rule_t rule, const history_ev
 
 /* ---- publishes ---- */
 
-static const history_publish_t *find_publish(const history_t *history, uint32_t publisher,
-                                             uint32_t topic, uint32_t number)
+static bool is_answered(const history_publish_t *publish)
 {
-    const history_said_t *said = history_said(history, publisher, topic);
-
-    return number >= 1 && number <= said->count ? &said->publishes[number - 1] : NULL;
+    return atomic_load(&publish->answered_us) != 0;
 }
 
 /* Members hear it, or have to be told. */
 static bool counts(const history_publish_t *publish)
 {
-    int status = atomic_load(&publish->status);
-
-    return atomic_load(&publish->answered_us) != 0 && (status == HUB_OK || status == HUB_EUNKNOWN);
+    return is_answered(publish) && history_outcome(publish) != HISTORY_FAILED;
 }
 
-static bool in_fault(const history_t *history, const checker_limits_t *limits, uint64_t at_us)
+/* Its publisher was told that it does not know, because nobody is left here who would hear it. */
+static bool is_unheard(const history_t *history, uint32_t node, uint32_t topic,
+                       const history_publish_t *publish)
 {
-    for (size_t i = 0; i < history->fault_count; i++) {
-        const history_fault_t *fault = &history->faults[i];
-
-        if (at_us >= fault->begin_us && at_us <= fault->end_us + limits->grace_us)
-            return true;
-    }
-    return false;
+    return history->ordered[topic] && atomic_load(&publish->status) == HUB_EUNKNOWN &&
+           cause_left(history, node, topic, publish->sent_us, atomic_load(&publish->answered_us));
 }
 
-static void check_publish(const history_t *history, const checker_limits_t *limits,
-                          checker_report_t *report, const history_publish_t *publish,
-                          const char *where)
+static void check_publish(const history_t *history, checker_report_t *report, uint32_t node,
+                          uint32_t topic, const history_publish_t *publish, const char *where)
 {
-    int status = atomic_load(&publish->status);
+    uint64_t answered_us = atomic_load(&publish->answered_us);
+    bool out;
 
     report->publishes++;
-    if (atomic_load(&publish->answered_us) == 0) {
+    if (answered_us == 0) {
         note(report, CHECKER_unanswered, where);
         return;
     }
-    report->accepted += status == HUB_OK;
-    report->unknown += status == HUB_EUNKNOWN;
-    report->failed += !counts(publish);
-    if (status != HUB_OK && !in_fault(history, limits, publish->sent_us) &&
-        !in_fault(history, limits, atomic_load(&publish->answered_us)))
+    out = cause_is_out(history, node, publish->sent_us, answered_us);
+    report->sent += history_outcome(publish) == HISTORY_SENT;
+    report->accepted += history_outcome(publish) == HISTORY_ACCEPTED;
+    report->kept += history_outcome(publish) == HISTORY_KEPT;
+    report->failed += history_outcome(publish) == HISTORY_FAILED;
+    report->rejoined += history_outcome(publish) == HISTORY_SENT && out;
+    report->under_way += history->fault_count > 0 &&
+                         publish->sent_us < history->faults[0].begin_us &&
+                         answered_us > history->faults[0].begin_us;
+    if (atomic_load(&publish->status) != HUB_OK && !out &&
+        !is_unheard(history, node, topic, publish))
         note(report, CHECKER_failed, where);
 }
 
-static void check_publishes(const history_t *history, const checker_limits_t *limits,
-                            checker_report_t *report)
+static void check_publishes(const history_t *history, checker_report_t *report)
 {
     for (uint32_t publisher = 0; publisher < history->publishers; publisher++) {
         for (uint32_t topic = 0; topic < history->topics; topic++) {
@@ -136,7 +140,8 @@ static void check_publishes(const history_t *history, const checker_limits_t *li
                          publisher, topic, i + 1,
                          hub_status_name((hub_status_t)atomic_load(&said->publishes[i].status)),
                          (double)said->publishes[i].sent_us / 1e6);
-                check_publish(history, limits, report, &said->publishes[i], where);
+                check_publish(history, report, history->publisher_nodes[publisher], topic,
+                              &said->publishes[i], where);
             }
         }
     }
@@ -154,57 +159,131 @@ static void begin_join(struct walk *walk, const history_event_t *event)
     walk->stage = STAGE_IN;
     walk->joined_us = event->at_us;
     walk->gap_count = 0;
+    walk->told_bus = walk->told_lost = 0;
+    memset(walk->contact, 0, walk->history->nodes * sizeof(*walk->contact));
     walk->was_in[event->topic] = true;
     walk->report->joins++;
 }
 
-/* Numbers of the publisher from `heard->last` to `next`, both left out, did not come before this
- * point of the walk. */
-static void check_missing(struct walk *walk, uint32_t publisher, uint32_t next, bool owed,
+static uint32_t node_of(const struct walk *walk)
+{
+    return walk->history->member[walk->member].node;
+}
+
+/* Whether it comes to this member without a broker between. */
+static bool is_own(const struct walk *walk, uint32_t publisher)
+{
+    return walk->history->publisher_nodes[publisher] == node_of(walk) &&
+           !walk->history->ordered[walk->topic];
+}
+
+/* Of what did not come. Who is told of it was told after it was sent. */
+static bool is_told(const struct walk *walk, const struct heard *heard,
+                    const history_publish_t *publish)
+{
+    return walk->gap_count > heard->gaps_then &&
+           walk->gaps_us[walk->gap_count - 1] >= publish->sent_us;
+}
+
+/* What the broker has is lost on its way to the member alone. */
+static bool has_cause(const struct walk *walk, uint32_t publisher, const history_publish_t *publish)
+{
+    const history_t *history = walk->history;
+    uint64_t before_us = walk->limits->grace_us;
+
+    return cause_loses(history, node_of(walk), publish->sent_us, before_us) ||
+           (history_outcome(publish) != HISTORY_SENT &&
+            cause_loses(history, history->publisher_nodes[publisher], publish->sent_us, before_us));
+}
+
+/* Its numbers begin with what comes next. */
+static bool is_stranger(const struct walk *walk, uint32_t publisher,
+                        const history_publish_t *publish)
+{
+    return !is_own(walk, publisher) && history_outcome(publish) != HISTORY_SENT &&
+           !walk->contact[walk->history->publisher_nodes[publisher]];
+}
+
+static void judge_missing(struct walk *walk, uint32_t publisher, const history_publish_t *publish,
+                          const history_event_t *missing)
+{
+    if (!is_told(walk, &walk->heard[publisher], publish) && is_stranger(walk, publisher, publish)) {
+        walk->report->strangers++;
+        return;
+    }
+    if (is_own(walk, publisher) || !is_told(walk, &walk->heard[publisher], publish)) {
+        note_member(walk, CHECKER_lost, missing);
+        return;
+    }
+    walk->report->covered++;
+    if (!has_cause(walk, publisher, publish))
+        note_member(walk, CHECKER_causeless, missing);
+}
+
+/* Numbers of the publisher from the last one heard to `next`, both left out, did not come before
+ * this point of the walk. */
+static void check_missing(struct walk *walk, uint32_t publisher, uint32_t next,
                           const history_event_t *event)
 {
-    struct heard *heard = &walk->heard[publisher];
+    const struct heard *heard = &walk->heard[publisher];
 
     for (uint32_t number = heard->last + 1; number < next; number++) {
         const history_publish_t *publish =
-            find_publish(walk->history, publisher, walk->topic, number);
+            history_find(walk->history, publisher, walk->topic, number);
         history_event_t missing = {
             .at_us = event->at_us, .topic = walk->topic, .publisher = publisher, .number = number};
 
-        if (!counts(publish) || (heard->last == 0 && publish->sent_us <= walk->joined_us))
-            continue;
-        for (size_t i = heard->gaps_then; i < walk->gap_count; i++)
-            walk->grounded[i] = true;
-        if (!owed)
-            continue;
-        if (walk->gap_count == heard->gaps_then)
-            note_member(walk, CHECKER_lost, &missing);
-        else
-            walk->report->covered++;
+        if (counts(publish) && (heard->last != 0 || publish->sent_us > walk->joined_us))
+            judge_missing(walk, publisher, publish, &missing);
     }
+}
+
+/* So many messages of other nodes, sent until then, did not come to this join. Those before it
+ * count: whoever joins a topic that others have joined may hear of what they lost. */
+static uint64_t count_missing(const struct walk *walk, uint64_t until_us)
+{
+    uint64_t missing = 0;
+
+    for (uint32_t i = 0; i < walk->history->publishers; i++) {
+        const history_said_t *said = history_said(walk->history, i, walk->topic);
+
+        for (uint32_t k = 0; k < said->count && !is_own(walk, i); k++) {
+            const history_publish_t *publish = &said->publishes[k];
+
+            missing += publish->sent_us <= until_us && !walk->heard[i].seen[k] && counts(publish);
+        }
+    }
+    return missing;
 }
 
 static void end_join(struct walk *walk, bool still_there, const history_event_t *event)
 {
+    if (walk->told_lost > 0 && walk->told_lost > count_missing(walk, walk->last_lost.at_us))
+        note_member(walk, CHECKER_groundless, &walk->last_lost);
     for (uint32_t i = 0; i < walk->history->publishers; i++) {
         const history_said_t *said = history_said(walk->history, i, walk->topic);
 
-        check_missing(walk, i, said->count + 1, still_there, event);
+        if (still_there)
+            check_missing(walk, i, said->count + 1, event);
         free(walk->heard[i].seen);
     }
-    for (size_t i = 0; i < walk->gap_count; i++) {
-        history_event_t gap = {.at_us = walk->gaps_us[i], .topic = walk->topic};
+}
 
-        if (!walk->grounded[i] && !in_fault(walk->history, walk->limits, gap.at_us))
-            note_member(walk, CHECKER_groundless, &gap);
-    }
+/* Whether this member may hear it at all. */
+static bool is_public(const struct walk *walk, uint32_t publisher, const history_publish_t *publish)
+{
+    if (!is_answered(publish)) /* which is said elsewhere */
+        return true;
+    return history_outcome(publish) != HISTORY_FAILED &&
+           (history_outcome(publish) != HISTORY_KEPT ||
+            walk->history->publisher_nodes[publisher] == node_of(walk));
 }
 
 static void hear(struct walk *walk, const history_event_t *event)
 {
     struct heard *heard = &walk->heard[event->publisher];
     const history_publish_t *publish =
-        find_publish(walk->history, event->publisher, event->topic, event->number);
+        history_find(walk->history, event->publisher, event->topic, event->number);
 
     walk->report->heard++;
     if (publish == NULL) {
@@ -215,12 +294,35 @@ static void hear(struct walk *walk, const history_event_t *event)
         note_member(walk, CHECKER_order, event);
         heard->seen[event->number - 1] = true;
     } else {
-        if (atomic_load(&publish->answered_us) != 0 && !counts(publish))
+        if (!is_public(walk, event->publisher, publish))
             note_member(walk, CHECKER_refused, event);
-        check_missing(walk, event->publisher, event->number, true, event);
+        check_missing(walk, event->publisher, event->number, event);
         heard->seen[event->number - 1] = true;
         heard->last = event->number;
         heard->gaps_then = walk->gap_count;
+        walk->contact[walk->history->publisher_nodes[event->publisher]] = true;
+    }
+}
+
+/* Of gaps `bus` until now. The last of them must be near. */
+static uint64_t count_causes(const struct walk *walk, uint64_t now_us)
+{
+    uint64_t grace_us = walk->limits->grace_us, from_us = walk->asked_us;
+
+    if (cause_gaps(walk->history, node_of(walk), now_us < grace_us ? 0 : now_us - grace_us,
+                   now_us) == 0)
+        return 0;
+    return cause_gaps(walk->history, node_of(walk), from_us, now_us);
+}
+
+static void judge_gap(struct walk *walk, const history_event_t *event)
+{
+    if (event->reason == HUB_GAP_LOST) { /* what comes later is not missing: so at the end */
+        walk->told_lost += event->number;
+        walk->last_lost = *event;
+    } else if (event->reason != HUB_GAP_BUS ||
+               ++walk->told_bus > count_causes(walk, event->at_us)) {
+        note_member(walk, CHECKER_groundless, event);
     }
 }
 
@@ -229,11 +331,10 @@ static void take_gap(struct walk *walk, const history_event_t *event)
     if (walk->gap_count == walk->gap_capacity) {
         walk->gap_capacity = 2 * walk->gap_capacity + 16;
         walk->gaps_us = hub__realloc(walk->gaps_us, walk->gap_capacity * sizeof(uint64_t));
-        walk->grounded = hub__realloc(walk->grounded, walk->gap_capacity * sizeof(bool));
     }
-    walk->gaps_us[walk->gap_count] = event->at_us;
-    walk->grounded[walk->gap_count++] = false;
+    walk->gaps_us[walk->gap_count++] = event->at_us;
     walk->report->gaps++;
+    judge_gap(walk, event);
 }
 
 /* ---- one member ---- */
@@ -273,13 +374,14 @@ static void take(struct walk *walk, const history_event_t *event)
     case HISTORY_JOIN_ASKED:
         walk->stage = STAGE_ASKED;
         walk->topic = event->topic;
+        walk->asked_us = event->at_us;
         break;
     case HISTORY_JOINED:
         begin_join(walk, event);
         break;
     case HISTORY_REFUSED:
         walk->stage = STAGE_OUT;
-        if (!in_fault(walk->history, walk->limits, event->at_us))
+        if (!cause_is_out(walk->history, node_of(walk), walk->asked_us, event->at_us))
             note_member(walk, CHECKER_join, event);
         break;
     case HISTORY_LEAVE_ASKED:
@@ -335,7 +437,7 @@ static uint64_t find_crossing(const history_t *history, const history_fault_t *f
                 event->at_us >= first_us || event->publisher >= history->publishers ||
                 history->publisher_nodes[event->publisher] != from)
                 continue;
-            publish = find_publish(history, event->publisher, event->topic, event->number);
+            publish = history_find(history, event->publisher, event->topic, event->number);
             if (publish != NULL && publish->sent_us >= fault->end_us)
                 first_us = event->at_us;
         }
@@ -361,6 +463,38 @@ static void check_back(const history_t *history, const checker_limits_t *limits,
     }
 }
 
+/* A fault after which a node is not connected in time. */
+static const history_fault_t *find_outlasted(const history_t *history,
+                                             const checker_limits_t *limits,
+                                             const history_outage_t *outage)
+{
+    for (size_t i = 0; i < history->fault_count; i++) {
+        uint64_t end_us = history->faults[i].end_us;
+
+        if (outage->begin_us <= end_us + limits->back_us &&
+            outage->end_us > end_us + limits->back_us)
+            return &history->faults[i];
+    }
+    return NULL;
+}
+
+static void check_outages(const history_t *history, const checker_limits_t *limits,
+                          checker_report_t *report)
+{
+    for (size_t i = 0; i < history->outage_count; i++) {
+        const history_outage_t *outage = &history->outages[i];
+        char where[100];
+
+        snprintf(where, sizeof(where), "node %u, from %.6f s to %.6f s", outage->node,
+                 (double)outage->begin_us / 1e6,
+                 outage->end_us == UINT64_MAX ? -1.0 : (double)outage->end_us / 1e6);
+        if (!cause_explains(history, outage, limits->back_us))
+            note(report, CHECKER_outage, where);
+        else if (find_outlasted(history, limits, outage) != NULL)
+            note(report, CHECKER_back, where);
+    }
+}
+
 void checker_run(const history_t *history, const checker_limits_t *limits,
                  checker_report_t *ret_report)
 {
@@ -368,14 +502,22 @@ void checker_run(const history_t *history, const checker_limits_t *limits,
 
     *ret_report = (checker_report_t){0};
     walk.was_in = hub__alloc_zeroed(history->topics * sizeof(bool));
+    walk.contact = hub__alloc_zeroed(history->nodes * sizeof(*walk.contact));
     walk.heard = hub__alloc_zeroed(history->publishers * sizeof(*walk.heard));
-    check_publishes(history, limits, ret_report);
+    check_publishes(history, ret_report);
     for (walk.member = 0; walk.member < history->members; walk.member++)
         check_member(&walk, &history->member[walk.member]);
     for (size_t i = 0; i < history->fault_count; i++)
         check_back(history, limits, ret_report, &history->faults[i]);
+    check_outages(history, limits, ret_report);
+    for (uint32_t topic = 0; topic < history->topics; topic++) {
+        char where[ONE_ORDER_TEXT];
+
+        for (size_t broken = one_order_broken(history, topic, where); broken > 0; broken--)
+            note(ret_report, CHECKER_one_order, where);
+    }
     free(walk.was_in);
     free(walk.heard);
+    free(walk.contact);
     free(walk.gaps_us);
-    free(walk.grounded);
 }

@@ -16,6 +16,7 @@ history_t *history_create(uint32_t nodes, uint32_t topics, uint32_t publishers, 
     *history =
         (history_t){.nodes = nodes, .topics = topics, .publishers = publishers, .members = members};
     history->publisher_nodes = hub__alloc_zeroed(publishers * sizeof(uint32_t));
+    history->ordered = hub__alloc_zeroed(topics * sizeof(bool));
     history->said = hub__alloc_zeroed(publishers * topics * sizeof(*history->said));
     history->member = hub__alloc_zeroed(members * sizeof(*history->member));
     for (uint32_t i = 0; i < publishers * topics; i++) {
@@ -34,6 +35,7 @@ void history_destroy(history_t *history)
     for (uint32_t i = 0; i < history->members; i++)
         free(history->member[i].events);
     free(history->publisher_nodes);
+    free(history->ordered);
     free(history->said);
     free(history->member);
     free(history);
@@ -50,10 +52,11 @@ uint32_t history_say(history_t *history, uint32_t publisher, uint32_t topic, uin
 }
 
 void history_answer(history_t *history, uint32_t publisher, uint32_t topic, uint32_t number,
-                    hub_status_t status, uint64_t now_us)
+                    history_outcome_t outcome, hub_status_t status, uint64_t now_us)
 {
     history_publish_t *publish = &history_said(history, publisher, topic)->publishes[number - 1];
 
+    atomic_store(&publish->outcome, (int)outcome);
     atomic_store(&publish->status, (int)status);
     atomic_store(&publish->answered_us, now_us);
 }

@@ -208,7 +208,7 @@ static void accept_all(proxy_t *proxy)
 /* False: the connection is broken. */
 static bool read_some(const proxy_t *proxy, struct lane *lane)
 {
-    static char bytes[CHUNK]; /* the thread's */
+    static _Thread_local char bytes[CHUNK];
     ssize_t got = 1;
 
     while (!lane->ended && lane->waiting < WAITING_MAX && got > 0) {
