@@ -77,7 +77,9 @@ HUB_API void hub_conn_close(hub_conn_t *conn, unsigned code, hub_str_t reason);
 HUB_API HUB_MUST_USE hub_status_t hub_conn_close_id(hub_t *hub, hub_conn_id_t id, unsigned code,
                                                     hub_str_t reason);
 /* An event on a topic to one connection if it has joined that topic, by id; as hub_member_push().
- * HUB_ENOTFOUND as above. HUB_ETOOLARGE: more than the bus takes, to another node. Any thread. */
+ * HUB_ENOTFOUND as above. HUB_ETOOLARGE: more than the bus takes, to another node. Whoever is gone,
+ * or has not joined, misses it without a word; what its wire format cannot carry is counted where
+ * it is (skipped_total). Any thread. */
 HUB_API HUB_MUST_USE hub_status_t hub_conn_push_id(hub_t *hub, hub_conn_id_t id, hub_str_t topic,
                                                    hub_str_t event, hub_payload_t payload);
 /* Ends all connections of one identity, on all nodes: closed with 1001. Any thread. */

@@ -48,8 +48,8 @@ static void push_to(hub_conn_t *conn, const hub__errand_t *errand)
 {
     hub_member_t *member = hub_conn_member(conn, errand->topic);
 
-    if (member != NULL)
-        (void)hub_member_push(member, errand->event, errand->payload);
+    if (member != NULL && hub_member_push(member, errand->event, errand->payload) == HUB_EPAYLOAD)
+        HUB__STAT(&hub__conn_worker(conn)->stats, skipped_total);
 }
 
 static void log_displaced(const hub_conn_t *conn)

@@ -292,6 +292,25 @@ static void an_outage_that_lasts_clears_the_others_after_all(void **state)
     assembly_destroy(assembly);
 }
 
+/* What was asked before may have been answered to nobody. */
+static void what_can_be_heard_only_now_is_asked_for_at_once(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 1, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, false), *bob;
+
+    (void)state;
+    assert_int_equal(track(alice, "alice", "{}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    bob = assembly_come(assembly, 1, 0, true);
+    while (assembly_deliver(assembly, 1 * 2 + 0, false) && assembly_turn(assembly, 0))
+        ;
+    assert_true(assembly_vanish(assembly, 0, 1));
+    hub__tracker_ready(assembly_venue(assembly, 1, 0));
+    assembly_settle(assembly, 100);
+    assert_int_equal(json_object_size(bob->view), 1);
+    assembly_destroy(assembly);
+}
+
 /* The bus says that it went, and nobody can tell that it did not arrive: it was the first word. */
 static void an_answer_that_was_lost_unseen_is_asked_for_again(void **state)
 {
@@ -1100,6 +1119,7 @@ int main(void)
         cmocka_unit_test(who_came_and_went_during_an_outage_is_told_behind_it),
         cmocka_unit_test(a_node_that_died_during_an_outage_is_cleared_in_time_behind_it),
         cmocka_unit_test(an_outage_that_lasts_clears_the_others_after_all),
+        cmocka_unit_test(what_can_be_heard_only_now_is_asked_for_at_once),
         cmocka_unit_test(an_answer_that_was_lost_unseen_is_asked_for_again),
         cmocka_unit_test(who_holds_nothing_says_so_where_it_is_believed_to),
         cmocka_unit_test(who_moves_to_another_node_is_there_in_the_end),

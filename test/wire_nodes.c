@@ -351,6 +351,22 @@ static void what_names_no_node_is_not_found(void **state)
                      HUB_EPAYLOAD);
 }
 
+/* Phoenix's broadcasts are objects; who asks on another node can't know the format. */
+static void what_a_format_can_not_carry_is_counted_where_it_should_have_come(void **state)
+{
+    client_t *alice;
+
+    (void)state;
+    start_nodes();
+    alice = server_client(nodes.left, NATIVE "?user=alice&vsn=2.0.0");
+    client_json(alice, "['1','1','room:1','phx_join',{}]");
+    client_expect_json(alice, "['1','1','room:1','phx_reply',{'response':{},'status':'ok'}]");
+    assert_int_equal(push_identity(nodes.right, "alice", "1"), HUB_OK);
+    assert_int_equal(push_identity(nodes.right, "alice", "{}"), HUB_OK);
+    client_expect_json(alice, "['1',null,'room:1','news',{}]");
+    SERVER_EXPECT_STAT(nodes.left, skipped_total, 1);
+}
+
 static void a_reason_is_cut_between_characters(void **state)
 {
     static const char reason[] =
@@ -423,6 +439,7 @@ int main(void)
         NODES_CASE(an_identity_is_reached_on_all_nodes),
         NODES_CASE(without_a_broker_those_of_this_node_are_served_and_the_status_says_so),
         NODES_CASE(what_names_no_node_is_not_found),
+        NODES_CASE(what_a_format_can_not_carry_is_counted_where_it_should_have_come),
         NODES_CASE(a_reason_is_cut_between_characters),
         NODES_CASE(junk_about_connections_is_counted_and_ignored),
         NODES_CASE(what_is_lost_on_the_way_is_counted),

@@ -4,6 +4,7 @@
 #define _GNU_SOURCE 1
 #include "test/fake_backend.h"
 #include "test/server.h"
+#include "test/watcher.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -147,132 +148,16 @@ static server_t *serve(unsigned threads, const hub_presence_options_t *given)
 
 /* ---- members that keep the list ---- */
 
-typedef struct watcher {
-    client_t *client;
-    json_t *view; /* key -> phx_ref -> meta; NULL: no state yet */
-    bool v2;
-    bool joined;
-} watcher_t;
-
-static json_t *by_refs(const json_t *presences)
-{
-    json_t *view = json_object(), *presence, *meta;
-    const char *key;
-    size_t i;
-
-    json_object_foreach((json_t *)(uintptr_t)presences, key, presence)
-    {
-        json_t *metas = json_object();
-
-        json_array_foreach(json_object_get(presence, "metas"), i, meta)
-            json_object_set(metas, json_string_value(json_object_get(meta, "phx_ref")), meta);
-        json_object_set_new(view, key, metas);
-    }
-    return view;
-}
-
-/* As phoenix.js merges: by reference, whatever it has already. */
-static void merge(json_t *view, const json_t *diff)
-{
-    json_t *joins = by_refs(json_object_get(diff, "joins"));
-    json_t *leaves = by_refs(json_object_get(diff, "leaves")), *metas, *meta;
-    const char *key, *ref;
-
-    json_object_foreach(joins, key, metas)
-    {
-        if (json_object_get(view, key) == NULL)
-            json_object_set_new(view, key, json_object());
-        json_object_update(json_object_get(view, key), metas);
-    }
-    json_object_foreach(leaves, key, metas)
-    {
-        json_object_foreach(metas, ref, meta) json_object_del(json_object_get(view, key), ref);
-        if (json_object_size(json_object_get(view, key)) == 0)
-            json_object_del(view, key);
-    }
-    json_decref(joins);
-    json_decref(leaves);
-}
-
-static void take_frame(watcher_t *watcher)
-{
-    client_frame_t frame = client_next(watcher->client);
-    json_t *value = json_loads(frame.payload.base, JSON_REJECT_DUPLICATES, NULL);
-    const json_t *payload;
-    const char *event;
-
-    if (value == NULL || frame.first != CLIENT_TEXT)
-        fail_msg("an unexpected frame %02x: %s", frame.first, frame.payload.base);
-    event =
-        json_string_value(watcher->v2 ? json_array_get(value, 3) : json_object_get(value, "event"));
-    payload = watcher->v2 ? json_array_get(value, 4) : json_object_get(value, "payload");
-    if (strcmp(event, "presence_state") == 0) {
-        assert_true(watcher->joined); /* never before the join reply */
-        json_decref(watcher->view);
-        watcher->view = by_refs(payload);
-    } else if (strcmp(event, "presence_diff") == 0) {
-        assert_true(watcher->joined);
-        if (watcher->view != NULL)
-            merge(watcher->view, payload);
-    } else {
-        watcher->joined = true; /* a reply */
-    }
-    json_decref(value);
-}
-
-/* "alice:2 bob:1": keys and how many metas they have. To be freed. */
-static char *summary(const json_t *view)
-{
-    json_t *counts = json_object(), *metas;
-    const char *key;
-    char *text;
-
-    json_object_foreach((json_t *)(uintptr_t)view, key, metas)
-        json_object_set_new(counts, key, json_integer((json_int_t)json_object_size(metas)));
-    text = json_dumps(counts, JSON_SORT_KEYS | JSON_COMPACT);
-    json_decref(counts);
-    return text;
-}
-
-static bool sees(const watcher_t *watcher, const char *wanted)
-{
-    char *text = summary(watcher->view), *json = client_quotes(wanted);
-    bool same = watcher->view != NULL && strcmp(text, json) == 0;
-
-    free(json);
-    free(text);
-    return same;
-}
-
-/* Reads until the list is as wanted, {'alice':2}; what does not come fails the case. */
-static void expect_view(watcher_t *watcher, const char *wanted)
-{
-    while (!sees(watcher, wanted))
-        take_frame(watcher);
-}
-
 static watcher_t begin_watching(server_t *s, const char *target, const char *topic, const char *key)
 {
-    watcher_t watcher = {.v2 = strstr(target, "vsn=2") != NULL};
-    char frame[1200];
-
-    watcher.client = server_client(s, target);
-    if (watcher.v2)
-        snprintf(frame, sizeof(frame), "['7','8','%s','phx_join',{'key':'%s'}]", topic, key);
-    else
-        snprintf(frame, sizeof(frame),
-                 "{'topic':'%s','event':'%s','payload':{'key':'%s'},'ref':'8'}", topic,
-                 strstr(target, "vsn") != NULL ? "phx_join" : "join", key);
-    client_json(watcher.client, frame);
-    return watcher;
+    return watcher_begin(server_client(s, target), target, topic, key);
 }
 
 static watcher_t watch_at(server_t *s, const char *target, const char *topic, const char *key)
 {
     watcher_t watcher = begin_watching(s, target, topic, key);
 
-    while (watcher.view == NULL)
-        take_frame(&watcher);
+    watcher_await_state(&watcher);
     return watcher;
 }
 
@@ -284,14 +169,7 @@ static watcher_t watch(server_t *s, const char *key)
 static void unwatch(server_t *s, watcher_t *watcher)
 {
     server_drop_client(s, watcher->client, client_abort);
-    json_decref(watcher->view);
-    watcher->view = NULL;
-}
-
-static void forget(watcher_t *watcher)
-{
-    json_decref(watcher->view);
-    watcher->view = NULL;
+    watcher_forget(watcher);
 }
 
 /* Nothing waits before the answer to a heartbeat. */
@@ -332,14 +210,14 @@ static void every_wire_format_is_told(void **state)
     watcher_t native = watch_at(s, "/socket", "room:1", "native");
 
     (void)state;
-    expect_view(&two, "{'native':1,'one':1,'two':1}");
-    expect_view(&one, "{'native':1,'one':1,'two':1}");
-    expect_view(&native, "{'native':1,'one':1,'two':1}");
+    watcher_expect(&two, "{'native':1,'one':1,'two':1}");
+    watcher_expect(&one, "{'native':1,'one':1,'two':1}");
+    watcher_expect(&native, "{'native':1,'one':1,'two':1}");
     unwatch(s, &one);
-    expect_view(&two, "{'native':1,'two':1}");
-    expect_view(&native, "{'native':1,'two':1}");
-    forget(&two);
-    forget(&native);
+    watcher_expect(&two, "{'native':1,'two':1}");
+    watcher_expect(&native, "{'native':1,'two':1}");
+    watcher_forget(&two);
+    watcher_forget(&native);
 }
 
 static void two_connections_of_one_user_are_two_metas(void **state)
@@ -348,11 +226,11 @@ static void two_connections_of_one_user_are_two_metas(void **state)
     watcher_t first = watch(s, "alice"), second = watch(s, "alice");
 
     (void)state;
-    expect_view(&first, "{'alice':2}");
-    expect_view(&second, "{'alice':2}");
+    watcher_expect(&first, "{'alice':2}");
+    watcher_expect(&second, "{'alice':2}");
     unwatch(s, &second);
-    expect_view(&first, "{'alice':1}");
-    forget(&first);
+    watcher_expect(&first, "{'alice':1}");
+    watcher_forget(&first);
 }
 
 static void tracking_updating_and_untracking_are_told_to_all(void **state)
@@ -362,19 +240,19 @@ static void tracking_updating_and_untracking_are_told_to_all(void **state)
 
     (void)state;
     client_json(bob.client, "['7','9','room:1','track',{'key':'phone'}]");
-    expect_view(&alice, "{'alice':1,'bob':1,'phone':1}");
-    expect_view(&bob, "{'alice':1,'bob':1,'phone':1}");
+    watcher_expect(&alice, "{'alice':1,'bob':1,'phone':1}");
+    watcher_expect(&bob, "{'alice':1,'bob':1,'phone':1}");
     client_json(bob.client, "['7','9','room:1','change',{'key':'phone','away':true}]");
     while (json_object_get(
                json_object_iter_value(json_object_iter(json_object_get(alice.view, "phone"))),
                "away") == NULL)
-        take_frame(&alice);
+        watcher_take(&alice);
     client_json(bob.client, "['7','9','room:1','untrack',{'key':'phone'}]");
-    expect_view(&alice, "{'alice':1,'bob':1}");
-    expect_view(&bob, "{'alice':1,'bob':1}");
+    watcher_expect(&alice, "{'alice':1,'bob':1}");
+    watcher_expect(&bob, "{'alice':1,'bob':1}");
     SERVER_EXPECT_STAT(s, presences, 2);
-    forget(&alice);
-    forget(&bob);
+    watcher_forget(&alice);
+    watcher_forget(&bob);
 }
 
 static void the_list_is_that_of_the_state(void **state)
@@ -384,14 +262,14 @@ static void the_list_is_that_of_the_state(void **state)
     json_t *frame, *view;
 
     (void)state;
-    expect_view(&alice, "{'alice':1}");
+    watcher_expect(&alice, "{'alice':1}");
     client_json(alice.client, "['7','9','room:1','list',{}]");
     frame = json_loads(client_expect_frame(alice.client, CLIENT_TEXT).base, 0, NULL);
-    view = by_refs(json_object_get(json_array_get(frame, 4), "response"));
+    view = watcher_by_refs(json_object_get(json_array_get(frame, 4), "response"));
     assert_true(json_equal(view, alice.view));
     json_decref(view);
     json_decref(frame);
-    forget(&alice);
+    watcher_forget(&alice);
 }
 
 static void who_is_refused_was_never_there(void **state)
@@ -401,16 +279,16 @@ static void who_is_refused_was_never_there(void **state)
     client_t *other = server_client(s, V2);
 
     (void)state;
-    expect_view(&alice, "{'alice':1}");
+    watcher_expect(&alice, "{'alice':1}");
     client_json(other, "['1','1','room:1','phx_join',{'key':'eve','refused':true}]");
     client_expect_json(other, "['1','1','room:1','phx_reply',{'response':"
                               "{'reason':'join_rejected'},'status':'error'}]");
     expect_quiet(other);
     client_json(alice.client, "['7','9','room:1','where',{}]");
-    take_frame(&alice);
-    assert_true(sees(&alice, "{'alice':1}"));
+    watcher_take(&alice);
+    assert_true(watcher_sees(&alice, "{'alice':1}"));
     SERVER_EXPECT_STAT(s, presences, 1);
-    forget(&alice);
+    watcher_forget(&alice);
 }
 
 static void a_deferred_join_gets_its_state_behind_the_reply(void **state)
@@ -424,9 +302,9 @@ static void a_deferred_join_gets_its_state_behind_the_reply(void **state)
     expect_quiet(alice.client);
     assert_int_equal(hub_join_accept(s->hub, &token, HUB_JSON("{}")), HUB_OK);
     while (alice.view == NULL)
-        take_frame(&alice);
-    expect_view(&alice, "{'alice':1}");
-    forget(&alice);
+        watcher_take(&alice);
+    watcher_expect(&alice, "{'alice':1}");
+    watcher_forget(&alice);
 }
 
 static void who_comes_while_a_join_is_deferred_is_seen(void **state)
@@ -447,9 +325,9 @@ static void who_comes_while_a_join_is_deferred_is_seen(void **state)
     SERVER_EXPECT_STAT_AT_LEAST(s, presences, 2);
     assert_int_equal(hub_join_accept(s->hub, &first, HUB_JSON("{}")), HUB_OK);
     while (alice.view == NULL)
-        take_frame(&alice);
-    expect_view(&alice, "{'alice':1,'bob':1}");
-    forget(&alice);
+        watcher_take(&alice);
+    watcher_expect(&alice, "{'alice':1,'bob':1}");
+    watcher_forget(&alice);
 }
 
 static void a_leave_and_a_lost_connection_are_told_at_once(void **state)
@@ -458,13 +336,13 @@ static void a_leave_and_a_lost_connection_are_told_at_once(void **state)
     watcher_t alice = watch(s, "alice"), bob = watch(s, "bob"), carol = watch(s, "carol");
 
     (void)state;
-    expect_view(&alice, "{'alice':1,'bob':1,'carol':1}");
+    watcher_expect(&alice, "{'alice':1,'bob':1,'carol':1}");
     client_json(bob.client, "['7','9','room:1','phx_leave',{}]");
-    expect_view(&alice, "{'alice':1,'carol':1}");
+    watcher_expect(&alice, "{'alice':1,'carol':1}");
     unwatch(s, &carol);
-    expect_view(&alice, "{'alice':1}");
-    forget(&alice);
-    forget(&bob);
+    watcher_expect(&alice, "{'alice':1}");
+    watcher_forget(&alice);
+    watcher_forget(&bob);
 }
 
 static void a_second_join_of_the_same_member_is_one_presence(void **state)
@@ -473,12 +351,12 @@ static void a_second_join_of_the_same_member_is_one_presence(void **state)
     watcher_t alice = watch(s, "alice"), bob = watch(s, "bob");
 
     (void)state;
-    expect_view(&alice, "{'alice':1,'bob':1}");
+    watcher_expect(&alice, "{'alice':1,'bob':1}");
     client_json(bob.client, "['9','9','room:1','phx_join',{'key':'robert'}]");
-    expect_view(&alice, "{'alice':1,'robert':1}");
-    expect_view(&bob, "{'alice':1,'robert':1}");
-    forget(&alice);
-    forget(&bob);
+    watcher_expect(&alice, "{'alice':1,'robert':1}");
+    watcher_expect(&bob, "{'alice':1,'robert':1}");
+    watcher_forget(&alice);
+    watcher_forget(&bob);
 }
 
 static void a_reconnect_within_the_grace_goes_unseen(void **state)
@@ -488,17 +366,17 @@ static void a_reconnect_within_the_grace_goes_unseen(void **state)
     uint64_t diffs;
 
     (void)state;
-    expect_view(&alice, "{'alice':1,'bob':1}");
+    watcher_expect(&alice, "{'alice':1,'bob':1}");
     diffs = SERVER_STAT(s, presence_diffs_total);
     unwatch(s, &bob);
     SERVER_EXPECT_STAT(s, conns, 1);
     bob = watch(s, "bob");
-    expect_view(&bob, "{'alice':1,'bob':1}");
+    watcher_expect(&bob, "{'alice':1,'bob':1}");
     assert_int_equal(SERVER_STAT(s, presence_diffs_total), diffs);
     client_json(bob.client, "['7','9','room:1','phx_leave',{}]"); /* that is meant */
-    expect_view(&alice, "{'alice':1}");
-    forget(&alice);
-    forget(&bob);
+    watcher_expect(&alice, "{'alice':1}");
+    watcher_forget(&alice);
+    watcher_forget(&bob);
 }
 
 /* Whoever could not be sent the state asks for it again, inside the hook that says so. */
@@ -686,12 +564,12 @@ static void all_workers_see_the_same(void **state)
     }
     strcat(wanted, "}");
     for (size_t i = 0; i < 24; i++)
-        expect_view(&watchers[i], wanted);
+        watcher_expect(&watchers[i], wanted);
     for (size_t i = 1; i < 24; i++)
         unwatch(s, &watchers[i]);
-    expect_view(&watchers[0], "{'k00':1}");
+    watcher_expect(&watchers[0], "{'k00':1}");
     SERVER_EXPECT_STAT(s, presences, 1);
-    forget(&watchers[0]);
+    watcher_forget(&watchers[0]);
 }
 
 /* Within one process a new worker of a topic hears all others first. */
@@ -706,9 +584,9 @@ static void the_first_state_is_complete_on_every_worker(void **state)
 
         assert_non_null(json_object_get(other.view, "alice"));
         unwatch(s, &other);
-        expect_view(&alice, "{'alice':1}");
+        watcher_expect(&alice, "{'alice':1}");
     }
-    forget(&alice);
+    watcher_forget(&alice);
 }
 
 static void the_longest_topics_have_presence_as_well(void **state)
@@ -725,8 +603,8 @@ static void the_longest_topics_have_presence_as_well(void **state)
     for (size_t i = 0; i < 8; i++)
         watchers[i] = watch_at(s, V2, topic, "all");
     for (size_t i = 0; i < 8; i++) {
-        expect_view(&watchers[i], "{'all':8}");
-        forget(&watchers[i]);
+        watcher_expect(&watchers[i], "{'all':8}");
+        watcher_forget(&watchers[i]);
     }
 }
 
@@ -739,7 +617,7 @@ static void a_server_that_stops_tells_nobody_of_leaves(void **state)
     for (size_t i = 0; i < 9; i++)
         watchers[i] = watch(s, "all");
     for (size_t i = 0; i < 9; i++)
-        expect_view(&watchers[i], "{'all':9}");
+        watcher_expect(&watchers[i], "{'all':9}");
     hub_server_stop(s->server);
     for (size_t i = 0; i < 9; i++) {
         (void)client_expect_close(watchers[i].client, 1012);
@@ -760,9 +638,9 @@ static void while_a_server_stops_those_who_stay_are_told_who_left(void **state)
     server_start(s);
     first = watch(s, "first");
     later = watch(s, "later");
-    expect_view(&later, "{'first':1,'later':1}");
+    watcher_expect(&later, "{'first':1,'later':1}");
     hub_server_stop(s->server);
-    expect_view(&later, "{'later':1}");
+    watcher_expect(&later, "{'later':1}");
     unwatch(s, &first);
     unwatch(s, &later);
 }
@@ -809,11 +687,11 @@ static void nodes_see_each_other_and_one_that_stops_is_cleared(void **state)
     start_nodes(0);
     alice = watch(nodes.left, "alice");
     bob = watch(nodes.right, "bob");
-    expect_view(&bob, "{'alice':1,'bob':1}");
-    expect_view(&alice, "{'alice':1,'bob':1}");
+    watcher_expect(&bob, "{'alice':1,'bob':1}");
+    watcher_expect(&alice, "{'alice':1,'bob':1}");
     hub_server_stop(nodes.right->server);
-    expect_view(&alice, "{'alice':1}");
-    forget(&alice);
+    watcher_expect(&alice, "{'alice':1}");
+    watcher_forget(&alice);
     unwatch(nodes.right, &bob);
 }
 
@@ -825,16 +703,16 @@ static void a_node_that_falls_silent_is_cleared_and_comes_back(void **state)
     start_nodes(50);
     alice = watch(nodes.left, "alice");
     bob = watch(nodes.right, "bob");
-    expect_view(&alice, "{'alice':1,'bob':1}");
+    watcher_expect(&alice, "{'alice':1,'bob':1}");
     client_json(bob.client, "['7','9','room:1','block',{}]"); /* its loop stands still */
     server_expect_note("blocked");
-    expect_view(&alice, "{'alice':1}");
+    watcher_expect(&alice, "{'alice':1}");
     assert_true(SERVER_STAT(nodes.left, presence_peers_gone_total) >= 1);
     server_gate_open();
-    expect_view(&alice, "{'alice':1,'bob':1}");
-    expect_view(&bob, "{'alice':1,'bob':1}");
-    forget(&alice);
-    forget(&bob);
+    watcher_expect(&alice, "{'alice':1,'bob':1}");
+    watcher_expect(&bob, "{'alice':1,'bob':1}");
+    watcher_forget(&alice);
+    watcher_forget(&bob);
 }
 
 static void topics_of_presence_are_out_of_reach_for_clients(void **state)
@@ -854,8 +732,8 @@ static void topics_of_presence_are_out_of_reach_for_clients(void **state)
                                  HUB_JSON("{\"joins\":[[1,1,\"eve\",{},0]]}")),
                      HUB_OK);
     SERVER_EXPECT_STAT_AT_LEAST(nodes.left, presence_bad_total, 1);
-    assert_true(sees(&alice, "{'alice':1}"));
-    forget(&alice);
+    assert_true(watcher_sees(&alice, "{'alice':1}"));
+    watcher_forget(&alice);
 }
 
 /* ---- two hubs, each with a bus of its own, on one broker ---- */
@@ -917,12 +795,12 @@ static void a_node_without_its_broker_is_alone_for_so_long(void **state)
     fake_broker_disconnect(far.broker, far.right_bus);
     alice = watch(far.left, "alice");
     bob = watch(far.right, "bob");
-    expect_view(&bob, "{'bob':1}");
+    watcher_expect(&bob, "{'bob':1}");
     fake_broker_connect(far.broker, far.right_bus);
-    expect_view(&alice, "{'alice':1,'bob':1}");
-    expect_view(&bob, "{'alice':1,'bob':1}");
-    forget(&alice);
-    forget(&bob);
+    watcher_expect(&alice, "{'alice':1,'bob':1}");
+    watcher_expect(&bob, "{'alice':1,'bob':1}");
+    watcher_forget(&alice);
+    watcher_forget(&bob);
 }
 
 static void what_a_broker_loses_or_doubles_is_made_good(void **state)
@@ -933,17 +811,17 @@ static void what_a_broker_loses_or_doubles_is_made_good(void **state)
     start_far((fake_faults_t){.twice = true});
     alice = watch(far.left, "alice");
     bob = watch(far.right, "bob");
-    expect_view(&alice, "{'alice':1,'bob':1}");
-    expect_view(&bob, "{'alice':1,'bob':1}");
+    watcher_expect(&alice, "{'alice':1,'bob':1}");
+    watcher_expect(&bob, "{'alice':1,'bob':1}");
     fake_broker_settle(far.broker); /* what is lost is news, not an answer */
     fake_broker_set(far.broker, (fake_faults_t){.lose = 1});
     client_json(bob.client, "['7','9','room:1','track',{'key':'phone'}]");
-    expect_view(&bob, "{'alice':1,'bob':1,'phone':1}");
+    watcher_expect(&bob, "{'alice':1,'bob':1,'phone':1}");
     fake_broker_settle(far.broker);
     client_json(bob.client, "['7','9','room:1','track',{'key':'laptop'}]");
-    expect_view(&alice, "{'alice':1,'bob':1,'laptop':1,'phone':1}");
-    forget(&alice);
-    forget(&bob);
+    watcher_expect(&alice, "{'alice':1,'bob':1,'laptop':1,'phone':1}");
+    watcher_forget(&alice);
+    watcher_forget(&bob);
 }
 
 /* The broker takes the subscription of a list behind the answers to the question about it. */
@@ -956,16 +834,16 @@ static void what_was_answered_before_the_broker_listened_is_asked_again(void **s
     alice = watch(far.left, "alice");
     fake_broker_set(far.broker, (fake_faults_t){.late = true});
     bob = begin_watching(far.right, V2, "room:1", "bob");
-    expect_view(&alice, "{'alice':1,'bob':1}");
+    watcher_expect(&alice, "{'alice':1,'bob':1}");
     for (int i = 0; i < 4; i++) { /* the answer that nobody hears */
         fake_broker_settle(far.broker);
         expect_quiet(alice.client);
     }
     expect_quiet(bob.client); /* its join waits, too */
     fake_broker_set(far.broker, (fake_faults_t){0});
-    expect_view(&bob, "{'alice':1,'bob':1}");
-    forget(&alice);
-    forget(&bob);
+    watcher_expect(&bob, "{'alice':1,'bob':1}");
+    watcher_forget(&alice);
+    watcher_forget(&bob);
 }
 
 static void a_node_that_lost_its_broker_for_a_moment_catches_up_at_once(void **state)
@@ -976,18 +854,18 @@ static void a_node_that_lost_its_broker_for_a_moment_catches_up_at_once(void **s
     start_far_with((fake_faults_t){0}, 10000); /* no beat comes to help */
     alice = watch(far.left, "alice");
     bob = watch(far.right, "bob");
-    expect_view(&alice, "{'alice':1,'bob':1}");
+    watcher_expect(&alice, "{'alice':1,'bob':1}");
     fake_broker_disconnect(far.broker, far.right_bus);
     client_json(alice.client, "['7','9','room:1','track',{'key':'phone'}]");
-    expect_view(&alice, "{'alice':1,'bob':1,'phone':1}");
+    watcher_expect(&alice, "{'alice':1,'bob':1,'phone':1}");
     client_json(bob.client, "['7','9','room:1','track',{'key':'laptop'}]");
-    expect_view(&bob, "{'alice':1,'bob':1,'laptop':1}");
+    watcher_expect(&bob, "{'alice':1,'bob':1,'laptop':1}");
     fake_broker_settle(far.broker);
     fake_broker_connect(far.broker, far.right_bus);
-    expect_view(&bob, "{'alice':1,'bob':1,'laptop':1,'phone':1}");
-    expect_view(&alice, "{'alice':1,'bob':1,'laptop':1,'phone':1}");
-    forget(&alice);
-    forget(&bob);
+    watcher_expect(&bob, "{'alice':1,'bob':1,'laptop':1,'phone':1}");
+    watcher_expect(&alice, "{'alice':1,'bob':1,'laptop':1,'phone':1}");
+    watcher_forget(&alice);
+    watcher_forget(&bob);
 }
 
 /* As large as Postgres takes them. */
@@ -1007,10 +885,10 @@ static void lists_are_told_in_messages_as_large_as_the_broker_takes(void **state
         client_json(bob.client, frame);
     }
     alice = watch(far.left, "alice");
-    expect_view(&alice,
-                "{'alice':1,'bob':1,'k0':1,'k1':1,'k2':1,'k3':1,'k4':1,'k5':1,'k6':1,'k7':1}");
-    forget(&alice);
-    forget(&bob);
+    watcher_expect(&alice,
+                   "{'alice':1,'bob':1,'k0':1,'k1':1,'k2':1,'k3':1,'k4':1,'k5':1,'k6':1,'k7':1}");
+    watcher_forget(&alice);
+    watcher_forget(&bob);
 }
 
 /* ---- churn ---- */
@@ -1049,7 +927,7 @@ static void churn_step(server_t *s, watcher_t *watcher, unsigned *held, uint32_t
         break;
     default:
         while (client_is_readable(watcher->client))
-            take_frame(watcher);
+            watcher_take(watcher);
         break;
     }
 }
@@ -1110,12 +988,12 @@ static void churn(server_t *const servers[2], unsigned steps, void (*disturb)(bo
     }
     text = json_dumps(wanted, JSON_SORT_KEYS | JSON_COMPACT);
     for (uint32_t i = 0; i < CHURNERS; i++) {
-        while (!sees(&watchers[i], text) || !is_final(watchers[i].view))
-            take_frame(&watchers[i]);
+        while (!watcher_sees(&watchers[i], text) || !is_final(watchers[i].view))
+            watcher_take(&watchers[i]);
         assert_true(i == 0 || json_equal(watchers[0].view, watchers[i].view));
     }
     for (uint32_t i = 0; i < CHURNERS; i++)
-        forget(&watchers[i]);
+        watcher_forget(&watchers[i]);
     free(text);
     json_decref(wanted);
 }
