@@ -19,7 +19,7 @@
 #include "test/watcher.h"
 
 #define V2 "/socket/websocket?vsn=2.0.0"
-#define BEAT_MS 50
+#define BEAT_MS 100
 #define SLOW_BEAT_MS 500 /* 4 of them are longer than a node may be later back than another */
 
 static struct {
@@ -74,7 +74,7 @@ static void find_broker(broker_kind_t kind, bool may_be_kept)
     broker_need(kind);
     if (kept == NULL)
         assert_non_null(nodes.broker = broker_start(kind, NULL));
-    snprintf(nodes.url, sizeof(nodes.url), "%s?name=cluster%d&probe_ms=20&probe_timeout_ms=60",
+    snprintf(nodes.url, sizeof(nodes.url), "%s?name=cluster%d&probe_ms=100&probe_timeout_ms=1000",
              kept != NULL ? kept : broker_url(nodes.broker), (int)getpid());
     free(kept);
 }
