@@ -109,12 +109,13 @@ int main(int argc, char **argv)
     hub_tls_options_t tls = {0};
     unsigned long port = 4000, threads = 1;
     bool deflate = false, log_json = false;
+    char secret[2048];
     const struct choice choices[] = {
         {"host", "the address to listen on", .text = &host},
         {"port", "0 lets the kernel pick one", .number = &port, .max = 65535},
         {"threads", "workers, each a thread", .number = &threads, .min = 1, .max = 256},
         {"phoenix", "phoenix.mjs of npm's phoenix, for /phoenix", .text = &phoenix},
-        {"bus", "what joins several chats: memory:, redis://, nats://, postgres://…",
+        {"bus", "joins several chats: redis://, nats://, postgres://…, or @FILE with such a line",
          .text = &bus_url},
         {"deflate", "compresses messages of 256 bytes or more", .given = &deflate},
         {"tls-cert", "PEM, a certificate and its chain: serves https and wss",
@@ -130,6 +131,7 @@ int main(int argc, char **argv)
 
     read_options(argc, argv, choices);
     hub_log_set_format(log_json ? HUB_LOG_JSON : HUB_LOG_TEXT);
+    bus_url = read_secret(argv[0], "bus", bus_url, secret, sizeof(secret));
     err = hub_bus_open(bus_url, NULL, &bus, &error);
     if (err != HUB_OK)
         fprintf(stderr, "%s: --bus: %s\n", argv[0], error.text);

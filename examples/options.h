@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <hub/hub.h>
 
@@ -82,6 +83,27 @@ static inline void read_options(int argc, char **argv, const struct choice *choi
         fprintf(stderr, "%s: unexpected argument '%s'\n", argv[0], argv[optind]);
     if (found != -1 || optind < argc)
         exit(EXIT_FAILURE); /* for an unknown option getopt_long() has said so */
+}
+
+/* A value "@FILE" is the first line of that file, as what stands on a command line can be read by
+ * everybody on the machine. Ends the program as read_options() does. */
+static inline const char *read_secret(const char *program, const char *name, const char *value,
+                                      char *line, int size)
+{
+    FILE *file;
+
+    if (value[0] != '@')
+        return value;
+    errno = 0;
+    file = fopen(value + 1, "re");
+    if (file == NULL || fgets(line, size, file) == NULL) {
+        fprintf(stderr, "%s: --%s '%s': %s\n", program, name, value,
+                errno != 0 ? strerror(errno) : "the file is empty");
+        exit(EXIT_FAILURE);
+    }
+    fclose(file);
+    line[strcspn(line, "\r\n")] = '\0';
+    return line;
 }
 
 /* A SIGTERM that comes before hub_server_run() waits for it, and no thread started from here takes

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "test/certificate.h"
 #include "test/client.h"
@@ -173,6 +174,50 @@ static void a_chat_on_a_broker_ends_in_order_too(void **state)
     (void)state;
     START("examples/chat", "--bus", "redis://127.0.0.1:1", NULL);
     assert_int_equal(launched_stop(&program.server, SIGTERM), 0);
+}
+
+/* A file with this text; its path is borrowed until the next one. */
+static const char *file_with(const char *text)
+{
+    static char path[64];
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/tmp/wire_examples.XXXXXX");
+    file = fdopen(mkstemp(path), "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+    return path;
+}
+
+/* Who lists processes is not to see a password. */
+static void the_url_of_the_bus_may_stand_in_a_file(void **state)
+{
+    const char *path = file_with("memory:?name=aside\n");
+    char option[80], text[4096];
+
+    (void)state;
+    snprintf(option, sizeof(option), "@%s", path);
+    START("examples/chat", "--bus", option, NULL);
+    assert_int_equal(launched_stop(&program.server, SIGTERM), 0);
+    remove(path);
+    assert_int_equal(RUN(text, "examples/chat", "--bus", option), 1);
+    assert_non_null(strstr(text, "No such file"));
+    assert_non_null(strstr(text, option));
+}
+
+static void a_url_that_is_wrong_is_told_without_its_password(void **state)
+{
+    const char *path = file_with("redis://hub:s3%2Fcret@127.0.0.1:port\n");
+    char option[80], text[4096];
+
+    (void)state;
+    snprintf(option, sizeof(option), "@%s", path);
+    assert_int_equal(RUN(text, "examples/chat", "--bus", option), 1);
+    assert_non_null(strstr(text, "--bus"));
+    assert_non_null(strstr(text, "a port is a number"));
+    assert_null(strstr(text, "cret"));
+    remove(path);
 }
 
 static void help_is_no_error(void **state)
@@ -383,6 +428,8 @@ int main(void)
         cmocka_unit_test_teardown(tls_files_that_cannot_be_used_are_named, clean_up),
         cmocka_unit_test_teardown(the_chat_ends_in_order, clean_up),
         cmocka_unit_test_teardown(a_chat_on_a_broker_ends_in_order_too, clean_up),
+        cmocka_unit_test_teardown(the_url_of_the_bus_may_stand_in_a_file, clean_up),
+        cmocka_unit_test_teardown(a_url_that_is_wrong_is_told_without_its_password, clean_up),
         cmocka_unit_test_teardown(help_is_no_error, clean_up),
         cmocka_unit_test_teardown(a_bad_option_is_named_with_its_value, clean_up),
         cmocka_unit_test_teardown(a_file_that_cannot_be_read_is_named, clean_up),
