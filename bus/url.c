@@ -59,6 +59,15 @@ static char *cut(char *text, const char *separators)
     return at + 1;
 }
 
+static bool has_param(const hub__url_t *url, const char *name)
+{
+    for (size_t i = 0; i < url->parts.param_count; i++) {
+        if (strcmp(url->params[i].name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
 static hub_status_t parse_params(hub__url_t *url, char *query, hub_error_t *error)
 {
     while (query != NULL && *query != '\0') {
@@ -72,6 +81,8 @@ static hub_status_t parse_params(hub__url_t *url, char *query, hub_error_t *erro
         if ((err = decode_part(url, query, error)) != HUB_OK ||
             (err = decode_part(url, value, error)) != HUB_OK)
             return err;
+        if (has_param(url, query))
+            return wrong(url, query, "this parameter is there twice", error);
         url->params[url->parts.param_count++] = (hub_bus_param_t){query, value};
         query = next;
     }
@@ -143,13 +154,28 @@ static hub_status_t parse_authority(hub__url_t *url, char *authority, hub_error_
     return parse_host(url, host, error);
 }
 
+/* A password that was not escaped would be taken for a host, a path and parameters, which errors
+ * and logs name. */
+static const char *find_astray(const char *rest)
+{
+    size_t authority = strncmp(rest, "//", 2) == 0 ? 2 + strcspn(rest + 2, "/?") : 0;
+
+    return authority == 0 || memchr(rest, '@', authority) != NULL ? NULL
+                                                                  : strchr(rest + authority, '@');
+}
+
 /* Behind "scheme:". */
 static hub_status_t parse_rest(hub__url_t *url, char *rest, hub_error_t *error)
 {
+    const char *astray = find_astray(rest);
     char *query = cut(rest, "?");
-    hub_status_t err = parse_params(url, query, error);
+    hub_status_t err;
 
-    if (err != HUB_OK)
+    if (astray != NULL)
+        return wrong(url, astray,
+                     "'@' behind the host; in a password '/' is %2F, '?' is %3F, '@' is %40",
+                     error);
+    if ((err = parse_params(url, query, error)) != HUB_OK)
         return err;
     if (rest[0] == '/' && rest[1] == '/') {
         char *path = cut(rest + 2, "/");

@@ -118,6 +118,12 @@ static void what_is_wrong_is_named_with_its_offset_and_without_the_text(void **s
         {"redis://h?a", 10, "name=value"},
         {"redis://h?=1", 10, "name=value"},
         {"redis://h?a=%", 12, "hexadecimal"},
+        {"redis://h?b=1&a=2&b=3ret", 18, "twice"},
+        {"redis://h?b=1&%62=3ret", 14, "twice"},
+        {"redis://u:1/sec@h", 15, "%2F"},
+        {"redis://u:secret/ret@h", 20, "%3F"},
+        {"redis://u:1?ret=a@h", 17, "%3F"},
+        {"postgres://u:pass@h/db?a=1@ret", 0, NULL},
     };
 
     (void)state;
