@@ -166,9 +166,11 @@ void hub__member_report_failure(hub_member_t *member, const hub_message_t *msg, 
     char topic[HUB_LOG_FIELD], name[HUB_LOG_FIELD];
 
     HUB__STAT(session->host->stats, handler_errors_total);
-    hub_log_peer(HUB_LOG_WARN, "handler.failed", "topic=%s event=%s status=%s",
-                 hub_log_escape(hub__member_name(member), topic), hub_log_escape(msg->event, name),
-                 hub_status_name(status));
+    /* that the bus is down is in the log already, once, and not of the handler's doing */
+    if (status != HUB_EBUSDOWN)
+        hub_log_peer(HUB_LOG_WARN, "handler.failed", "topic=%s event=%s status=%s",
+                     hub_log_escape(hub__member_name(member), topic),
+                     hub_log_escape(msg->event, name), hub_status_name(status));
     (void)session->host->io->hook(session, &event);
 }
 

@@ -126,6 +126,8 @@ static void who_pushes_is_told_that_the_bus_is_down(void **state)
     client_say(alice, "room:1", "tell", "1", "3");
     client_expect_error(alice, "room:1", "3", "bus_down");
     client_expect_quiet(bob);
+    server_expect_log("bus.down", "backend=fake"); /* and not a line for each of the above */
+    assert_int_equal(server_count_log("handler.failed"), 0);
     fake_broker_connect(nodes.broker, nodes.left_bus);
     fake_broker_settle(nodes.broker);
     client_expect_event(alice, "room:1", "gap", "{'reason':'bus','missed':null}");
