@@ -305,8 +305,12 @@ static void on_relay_gap(hub_bus_sub_t *sub, hub_gap_reason_t reason, uint64_t m
     if (attached->worker->conn_count == 0)
         return; /* nor is there anybody whom it could have been for */
     HUB__STAT(&attached->worker->stats, relay_gaps_total);
-    hub_log_peer(HUB_LOG_WARN, "relay.gap", "hub=%s reason=%s missed=%llu", attached->hub->name,
-                 hub_gap_reason_name(reason), (unsigned long long)missed);
+    if (missed != 0)
+        hub_log_peer(HUB_LOG_WARN, "relay.gap", "hub=%s reason=%s missed=%llu", attached->hub->name,
+                     hub_gap_reason_name(reason), (unsigned long long)missed);
+    else
+        hub_log_peer(HUB_LOG_WARN, "relay.gap", "hub=%s reason=%s missed=unknown",
+                     attached->hub->name, hub_gap_reason_name(reason));
 }
 
 static void on_relay_close(hub_bus_sub_t *sub, hub_status_t why, void *user)

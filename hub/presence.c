@@ -94,7 +94,7 @@ static hub_status_t io_publish(hub__tracker_t *tracker, hub__venue_t *venue,
         return err;
     err = hub_bus_publish(presence->hub->bus, msg, query != NULL ? &completion : NULL);
     hub_message_release(msg);
-    if (err != HUB_OK)
+    if (err != HUB_OK && err != HUB_EBUSDOWN) /* that one is in the log, and this is tried again */
         hub_log_peer(HUB_LOG_WARN, "presence.publish", "kind=%s status=%s",
                      hub__replica_event(kind).base, hub_status_name(err));
     return err;

@@ -41,11 +41,19 @@ static hub_status_t on_join_aloud(hub_member_t *me, const hub_message_t *msg)
                : hub_publish(hub_member_hub(me), msg->topic, HUB_STR("said"), HUB_JSON("2"));
 }
 
+static hub_status_t on_join_seen(hub_member_t *me, const hub_message_t *msg)
+{
+    (void)msg;
+    return hub_presence_track(me, HUB_STR("alice"), HUB_JSON("{}"));
+}
+
 static const hub_event_handler_t events[] = {
     {"say", on_say}, {"tell", on_tell}, {"thread", server_reply_thread}, {NULL, NULL}};
 
 static server_t *serve(hub_bus_t *bus)
 {
+    static const hub_presence_options_t presence = {0};
+
     server_t *s = server_create_with(&(hub_server_options_t){.threads = 2},
                                      &(hub_options_t){.name = "app", .bus = bus});
 
@@ -57,6 +65,8 @@ static server_t *serve(hub_bus_t *bus)
                                                .order = HUB_ORDER_BUS});
     server_channel(s, &(hub_channel_options_t){
                           .pattern = "loud", .on_join = on_join_aloud, .order = HUB_ORDER_BUS});
+    server_channel(s, &(hub_channel_options_t){
+                          .pattern = "who", .on_join = on_join_seen, .presence = &presence});
     server_mount(s, &(hub_endpoint_options_t){.limits = {SERVER_UNHURRIED}});
     server_start(s);
     return s;
@@ -173,6 +183,18 @@ static void a_program_is_told_so_too(void **state)
                      HUB_EBUSDOWN);
     assert_int_equal(publish(nodes.left, "game:1", "1"), HUB_EBUSDOWN);
     client_expect_quiet(alice);
+}
+
+static void presence_goes_on_without_a_line_for_each_try(void **state)
+{
+    client_t *alice;
+
+    (void)state;
+    start_nodes((hub_bus_options_t){0});
+    fake_broker_disconnect(nodes.broker, nodes.left_bus);
+    alice = join(nodes.left, "who");
+    assert_non_null(strstr(client_expect_frame(alice, CLIENT_TEXT).base, "presence_diff"));
+    assert_false(server_has_log("presence.publish"));
 }
 
 static void on_published(const hub_publish_result_t *result, void *user)
@@ -361,6 +383,7 @@ int main(void)
         BUS_CASE(who_pushes_is_told_that_the_bus_is_down),
         BUS_CASE(a_phoenix_client_is_told_so_and_stays),
         BUS_CASE(a_program_is_told_so_too),
+        BUS_CASE(presence_goes_on_without_a_line_for_each_try),
         BUS_CASE(a_degraded_hub_serves_its_own),
         BUS_CASE(what_is_said_meanwhile_goes_out_from_a_buffer),
         BUS_CASE(more_than_may_be_in_flight_is_a_limit),
