@@ -235,7 +235,7 @@ void hub_bus_remote_down(hub_bus_t *bus)
     was_up = atomic_exchange(&remote->up, false);
     while (lose(remote, &outcome))
         hub__remote_finish(remote, &outcome);
-    if (was_up)
+    if (was_up && !atomic_load(&bus->closing)) /* an end that was asked for is none */
         hub_log(HUB_LOG_WARN, "bus.down", "backend=%s", remote->backend->name);
 }
 

@@ -769,11 +769,26 @@ static void many_topics_stand_again_after_a_broken_connection(void **state)
     free(listeners);
 }
 
+/* Who reads the log would look for a broker that is well. */
+static void the_end_of_a_bus_is_no_warning(void **state)
+{
+    (void)state;
+    start(NULL);
+    fixture.bus = open_bus("nats://", "");
+    await(is_healthy, fixture.bus);
+    hub_bus_destroy(fixture.bus);
+    fixture.bus = NULL;
+    assert_true(is_logged("bus.up"));
+    assert_false(is_logged("bus.down"));
+    assert_false(is_logged("bus.broken"));
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         CASE(an_option_that_does_not_fit_is_named),
+        CASE(the_end_of_a_bus_is_no_warning),
         CASE(a_password_is_asked_for_and_never_logged),
         CASE(quotes_in_a_password_are_part_of_it),
         CASE(a_user_alone_is_a_token),
