@@ -1,7 +1,7 @@
 #!/bin/sh
 # snippets.sh COMPILER SOURCE_DIR - the C in README.md compiles as it is printed, without a warning,
 # and the first of it is examples/minimal.c. A snippet that includes nothing is a piece of a function
-# that has `hub`, `bus`, `server`, `err` and `error`.
+# that has `hub`, `bus`, `server`, `err` and `error`. Metrics that it names are there.
 set -eu
 compiler=$1 source=$2
 folder=$(mktemp -d)
@@ -29,3 +29,14 @@ for snippet in "$folder"/*.c; do
     fi
     "$compiler" -std=c11 -Wall -Wextra -Werror -fsyntax-only "-I$source" "$snippet"
 done
+
+# names as the lists have them: a bus's own, without "bus_" before and "_total" behind
+grep -o 'sockethub_[a-z0-9_]*' "$source/README.md" | sed 's/^sockethub_//; s/^bus_$//' | sort -u |
+    while read -r name; do
+        own=${name#bus_}
+        [ "$own" = "$name" ] || own=${own%_total}
+        if [ -n "$name" ] && ! grep -q "X($own, " "$source/hub/metrics.h" "$source/hub/metrics.c"; then
+            echo "README.md: there is no metric sockethub_$name"
+            exit 1
+        fi
+    done
