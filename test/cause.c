@@ -43,7 +43,8 @@ bool cause_is_out(const history_t *history, uint32_t node, uint64_t from_us, uin
     return false;
 }
 
-uint64_t cause_gaps(const history_t *history, uint32_t node, uint64_t from_us, uint64_t to_us)
+uint64_t cause_connections(const history_t *history, uint32_t node, uint64_t from_us,
+                           uint64_t to_us)
 {
     uint64_t count = 0;
 
@@ -53,37 +54,62 @@ uint64_t cause_gaps(const history_t *history, uint32_t node, uint64_t from_us, u
         if (outage->node == node && outage->begin_us <= to_us && outage->end_us >= from_us)
             count += outage->connections;
     }
-    for (size_t i = 0; i < history->fault_count; i++) {
-        const history_fault_t *fault = &history->faults[i];
-
-        /* a join may be answered before the broker has its topic */
-        count +=
-            fault->end_us > fault->begin_us && fault->begin_us <= to_us && fault->end_us >= from_us;
-    }
     return count;
 }
 
-static bool left(const history_member_t *member, uint32_t topic, uint64_t from_us, uint64_t to_us)
+/* What a fault did to the node ends with the last outage that began in it. */
+static uint64_t end_of(const history_t *history, const history_fault_t *fault, uint32_t node)
+{
+    uint64_t end_us = fault->end_us;
+
+    for (size_t i = 0; i < history->outage_count; i++) {
+        const history_outage_t *outage = &history->outages[i];
+
+        if (outage->node == node && outage->begin_us + HISTORY_LOOK_US >= fault->begin_us &&
+            outage->end_us > end_us)
+            end_us = outage->end_us;
+    }
+    return end_us;
+}
+
+bool cause_waits(const history_t *history, uint32_t node, uint64_t asked_us, uint64_t to_us,
+                 uint64_t around_us)
+{
+    for (size_t i = 0; i < history->fault_count; i++) {
+        const history_fault_t *fault = &history->faults[i];
+        uint64_t end_us = end_of(history, fault, node);
+
+        end_us = end_us > UINT64_MAX - around_us ? UINT64_MAX : end_us + around_us;
+        if (asked_us + around_us >= fault->begin_us && asked_us <= end_us &&
+            to_us >= fault->begin_us && to_us <= end_us)
+            return true;
+    }
+    return false;
+}
+
+static bool moved(const history_member_t *member, uint32_t topic, uint64_t from_us, uint64_t to_us)
 {
     uint64_t asked_us = UINT64_MAX;
 
     for (size_t i = 0; i < member->count; i++) {
         const history_event_t *event = &member->events[i];
 
-        if (event->kind == HISTORY_LEAVE_ASKED && event->topic == topic)
+        if (event->topic != topic)
+            continue;
+        if (event->kind == HISTORY_JOIN_ASKED || event->kind == HISTORY_LEAVE_ASKED)
             asked_us = event->at_us;
-        if (event->kind == HISTORY_LEFT && event->topic == topic && asked_us <= to_us &&
+        if ((event->kind == HISTORY_JOINED || event->kind == HISTORY_LEFT) && asked_us <= to_us &&
             event->at_us >= from_us)
             return true;
     }
     return false;
 }
 
-bool cause_left(const history_t *history, uint32_t node, uint32_t topic, uint64_t from_us,
-                uint64_t to_us)
+bool cause_moved(const history_t *history, uint32_t node, uint32_t topic, uint64_t from_us,
+                 uint64_t to_us)
 {
     for (uint32_t i = 0; i < history->members; i++) {
-        if (history->member[i].node == node && left(&history->member[i], topic, from_us, to_us))
+        if (history->member[i].node == node && moved(&history->member[i], topic, from_us, to_us))
             return true;
     }
     return false;

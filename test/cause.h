@@ -9,13 +9,16 @@
 bool cause_loses(const history_t *history, uint32_t node, uint64_t at_us, uint64_t before_us);
 /* Whether the node had an outage at any time between. */
 bool cause_is_out(const history_t *history, uint32_t node, uint64_t from_us, uint64_t to_us);
-/* How often a subscription of the node may have had to be told in that time that it does not know
- * what it missed: once for each connection made, and for each fault, where the broker took its time
- * to confirm it. */
-uint64_t cause_gaps(const history_t *history, uint32_t node, uint64_t from_us, uint64_t to_us);
-/* Whether a member of the node was about to leave the topic at any time between: nobody may be left
- * there who waits for what comes back. */
-bool cause_left(const history_t *history, uint32_t node, uint32_t topic, uint64_t from_us,
-                uint64_t to_us);
+/* Connections that the node made in outages between. */
+uint64_t cause_connections(const history_t *history, uint32_t node, uint64_t from_us,
+                           uint64_t to_us);
+/* Whether a member of the node asked in a fault, or up to `around_us` before or behind it, for a
+ * join that the broker may not have confirmed until `to_us`, give or take the same. */
+bool cause_waits(const history_t *history, uint32_t node, uint64_t asked_us, uint64_t to_us,
+                 uint64_t around_us);
+/* Whether a member of the node was about to join or to leave the topic at any time between: what
+ * comes back then may find nobody here, or come before the broker has the subscription. */
+bool cause_moved(const history_t *history, uint32_t node, uint32_t topic, uint64_t from_us,
+                 uint64_t to_us);
 /* Whether the outage began in a fault, or until `after_us` after its end. */
 bool cause_explains(const history_t *history, const history_outage_t *outage, uint64_t after_us);

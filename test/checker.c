@@ -75,9 +75,15 @@ static void note_member(struct walk *walk, checker_rule_t rule, const history_ev
 {
     char where[100];
 
-    snprintf(where, sizeof(where), "member %u, topic %u, publisher %u, number %u, at %.6f s",
-             walk->member, event->topic, event->publisher, event->number,
-             (double)event->at_us / 1e6);
+    if (event->kind == HISTORY_GAP)
+        snprintf(where, sizeof(where),
+                 "member %u, topic %u, %s, missed %u, at %.6f s, asked %.6f s", walk->member,
+                 event->topic, hub_gap_reason_name(event->reason), event->number,
+                 (double)event->at_us / 1e6, (double)walk->asked_us / 1e6);
+    else
+        snprintf(where, sizeof(where), "member %u, topic %u, publisher %u, number %u, at %.6f s",
+                 walk->member, event->topic, event->publisher, event->number,
+                 (double)event->at_us / 1e6);
     note(walk->report, rule, where);
 }
 
@@ -94,12 +100,12 @@ static bool counts(const history_publish_t *publish)
     return is_answered(publish) && history_outcome(publish) != HISTORY_FAILED;
 }
 
-/* Its publisher was told that it does not know, because nobody is left here who would hear it. */
+/* Its publisher was told that it is not known, because nobody may have been here to hear it. */
 static bool is_unheard(const history_t *history, uint32_t node, uint32_t topic,
                        const history_publish_t *publish)
 {
     return history->ordered[topic] && atomic_load(&publish->status) == HUB_EUNKNOWN &&
-           cause_left(history, node, topic, publish->sent_us, atomic_load(&publish->answered_us));
+           cause_moved(history, node, topic, publish->sent_us, atomic_load(&publish->answered_us));
 }
 
 static void check_publish(const history_t *history, checker_report_t *report, uint32_t node,
@@ -304,15 +310,19 @@ static void hear(struct walk *walk, const history_event_t *event)
     }
 }
 
-/* Of gaps `bus` until now. The last of them must be near. */
-static uint64_t count_causes(const struct walk *walk, uint64_t now_us)
+/* A gap `bus` is told behind each connection, soon and once, but to who has joined while the broker
+ * took its time: at its first message and when the topic stands, and whenever a join is answered
+ * without. */
+static bool is_grounded(struct walk *walk, uint64_t now_us)
 {
-    uint64_t grace_us = walk->limits->grace_us, from_us = walk->asked_us;
+    const history_t *history = walk->history;
+    uint64_t grace_us = walk->limits->grace_us, from_us = now_us < grace_us ? 0 : now_us - grace_us;
+    uint32_t node = node_of(walk);
 
-    if (cause_gaps(walk->history, node_of(walk), now_us < grace_us ? 0 : now_us - grace_us,
-                   now_us) == 0)
-        return 0;
-    return cause_gaps(walk->history, node_of(walk), from_us, now_us);
+    walk->told_bus++;
+    return cause_waits(history, node, walk->asked_us, now_us, grace_us) ||
+           (cause_is_out(history, node, from_us, now_us) &&
+            walk->told_bus <= cause_connections(history, node, walk->asked_us, now_us));
 }
 
 static void judge_gap(struct walk *walk, const history_event_t *event)
@@ -320,8 +330,7 @@ static void judge_gap(struct walk *walk, const history_event_t *event)
     if (event->reason == HUB_GAP_LOST) { /* what comes later is not missing: so at the end */
         walk->told_lost += event->number;
         walk->last_lost = *event;
-    } else if (event->reason != HUB_GAP_BUS ||
-               ++walk->told_bus > count_causes(walk, event->at_us)) {
+    } else if (event->reason != HUB_GAP_BUS || !is_grounded(walk, event->at_us)) {
         note_member(walk, CHECKER_groundless, event);
     }
 }

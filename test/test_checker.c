@@ -530,7 +530,9 @@ static void a_loss_in_a_fault_that_nobody_felt_is_found(void **state)
 {
     fault_alone(*state, 105, 130);
     recover(*state, 131);
-    expect_lost(state, "ok took ok", CHECKER_causeless);
+    say(*state, 1, 100, "ok took ok");
+    hear(*state, 0, "ask in @100 1.1 @120 lost:1 1.3");
+    expect_broken(*state, CHECKER_causeless, 1);
 }
 
 /* ---- gaps without a cause ---- */
@@ -578,6 +580,28 @@ static void a_join_that_the_broker_kept_waiting_may_be_told(void **state)
     fault_alone(*state, 100, 115);
     recover(*state, 116);
     hear(*state, 0, "@101 ask @110 in @116 gap");
+    expect_clean(*state);
+}
+
+static void a_join_in_a_fault_is_told_as_often_as_need_be(void **state)
+{
+    fault(*state, 100, 115);
+    hear(*state, 0, "@110 ask in @116 gap gap gap");
+    expect_clean(*state);
+}
+
+static void a_join_in_a_fault_is_not_told_when_that_is_over(void **state)
+{
+    fault(*state, 100, 115);
+    hear(*state, 0, "@110 ask in @116 gap @150 gap");
+    expect_broken(*state, CHECKER_groundless, 1);
+}
+
+static void a_join_whose_topic_has_waited_before_may_be_told(void **state)
+{
+    fault_alone(*state, 100, 115);
+    recover(*state, 116);
+    hear(*state, 0, "@117 ask in gap");
     expect_clean(*state);
 }
 
@@ -798,6 +822,16 @@ static void what_nobody_is_left_to_hear_may_be_unknown(void **state)
     expect_clean(history);
 }
 
+static void what_comes_before_the_subscription_may_be_unknown(void **state)
+{
+    history_t *history = *state;
+
+    history->ordered[0] = true;
+    say(history, 0, 100, "unknown");
+    hear(history, 0, "@99 ask @105 in");
+    expect_clean(history);
+}
+
 static void what_a_member_of_another_node_left_is_no_reason(void **state)
 {
     history_t *history = *state;
@@ -934,6 +968,9 @@ int main(void)
         CHECKER_TEST(a_gap_long_after_the_connection_is_found),
         CHECKER_TEST(a_gap_before_the_fault_is_found),
         CHECKER_TEST(a_join_that_the_broker_kept_waiting_may_be_told),
+        CHECKER_TEST(a_join_in_a_fault_is_told_as_often_as_need_be),
+        CHECKER_TEST(a_join_in_a_fault_is_not_told_when_that_is_over),
+        CHECKER_TEST(a_join_whose_topic_has_waited_before_may_be_told),
         CHECKER_TEST(more_missing_numbers_than_were_lost_are_found),
         CHECKER_TEST(missing_numbers_that_are_told_twice_are_found),
         CHECKER_TEST(missing_numbers_that_were_heard_are_found),
@@ -962,6 +999,7 @@ int main(void)
         CHECKER_TEST(a_publish_that_failed_without_a_fault_is_found),
         CHECKER_TEST(a_publish_that_failed_while_another_node_was_out_is_found),
         CHECKER_TEST(what_nobody_is_left_to_hear_may_be_unknown),
+        CHECKER_TEST(what_comes_before_the_subscription_may_be_unknown),
         CHECKER_TEST(what_a_member_of_another_node_left_is_no_reason),
         CHECKER_TEST(a_publish_that_was_under_way_when_the_fault_came_is_clean),
         CHECKER_TEST(a_node_that_hears_late_after_a_fault_is_found),
