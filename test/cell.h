@@ -57,6 +57,7 @@ struct cell {
     uint32_t members;
     unsigned rate;     /* publishes a second, of each publisher */
     unsigned eager_ms; /* between two while it is eager, about */
+    bool one_sided; /* what happens to connections happens to those of one node */
     unsigned seed;
     unsigned random;
 

@@ -239,6 +239,7 @@ static bool read_options(struct run *run, int argc, char **argv)
         i++;
     }
     cell->eager_ms = run->quick ? 4 : 2;
+    cell->one_sided = run->quick; /* which is the harder one */
     cell->random = cell->seed;
     return true;
 }

@@ -26,6 +26,8 @@
 /* One or both. */
 static unsigned draw_nodes(cell_t *cell)
 {
+    if (cell->one_sided)
+        return 1U << cell_draw(cell, CELL_NODES);
     return 1 + cell_draw(cell, ALL_NODES);
 }
 

@@ -64,7 +64,7 @@ programs_of()
         [[ $1 != *"^corpus\\.${name#fuzz_}\$"* ]] || echo "$name"
     done
 
-    for source in "$copy"/tree/test/{test_,wire_}*.c "$copy"/tree/test/{stress,soak}.c; do
+    for source in "$copy"/tree/test/{test_,wire_}*.c "$copy"/tree/test/{stress,soak,faults}.c; do
         name=$(basename "$source" .c)
         [[ $1 != *"^$name"[\\$]* ]] || echo "$name"
     done
