@@ -32,6 +32,17 @@ bool cause_loses(const history_t *history, uint32_t node, uint64_t at_us, uint64
     return false;
 }
 
+bool cause_is_fault(const history_t *history, uint64_t at_us, uint64_t around_us)
+{
+    for (size_t i = 0; i < history->fault_count; i++) {
+        const history_fault_t *fault = &history->faults[i];
+
+        if (at_us + around_us >= fault->begin_us && at_us <= fault->end_us + around_us)
+            return true;
+    }
+    return false;
+}
+
 bool cause_is_out(const history_t *history, uint32_t node, uint64_t from_us, uint64_t to_us)
 {
     for (size_t i = 0; i < history->outage_count; i++) {

@@ -7,6 +7,8 @@
 /* Whether a fault explains that what was sent by or to `node` at `at_us` is lost: its outage began
  * in one, and had not ended. What was sent up to `before_us` before the fault was under way. */
 bool cause_loses(const history_t *history, uint32_t node, uint64_t at_us, uint64_t before_us);
+/* Whether a fault was on, or was `around_us` before or behind. */
+bool cause_is_fault(const history_t *history, uint64_t at_us, uint64_t around_us);
 /* Whether the node had an outage at any time between. */
 bool cause_is_out(const history_t *history, uint32_t node, uint64_t from_us, uint64_t to_us);
 /* Connections that the node made in outages between. */

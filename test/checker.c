@@ -100,16 +100,22 @@ static bool counts(const history_publish_t *publish)
     return is_answered(publish) && history_outcome(publish) != HISTORY_FAILED;
 }
 
-/* Its publisher was told that it is not known, because nobody may have been here to hear it. */
-static bool is_unheard(const history_t *history, uint32_t node, uint32_t topic,
-                       const history_publish_t *publish)
+/* What is not known may be so because the broker took its time, before anybody knows that the
+ * connection carries nothing, and where there is one order because nobody may have been here to
+ * hear it. */
+static bool is_known(const history_t *history, uint64_t before_us, uint32_t node, uint32_t topic,
+                     const history_publish_t *publish)
 {
-    return history->ordered[topic] && atomic_load(&publish->status) == HUB_EUNKNOWN &&
-           cause_moved(history, node, topic, publish->sent_us, atomic_load(&publish->answered_us));
+    return atomic_load(&publish->status) != HUB_EUNKNOWN ||
+           (!cause_loses(history, node, publish->sent_us, before_us) &&
+            !cause_is_fault(history, publish->sent_us, before_us) &&
+            (!history->ordered[topic] || !cause_moved(history, node, topic, publish->sent_us,
+                                                      atomic_load(&publish->answered_us))));
 }
 
-static void check_publish(const history_t *history, checker_report_t *report, uint32_t node,
-                          uint32_t topic, const history_publish_t *publish, const char *where)
+static void check_publish(const history_t *history, const checker_limits_t *limits,
+                          checker_report_t *report, uint32_t node, uint32_t topic,
+                          const history_publish_t *publish, const char *where)
 {
     uint64_t answered_us = atomic_load(&publish->answered_us);
     bool out;
@@ -129,11 +135,12 @@ static void check_publish(const history_t *history, checker_report_t *report, ui
                          publish->sent_us < history->faults[0].begin_us &&
                          answered_us > history->faults[0].begin_us;
     if (atomic_load(&publish->status) != HUB_OK && !out &&
-        !is_unheard(history, node, topic, publish))
+        is_known(history, limits->grace_us, node, topic, publish))
         note(report, CHECKER_failed, where);
 }
 
-static void check_publishes(const history_t *history, checker_report_t *report)
+static void check_publishes(const history_t *history, const checker_limits_t *limits,
+                            checker_report_t *report)
 {
     for (uint32_t publisher = 0; publisher < history->publishers; publisher++) {
         for (uint32_t topic = 0; topic < history->topics; topic++) {
@@ -146,7 +153,7 @@ static void check_publishes(const history_t *history, checker_report_t *report)
                          publisher, topic, i + 1,
                          hub_status_name((hub_status_t)atomic_load(&said->publishes[i].status)),
                          (double)said->publishes[i].sent_us / 1e6);
-                check_publish(history, report, history->publisher_nodes[publisher], topic,
+                check_publish(history, limits, report, history->publisher_nodes[publisher], topic,
                               &said->publishes[i], where);
             }
         }
@@ -191,13 +198,15 @@ static bool is_told(const struct walk *walk, const struct heard *heard,
            walk->gaps_us[walk->gap_count - 1] >= publish->sent_us;
 }
 
-/* What the broker has is lost on its way to the member alone. */
+/* What the broker has is lost on its way to the member alone, or was before it had the member's
+ * subscription, for which the join has not waited. */
 static bool has_cause(const struct walk *walk, uint32_t publisher, const history_publish_t *publish)
 {
     const history_t *history = walk->history;
     uint64_t before_us = walk->limits->grace_us;
 
     return cause_loses(history, node_of(walk), publish->sent_us, before_us) ||
+           cause_waits(history, node_of(walk), walk->asked_us, publish->sent_us, before_us) ||
            (history_outcome(publish) != HISTORY_SENT &&
             cause_loses(history, history->publisher_nodes[publisher], publish->sent_us, before_us));
 }
@@ -513,7 +522,7 @@ void checker_run(const history_t *history, const checker_limits_t *limits,
     walk.was_in = hub__alloc_zeroed(history->topics * sizeof(bool));
     walk.contact = hub__alloc_zeroed(history->nodes * sizeof(*walk.contact));
     walk.heard = hub__alloc_zeroed(history->publishers * sizeof(*walk.heard));
-    check_publishes(history, ret_report);
+    check_publishes(history, limits, ret_report);
     for (walk.member = 0; walk.member < history->members; walk.member++)
         check_member(&walk, &history->member[walk.member]);
     for (size_t i = 0; i < history->fault_count; i++)

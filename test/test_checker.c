@@ -291,6 +291,16 @@ static void what_was_under_way_when_the_fault_came_may_be_lost(void **state)
     expect_told(state, "ok ok ok", "ask in @100 1.1 @125 gap 1.3");
 }
 
+static void what_comes_before_a_subscription_that_took_too_long_may_be_lost(void **state)
+{
+    fault_alone(*state, 90, 115);
+    recover(*state, 116);
+    say(*state, 1, 105, "ok ok");
+    hear(*state, 0, "@95 ask @100 in @116 gap 1.2");
+    expect_clean(*state);
+    assert_int_equal(judge(*state).covered, 1);
+}
+
 static void what_was_under_way_is_counted(void **state)
 {
     fault_alone(*state, 100, 100);
@@ -812,6 +822,23 @@ static void a_publish_that_failed_while_another_node_was_out_is_found(void **sta
     expect_broken(*state, CHECKER_failed, 1);
 }
 
+static void what_a_deaf_connection_was_given_may_be_unknown_at_once(void **state)
+{
+    fault_alone(*state, 95, 95);
+    outage(*state, 0, 115, 120);
+    recover(*state, 121);
+    say(*state, 0, 100, "unknown");
+    hear(*state, 0, "ask in @100 0.1");
+    expect_clean(*state);
+}
+
+static void what_is_unknown_without_a_fault_is_found(void **state)
+{
+    say(*state, 0, 100, "unknown");
+    hear(*state, 0, "ask in @100 0.1");
+    expect_broken(*state, CHECKER_failed, 1);
+}
+
 static void what_nobody_is_left_to_hear_may_be_unknown(void **state)
 {
     history_t *history = *state;
@@ -930,6 +957,7 @@ int main(void)
         CHECKER_TEST(a_gap_may_come_behind_all_others),
         CHECKER_TEST(a_loss_that_missing_numbers_tell_is_clean),
         CHECKER_TEST(what_was_under_way_when_the_fault_came_may_be_lost),
+        CHECKER_TEST(what_comes_before_a_subscription_that_took_too_long_may_be_lost),
         CHECKER_TEST(what_was_under_way_is_counted),
         CHECKER_TEST(what_was_sent_before_the_join_is_not_owed),
         CHECKER_TEST(what_has_not_come_before_the_leave_is_not_owed),
@@ -998,6 +1026,8 @@ int main(void)
         CHECKER_TEST(a_publish_without_an_answer_is_found),
         CHECKER_TEST(a_publish_that_failed_without_a_fault_is_found),
         CHECKER_TEST(a_publish_that_failed_while_another_node_was_out_is_found),
+        CHECKER_TEST(what_a_deaf_connection_was_given_may_be_unknown_at_once),
+        CHECKER_TEST(what_is_unknown_without_a_fault_is_found),
         CHECKER_TEST(what_nobody_is_left_to_hear_may_be_unknown),
         CHECKER_TEST(what_comes_before_the_subscription_may_be_unknown),
         CHECKER_TEST(what_a_member_of_another_node_left_is_no_reason),
