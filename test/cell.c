@@ -281,15 +281,15 @@ static void publish_here(cell_publisher_t *publisher, uint32_t topic)
 
 static void publish(cell_publisher_t *publisher, uint32_t topic)
 {
-    if (publisher->speaker != NULL)
-        speaker_say(publisher->speaker, topic);
+    if (publisher->pusher != NULL)
+        pusher_say(publisher->pusher, topic);
     else
         publish_here(publisher, topic);
 }
 
 static uint32_t topics_of(const cell_publisher_t *publisher)
 {
-    return publisher->speaker != NULL ? CELL_PUSHED : CELL_TOPICS;
+    return publisher->pusher != NULL ? CELL_PUSHED : CELL_TOPICS;
 }
 
 /* One on every topic: nodes that have not heard of each other there can't miss anything. */
@@ -344,12 +344,12 @@ static void prepare_publisher(cell_t *cell, uint32_t index)
     *publisher = (cell_publisher_t){.cell = cell, .index = index, .random = cell->seed + 1 + index};
     if (index < CELL_THREADS)
         return;
-    publisher->speaker = speaker_start(
-        &(speaker_options_t){.history = cell->history,
-                             .address = hub_server_address(cell->nodes[node].server, 0),
-                             .publisher = index,
-                             .member = cell->members + (index - CELL_THREADS) * CELL_PUSHED,
-                             .topics = CELL_PUSHED});
+    publisher->pusher = pusher_start(
+        &(pusher_options_t){.history = cell->history,
+                            .address = hub_server_address(cell->nodes[node].server, 0),
+                            .publisher = index,
+                            .member = cell->members + (index - CELL_THREADS) * CELL_PUSHED,
+                            .topics = CELL_PUSHED});
 }
 
 static void start_publishers(cell_t *cell)
@@ -417,10 +417,10 @@ void cell_end(cell_t *cell)
     for (int i = 0; i < ANSWERS_MS / LOOK_MS && atomic_load(&cell->answers_due) > 0; i++)
         cell_pause_ms(LOOK_MS);
     for (uint32_t i = CELL_THREADS; i < CELL_PUBLISHERS; i++)
-        speaker_await_answers(cell->publishers[i].speaker, ANSWERS_MS);
+        pusher_await_answers(cell->publishers[i].pusher, ANSWERS_MS);
     audience_await_end(cell->audience, END_MS);
     for (uint32_t i = CELL_THREADS; i < CELL_PUBLISHERS; i++)
-        speaker_await_end(cell->publishers[i].speaker, END_MS);
+        pusher_await_end(cell->publishers[i].pusher, END_MS);
     cell_pause_ms(TAIL_MS);
     stop_watch(cell);
 }
@@ -496,7 +496,7 @@ void cell_stop(cell_t *cell)
     if (cell->audience != NULL)
         audience_stop(cell->audience);
     for (uint32_t i = 0; i < CELL_PUBLISHERS; i++)
-        speaker_stop(cell->publishers[i].speaker);
+        pusher_stop(cell->publishers[i].pusher);
     for (uint32_t i = 0; i < CELL_NODES; i++)
         stop_node(&cell->nodes[i]);
     broker_stop(cell->broker);

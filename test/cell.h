@@ -11,7 +11,7 @@
 #include "test/audience.h"
 #include "test/broker.h"
 #include "test/proxy.h"
-#include "test/speaker.h"
+#include "test/pusher.h"
 
 #define CELL_NODES 2
 #define CELL_PUBLISHERS 4 /* number n is on node n % 2; the last two push */
@@ -47,7 +47,7 @@ typedef struct cell_publisher {
     uint32_t index;
     pthread_t thread;
     unsigned random;
-    speaker_t *speaker; /* NULL: it publishes by itself */
+    pusher_t *pusher; /* NULL: it publishes by itself */
 } cell_publisher_t;
 
 struct cell {
@@ -57,7 +57,7 @@ struct cell {
     uint32_t members;
     unsigned rate;     /* publishes a second, of each publisher */
     unsigned eager_ms; /* between two while it is eager, about */
-    bool one_sided; /* what happens to connections happens to those of one node */
+    bool one_sided;    /* what happens to connections happens to those of one node */
     unsigned seed;
     unsigned random;
 

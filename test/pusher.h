@@ -1,4 +1,4 @@
-/* test/speaker.h - a publisher that is a client: it pushes on a websocket of its own
+/* test/pusher.h - a publisher that is a client: it pushes on a websocket of its own
  * (Phoenix 2.0.0) and takes the replies for its answers. It must be a member of all topics for
  * that, so what it hears is written down as well, for a member of the history each: `member` and
  * the following. */
@@ -6,22 +6,22 @@
 
 #include "test/history.h"
 
-typedef struct speaker speaker_t;
+typedef struct pusher pusher_t;
 
-typedef struct speaker_options {
+typedef struct pusher_options {
     history_t *history;  /* borrowed */
     const char *address; /* of its node */
     uint32_t publisher;
     uint32_t member;
     uint32_t topics; /* the first ones, so many */
-} speaker_options_t;
+} pusher_options_t;
 
 /* Returns when it has joined its topics. */
-speaker_t *speaker_start(const speaker_options_t *options);
+pusher_t *pusher_start(const pusher_options_t *options);
 /* Sends it; the answer goes into the history when it comes. One thread at a time. */
-void speaker_say(speaker_t *speaker, uint32_t topic);
+void pusher_say(pusher_t *pusher, uint32_t topic);
 /* Until all that it said is answered, or so long. */
-bool speaker_await_answers(speaker_t *speaker, unsigned timeout_ms);
+bool pusher_await_answers(pusher_t *pusher, unsigned timeout_ms);
 /* Nobody publishes any more: until it has heard the newest of all publishers, or so long. */
-bool speaker_await_end(speaker_t *speaker, unsigned timeout_ms);
-void speaker_stop(speaker_t *speaker); /* NULL is allowed. */
+bool pusher_await_end(pusher_t *pusher, unsigned timeout_ms);
+void pusher_stop(pusher_t *pusher); /* NULL is allowed. */
