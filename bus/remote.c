@@ -50,7 +50,7 @@ uint64_t hub__remote_now_us(hub_bus_t *bus)
 void hub__remote_wake(hub_bus_t *bus)
 {
     pthread_mutex_lock(&bus->remote->in_flight_lock);
-    pthread_cond_signal(&bus->remote->wake);
+    hub__remote_rouse(bus->remote);
     pthread_mutex_unlock(&bus->remote->in_flight_lock);
 }
 
@@ -103,7 +103,7 @@ static uint64_t spool_due_ms(hub__remote_t *remote)
 /* UINT64_MAX: nothing is. */
 static uint64_t next_due_ms(hub__remote_t *remote)
 {
-    return earlier(earlier(hub__flight_due_ms(&remote->flight), spool_due_ms(remote)),
+    return earlier(earlier(remote->look_ms, spool_due_ms(remote)),
                    hub__pulse_due_ms(&remote->pulse));
 }
 
@@ -117,14 +117,12 @@ static void wait_until_due(hub__remote_t *remote)
     };
 
     remote->resting = true;
-    remote->wakes_ms = due_ms;
     pthread_cond_broadcast(&remote->rested);
     if (due_ms == UINT64_MAX || remote->now_ms != monotonic_ms)
         pthread_cond_wait(&remote->wake, &remote->in_flight_lock);
     else
         pthread_cond_timedwait(&remote->wake, &remote->in_flight_lock, &due);
     remote->resting = false;
-    remote->wakes_ms = 0;
 }
 
 void hub_bus_remote_published(hub_bus_t *bus, uint64_t token, hub_status_t status)
@@ -150,10 +148,13 @@ static void take_turn(hub_bus_t *bus, uint64_t now_ms)
 {
     hub__remote_t *remote = bus->remote;
     hub__outcome_t outcome;
-    bool expired;
+    bool expired = false;
 
     pthread_mutex_lock(&remote->in_flight_lock);
-    expired = hub__flight_expire(&remote->flight, now_ms, &outcome);
+    if (now_ms >= remote->look_ms) {
+        expired = hub__flight_expire(&remote->flight, now_ms, &outcome);
+        remote->look_ms = hub__flight_due_ms(&remote->flight);
+    }
     pthread_mutex_unlock(&remote->in_flight_lock);
     if (expired)
         hub__remote_finish(remote, &outcome);
@@ -190,7 +191,7 @@ static void resume_spool(hub__remote_t *remote)
 {
     pthread_mutex_lock(&remote->in_flight_lock);
     remote->spool.pause_ms = 0;
-    pthread_cond_signal(&remote->wake);
+    hub__remote_rouse(remote);
     pthread_mutex_unlock(&remote->in_flight_lock);
 }
 
@@ -256,6 +257,7 @@ static hub__remote_t *remote_create(const hub_bus_options_t *options)
         options->in_flight_bytes == 0 ? IN_FLIGHT_BYTES_DEFAULT : options->in_flight_bytes;
     remote->spool.bytes_max = options->buffer_bytes;
     remote->now_ms = monotonic_ms;
+    remote->look_ms = UINT64_MAX;
     for (size_t i = 0; i < HUB__SHARDS; i++)
         hub__streams_init(&remote->streams[i]);
     pthread_mutex_init(&remote->in_flight_lock, NULL);

@@ -22,8 +22,8 @@ struct hub__remote {
     pthread_mutex_t in_flight_lock; /* of what follows */
     pthread_cond_t wake;
     pthread_cond_t rested; /* the thread has nothing to do; for tests */
-    bool resting;
-    uint64_t wakes_ms; /* the thread then goes on by itself; 0: it is about to */
+    bool resting;          /* the thread, and it is not being woken */
+    uint64_t look_ms;      /* when it looks for what was not answered in time */
     hub__flight_t flight;
     hub__spool_t spool;
     uint64_t last_token;
@@ -51,6 +51,13 @@ struct hub__remote {
 static inline void hub__remote_count(atomic_ullong *counter, uint64_t more)
 {
     atomic_fetch_add_explicit(counter, more, memory_order_relaxed);
+}
+
+/* The core's thread is to look what is due. Under the lock of what is in flight. */
+static inline void hub__remote_rouse(hub__remote_t *remote)
+{
+    remote->resting = false;
+    pthread_cond_signal(&remote->wake);
 }
 
 /* Connected, all is subscribed, not deaf. */

@@ -21,10 +21,10 @@ static hub_status_t begin_flight(hub__remote_t *remote, size_t bytes, hub_bus_ac
     *ret_token = ++remote->last_token;
     deadline_ms = remote->now_ms(remote->now_user) + remote->timeout_ms;
     err = hub__flight_begin(&remote->flight, *ret_token, bytes, deadline_ms, ack);
-    /* mostly the thread is to wake for one before it, even if that has been answered since */
-    if (err == HUB_OK && deadline_ms < remote->wakes_ms) {
-        remote->wakes_ms = 0;
-        pthread_cond_signal(&remote->wake);
+    /* mostly it looks for one before in time, even if that was answered since */
+    if (err == HUB_OK && deadline_ms < remote->look_ms) {
+        remote->look_ms = deadline_ms;
+        hub__remote_rouse(remote);
     }
     pthread_mutex_unlock(&remote->in_flight_lock);
     return err;
@@ -79,7 +79,7 @@ static bool keep_for_later(hub__remote_t *remote, uint64_t hash, const hub_messa
                          remote->now_ms(remote->now_user) + remote->timeout_ms);
     /* the bus may be up by now, with nobody else to notice that something waits */
     if (err == HUB_OK)
-        pthread_cond_signal(&remote->wake);
+        hub__remote_rouse(remote);
     pthread_mutex_unlock(&remote->in_flight_lock);
     return err == HUB_OK;
 }

@@ -874,6 +874,7 @@ static void say_and_answer(struct fixture *fixture, int times)
     for (int i = 0; i < times; i++) {
         say(fixture->far, "room:2", "1");
         fake_broker_run(fixture->broker);
+        hub__remote_clock_moved(fixture->far); /* whoever was woken is at rest again */
     }
 }
 
@@ -885,11 +886,10 @@ static void what_is_answered_soon_does_not_wake_the_cores_thread(void **state)
 
     hub__remote_set_clock(fixture->far, now_ms_seen, &looks);
     say_and_answer(fixture, 1);
-    hub__remote_clock_moved(fixture->far);
     atomic_store(&looks.of_others, 0);
-    say_and_answer(fixture, 200);
-    hub__remote_clock_moved(fixture->far);
-    assert_in_range(atomic_load(&looks.of_others), 0, 2);
+    say_and_answer(fixture, 20);
+    assert_in_range(atomic_load(&looks.of_others), 0,
+                    2); /* a kernel may wake who was not asked to */
     hub__remote_set_clock(fixture->far, now_ms, fixture);
 }
 
