@@ -165,6 +165,34 @@ static void three_commands_on_the_own_channels_are_enough(void **state)
     await_log(fixture, "command=\"CLIENT SETNAME\" link=subscriber");
 }
 
+/* As bus/README.md has it. */
+static void the_rule_of_the_manual_is_enough(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start_broker(fixture, true, NULL);
+    admin(fixture, "ACL SETUSER " BROKER_USER " reset");
+    admin(fixture, "ACL SETUSER " BROKER_USER " on >" BROKER_PASSWORD
+                   " resetchannels &hub:* &hub/probe/* +subscribe +unsubscribe +publish +ping "
+                   "+client|setname +select");
+    open_pair(fixture);
+    say(fixture->far, "room:1", "1");
+    await_heard(fixture, "1");
+    assert_false(log_has(fixture, "bus.refused"));
+}
+
+static void another_program_publishes_with_a_command(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start_broker(fixture, false, NULL);
+    open_pair(fixture);
+    admin(fixture, "PUBLISH hub:room:1 "
+                   "'{\"event\": \"said\", \"payload\": {\"text\": \"hello\"}}'");
+    await_heard(fixture, "{\"text\": \"hello\"}");
+    assert_int_equal(stats_of(fixture->bus).remote_plain, 1);
+}
+
 static void a_socket_will_do(void **state)
 {
     struct fixture *fixture = *state;
@@ -519,6 +547,8 @@ int main(void)
         REDIS_TEST(a_broker_that_wants_a_password_is_told_and_tried_again),
         REDIS_TEST(a_broker_that_knows_no_auth_does_not_bring_the_password_to_light),
         REDIS_TEST(three_commands_on_the_own_channels_are_enough),
+        REDIS_TEST(the_rule_of_the_manual_is_enough),
+        REDIS_TEST(another_program_publishes_with_a_command),
         REDIS_TEST(a_socket_will_do),
         REDIS_TEST(a_database_is_taken_and_has_no_part_in_it),
         REDIS_TEST(a_database_that_is_none_is_told),

@@ -123,6 +123,95 @@ static void a_socket_that_is_replaced_is_found(void **state)
     await_heard(fixture, "gap(bus,0) 1");
 }
 
+/* ---- several servers ---- */
+
+static broker_t *second; /* server */
+
+static int tear_down_second(void **state)
+{
+    int failed = tear_down(state);
+
+    broker_stop(second);
+    second = NULL;
+    return failed;
+}
+
+static void start_two(struct fixture *fixture, const char *line)
+{
+    const char *config[] = {line, NULL};
+
+    start_broker(fixture, false, line);
+    second = broker_start(BROKER_REDIS, &(broker_options_t){.config = config});
+    assert_non_null(second);
+}
+
+static bool second_says(const char *command, const char *expected)
+{
+    char *answer = broker_admin(second, command);
+    bool says = answer != NULL && strstr(answer, expected) != NULL;
+
+    free(answer);
+    return says;
+}
+
+static bool know_each_other(struct fixture *fixture)
+{
+    char *answer = broker_admin(fixture->broker, "CLUSTER LINKS");
+    bool both = answer != NULL && strstr(answer, "\r\nto\r\n") != NULL &&
+                strstr(answer, "\r\nfrom\r\n") != NULL;
+
+    free(answer);
+    return both && second_says("CLUSTER INFO", "cluster_known_nodes:2");
+}
+
+static bool follows(struct fixture *fixture)
+{
+    (void)fixture;
+    return second_says("INFO replication", "master_link_status:up");
+}
+
+/* One node on each. */
+static void open_on_two(struct fixture *fixture)
+{
+    fixture->bus = open_url(broker_url(fixture->broker), "");
+    fixture->far = open_url(broker_url(second), "");
+    assert_int_equal(hub_bus_attach(fixture->bus, &fixture->loop.base), HUB_OK);
+    await_healthy(fixture);
+    listener_start_ready(&fixture->listener, fixture->bus, "room:1", &fixture->loop.base);
+    await_heard(fixture, "ready");
+}
+
+static void a_cluster_is_as_one_server(void **state)
+{
+    struct fixture *fixture = *state;
+    char command[64];
+
+    start_two(fixture, "cluster-enabled yes");
+    snprintf(command, sizeof(command), "CLUSTER MEET 127.0.0.1 %u", broker_port(second));
+    admin(fixture, command);
+    await(fixture, know_each_other, "a cluster");
+    open_on_two(fixture);
+    say(fixture->far, "room:1", "1");
+    await_heard(fixture, "ready 1");
+}
+
+/* Which is why all nodes must be on one server: the master's messages come to it, and its own go
+ * nowhere. */
+static void what_is_published_on_a_replica_stays_there(void **state)
+{
+    struct fixture *fixture = *state;
+    char command[64];
+
+    start_two(fixture, "repl-diskless-sync-delay 0");
+    snprintf(command, sizeof(command), "REPLICAOF 127.0.0.1 %u", broker_port(fixture->broker));
+    free(broker_admin(second, command));
+    await(fixture, follows, "a replica");
+    open_on_two(fixture);
+    say(fixture->far, "room:1", "1");
+    say(fixture->bus, "room:1", "2");
+    await_heard(fixture, "ready 2");
+}
+
 /* ---- addresses ---- */
 
 static void an_address_of_ipv6_will_do(void **state)
@@ -666,6 +755,7 @@ static void one_whose_broker_takes_no_more_waits_at_rest(void **state)
 }
 
 #define NAMES_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down_names)
+#define SECOND_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down_second)
 #define BOUNDS_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down_bounds)
 
 int main(void)
@@ -674,6 +764,8 @@ int main(void)
         REDIS_TEST(one_that_can_not_save_carries_messages),
         REDIS_TEST(one_that_reads_its_data_carries_messages),
         REDIS_TEST(a_socket_that_is_replaced_is_found),
+        SECOND_TEST(a_cluster_is_as_one_server),
+        SECOND_TEST(what_is_published_on_a_replica_stays_there),
         REDIS_TEST(an_address_of_ipv6_will_do),
         NAMES_TEST(a_name_that_moves_is_followed),
         NAMES_TEST(behind_a_failure_the_next_address_has_its_turn),
