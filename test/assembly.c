@@ -664,6 +664,15 @@ bool assembly_vanish(assembly_t *assembly, int from, int to)
     return true;
 }
 
+size_t assembly_waiting(const assembly_t *assembly, int from, int to)
+{
+    size_t count = 0;
+
+    for (const letter_t *letter = assembly->queues[from][to]; letter != NULL; letter = letter->next)
+        count++;
+    return count;
+}
+
 void assembly_settle(assembly_t *assembly, uint64_t ms)
 {
     uint64_t until = assembly->now_ms + ms;

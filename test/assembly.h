@@ -44,6 +44,8 @@ void assembly_pass(assembly_t *assembly, uint64_t ms);
 bool assembly_deliver(assembly_t *assembly, uint64_t draw, bool lose);
 /* The next letter from one to the other is gone, and nobody will notice; false: there is none. */
 bool assembly_vanish(assembly_t *assembly, int from, int to);
+/* How many letters are on their way from one to the other. */
+size_t assembly_waiting(const assembly_t *assembly, int from, int to);
 /* All letters, turns and timers until nothing moves, and `ms` more. */
 void assembly_settle(assembly_t *assembly, uint64_t ms);
 

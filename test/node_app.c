@@ -6,14 +6,33 @@
 #include <jansson.h>
 #include <string.h>
 
-/* The payload of a join names the key: {"key":"alice"}. */
+/* Keys "alice0" to "alice9", where it is ten of them. */
+static hub_status_t track_many(hub_member_t *me, const char *key, int count)
+{
+    hub_status_t err = HUB_OK;
+
+    for (int i = 0; err == HUB_OK && i < count; i++) {
+        char name[64];
+
+        snprintf(name, sizeof(name), "%s%d", key, i);
+        err = hub_presence_track(me, hub_str(name), HUB_JSON("{\"at\":1}"));
+    }
+    return err;
+}
+
+/* The payload of a join names the key: {"key":"alice"}, or many of them: {"key":"alice","count":9}.
+ */
 static hub_status_t on_join(hub_member_t *me, const hub_message_t *msg)
 {
     json_t *payload = json_loadb(msg->payload.bytes.base, msg->payload.bytes.len, 0, NULL);
     const char *key = json_string_value(json_object_get(payload, "key"));
-    hub_status_t err =
-        key == NULL ? HUB_OK : hub_presence_track(me, hub_str(key), HUB_JSON("{\"at\":1}"));
+    int count = (int)json_integer_value(json_object_get(payload, "count"));
+    hub_status_t err = HUB_OK;
 
+    if (key != NULL && count > 0)
+        err = track_many(me, key, count);
+    else if (key != NULL)
+        err = hub_presence_track(me, hub_str(key), HUB_JSON("{\"at\":1}"));
     json_decref(payload);
     return err != HUB_OK ? err : hub_presence_push(me);
 }
@@ -36,7 +55,7 @@ static hub_status_t on_authorize(hub_request_t *request, void *user)
 
 static hub_status_t add_channels(hub_t *hub)
 {
-    static const hub_presence_options_t presence = {.diff_ms = 5};
+    static const hub_presence_options_t presence = {.diff_ms = 5, .keys_per_member = 100000};
     static const hub_event_handler_t events[] = {{"who", on_who}, {NULL, NULL}};
 
     return hub_channel_add(hub, &(hub_channel_options_t){.pattern = "room:{id}",
@@ -75,6 +94,8 @@ int main(int argc, char **argv)
     if (err == HUB_OK)
         err =
             hub_server_mount(server, hub, &(hub_endpoint_options_t){.on_authorize = on_authorize});
+    if (err == HUB_OK)
+        err = hub_server_route(server, "GET", "/metrics", hub_metrics_on_http, server);
     if (err == HUB_OK)
         err = serve(server, argv[0], host, port, NULL, &error);
     else

@@ -179,6 +179,37 @@ static void a_node_that_was_away_comes_back(void **state)
     assembly_destroy(assembly);
 }
 
+/* There may be ten thousand topics. */
+static void who_is_heard_again_is_asked_about_as_many_topics_as_a_turn_has_room_for(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 1, NULL);
+
+    (void)state;
+    for (int topic = 0; topic < ASSEMBLY_TOPICS; topic++) {
+        assert_non_null(assembly_come(assembly, 0, topic, true));
+        assert_int_equal(track(assembly_come(assembly, 1, topic, false), "k", "{}"), HUB_OK);
+    }
+    assembly_settle(assembly, 200);
+    assembly_freeze(assembly, 1, true);
+    assembly_settle(assembly, SILENCE_MS + 500);
+    assert_int_equal(assembly_stats(assembly, 0)->presence_peers_gone_total, 1);
+    assembly_freeze(assembly, 1, false);
+    assembly_hurry(assembly, true);
+    while (assembly_waiting(assembly, 1, 0) == 0)
+        assembly_pass(assembly, 10);
+    while (assembly_waiting(assembly, 0, 1) != 0)
+        assert_true(assembly_deliver(assembly, 1, false));
+    assert_true(assembly_deliver(assembly, 2, false));
+    for (size_t turn = 0; turn < ASSEMBLY_TOPICS; turn++) {
+        assert_int_equal(assembly_waiting(assembly, 0, 1), turn);
+        assert_true(assembly_turn(assembly, 0));
+    }
+    assembly_hurry(assembly, false);
+    assembly_settle(assembly, 200);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
 static uint64_t diffs_of(const assembly_t *assembly, int node)
 {
     return assembly_stats(assembly, node)->presence_diffs_total;
@@ -1115,6 +1146,7 @@ int main(void)
         cmocka_unit_test(a_node_that_stops_says_so),
         cmocka_unit_test(a_node_that_stops_owes_no_answer),
         cmocka_unit_test(a_node_that_was_away_comes_back),
+        cmocka_unit_test(who_is_heard_again_is_asked_about_as_many_topics_as_a_turn_has_room_for),
         cmocka_unit_test(an_outage_of_the_broker_is_no_news),
         cmocka_unit_test(who_came_and_went_during_an_outage_is_told_behind_it),
         cmocka_unit_test(a_node_that_died_during_an_outage_is_cleared_in_time_behind_it),
