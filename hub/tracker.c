@@ -26,6 +26,7 @@ struct hub__peer {
     hub__peer_t *next;
     uint64_t owner;
     uint64_t since_ms, heard_ms;
+    uint64_t back_ms;    /* when it was heard again after it had missed a beat */
     uint64_t heard_beat; /* of ours */
     bool gone;           /* silent for too long; kept for a while, to know it again */
     hub__share_t *shares;
@@ -294,6 +295,8 @@ static hub__peer_t *hear(hub__tracker_t *tracker, uint64_t owner)
         peer->next = tracker->peers;
         tracker->peers = peer;
     }
+    if (*tracker->now_ms - peer->heard_ms >= 2 * (uint64_t)tracker->beat_ms)
+        peer->back_ms = *tracker->now_ms;
     peer->heard_ms = *tracker->now_ms;
     peer->heard_beat = tracker->beats;
     if (peer->gone) {
@@ -626,12 +629,17 @@ void hub__tracker_ready(hub__venue_t *venue)
         hub__tracker_ask(venue, 0, venue->own->clock == 0);
 }
 
-/* Who has not been heard at all since may still be on its way back to the broker. */
-static bool was_heard(const hub__venue_t *venue, const hub__share_t *share)
+/* From when on the owner could answer: who has not been heard at all since may still be on its way
+ * back to the broker, and who has just come back has much to say. */
+static uint64_t could_answer_ms(const hub__venue_t *venue, const hub__share_t *share)
 {
     const hub__peer_t *peer = find_peer(venue->tracker, share->owner);
 
-    return peer == NULL || peer->heard_ms >= share->stale_ms;
+    if (peer == NULL)
+        return share->stale_ms;
+    if (peer->heard_ms < share->stale_ms)
+        return *venue->tracker->now_ms;
+    return peer->back_ms > share->stale_ms ? peer->back_ms : share->stale_ms;
 }
 
 void hub__tracker_drop_stale(hub__venue_t *venue)
@@ -640,18 +648,15 @@ void hub__tracker_drop_stale(hub__venue_t *venue)
 
     venue->stale_ms = 0;
     for (hub__share_t *share = hub__roster_shares(venue->roster); share != NULL; share = next) {
-        uint64_t due_ms = share->stale_ms + patience_ms(venue), now_ms = *venue->tracker->now_ms;
+        uint64_t due_ms;
 
         next = share->next;
         if (!share->stale)
             continue;
-        if (due_ms <= now_ms && was_heard(venue, share)) {
+        due_ms = could_answer_ms(venue, share) + patience_ms(venue);
+        if (due_ms <= *venue->tracker->now_ms)
             hub__tracker_drop_share(share);
-            continue;
-        }
-        if (due_ms <= now_ms)
-            due_ms = now_ms + venue->tracker->beat_ms;
-        if (venue->stale_ms == 0 || due_ms < venue->stale_ms)
+        else if (venue->stale_ms == 0 || due_ms < venue->stale_ms)
             venue->stale_ms = due_ms;
     }
 }

@@ -250,6 +250,37 @@ static void an_outage_of_the_broker_is_no_news(void **state)
     assembly_destroy(assembly);
 }
 
+/* Its beat is the first that is heard; what it holds follows, topic by topic. */
+static void who_is_back_late_has_time_to_answer(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 1, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, true);
+    uint64_t diffs;
+
+    (void)state;
+    assert_int_equal(track(alice, "alice", "{}"), HUB_OK);
+    assert_int_equal(track(assembly_come(assembly, 1, 0, false), "bob", "{}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    diffs = diffs_of(assembly, 0);
+    cut_all(assembly, 2, true);
+    assembly_settle(assembly, 2 * SILENCE_MS);
+    assembly_cut(assembly, 0, false);
+    assembly_settle(assembly, 3 * ASSEMBLY_BEAT_MS + ASSEMBLY_BEAT_MS / 2);
+    assembly_cut(assembly, 1, false);
+    while (assembly_waiting(assembly, 1, 0) == 0)
+        assembly_pass(assembly, 10);
+    assert_true(assembly_deliver(assembly, 2, false)); /* the beat */
+    for (int i = 0; i < 2 * ASSEMBLY_BEAT_MS / 10; i++) {
+        assembly_pass(assembly, 10);
+        assembly_turn(assembly, 0);
+    }
+    assert_int_equal(json_object_size(alice->view), 2);
+    assembly_settle(assembly, SILENCE_MS);
+    assert_int_equal(diffs_of(assembly, 0), diffs);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
 static void who_came_and_went_during_an_outage_is_told_behind_it(void **state)
 {
     assembly_t *assembly = assembly_create(2, 1, NULL);
@@ -1148,6 +1179,7 @@ int main(void)
         cmocka_unit_test(a_node_that_was_away_comes_back),
         cmocka_unit_test(who_is_heard_again_is_asked_about_as_many_topics_as_a_turn_has_room_for),
         cmocka_unit_test(an_outage_of_the_broker_is_no_news),
+        cmocka_unit_test(who_is_back_late_has_time_to_answer),
         cmocka_unit_test(who_came_and_went_during_an_outage_is_told_behind_it),
         cmocka_unit_test(a_node_that_died_during_an_outage_is_cleared_in_time_behind_it),
         cmocka_unit_test(an_outage_that_lasts_clears_the_others_after_all),
