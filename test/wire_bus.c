@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What clients and programs are told while the broker is away, and channels with one order. */
+/* What clients and programs are told while the broker is away, channels with one order, and nodes
+ * that stop. */
 #include "test/fake_backend.h"
 #include "test/server.h"
 
@@ -50,12 +51,10 @@ static hub_status_t on_join_seen(hub_member_t *me, const hub_message_t *msg)
 static const hub_event_handler_t events[] = {
     {"say", on_say}, {"tell", on_tell}, {"thread", server_reply_thread}, {NULL, NULL}};
 
-static server_t *serve(hub_bus_t *bus)
+static server_t *serve_as(hub_bus_t *bus, hub_server_options_t options)
 {
     static const hub_presence_options_t presence = {0};
-
-    server_t *s = server_create_with(&(hub_server_options_t){.threads = 2},
-                                     &(hub_options_t){.name = "app", .bus = bus});
+    server_t *s = server_create_with(&options, &(hub_options_t){.name = "app", .bus = bus});
 
     server_channel(
         s, &(hub_channel_options_t){.pattern = "room:{id}", .events = events, .auto_ack = true});
@@ -72,12 +71,22 @@ static server_t *serve(hub_bus_t *bus)
     return s;
 }
 
-static server_t *serve_on_broker(hub_bus_options_t options, hub_bus_t **bus)
+static server_t *serve(hub_bus_t *bus)
+{
+    return serve_as(bus, (hub_server_options_t){.threads = 2});
+}
+
+static hub_bus_t *open_on_broker(hub_bus_options_t options, hub_bus_t **bus)
 {
     options.backend = &fake_backend;
     options.backend_options = nodes.broker;
     assert_int_equal(hub_bus_create(&options, bus, NULL), HUB_OK);
-    return serve(*bus);
+    return *bus;
+}
+
+static server_t *serve_on_broker(hub_bus_options_t options, hub_bus_t **bus)
+{
+    return serve(open_on_broker(options, bus));
 }
 
 static void start_nodes(hub_bus_options_t options)
@@ -375,6 +384,40 @@ static void two_workers_hear_one_order(void **state)
     free(right);
 }
 
+/* ---- a stop, node by node ---- */
+
+/* Its first client is told to come back, the second one not yet. */
+static void start_a_node_that_drains_slowly(void)
+{
+    nodes.broker = fake_broker_create();
+    nodes.left =
+        serve_as(open_on_broker((hub_bus_options_t){0}, &nodes.left_bus),
+                 (hub_server_options_t){.limits = {.drain_batch = 1, .drain_batch_ms = 60000}});
+    nodes.right = serve_on_broker((hub_bus_options_t){0}, &nodes.right_bus);
+    fake_broker_start(nodes.broker);
+    fake_broker_settle(nodes.broker);
+}
+
+static void what_is_said_while_a_node_drains_is_heard_elsewhere(void **state)
+{
+    client_t *first, *later, *far;
+
+    (void)state;
+    start_a_node_that_drains_slowly();
+    first = join(nodes.left, "room:1");
+    later = join(nodes.left, "room:1");
+    far = join(nodes.right, "room:1");
+    hub_server_stop(nodes.left->server);
+    client_expect_close(first, 1012);
+    client_say(later, "room:1", "say", "1", NULL);
+    client_expect_event(far, "room:1", "said", "1");
+    assert_int_equal(publish(nodes.right, "room:1", "2"), HUB_OK);
+    client_expect_event(later, "room:1", "said", "1");
+    client_expect_event(later, "room:1", "said", "2");
+    client_close_frame(later, 1000, "");
+    client_expect_close(later, 1000);
+}
+
 #define BUS_CASE(name) cmocka_unit_test_teardown(name, end_nodes)
 
 int main(void)
@@ -392,6 +435,7 @@ int main(void)
         BUS_CASE(what_the_broker_loses_of_its_own_is_a_gap_for_a_node),
         BUS_CASE(what_is_said_while_joining_is_heard_behind_the_reply),
         BUS_CASE(two_workers_hear_one_order),
+        BUS_CASE(what_is_said_while_a_node_drains_is_heard_elsewhere),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
