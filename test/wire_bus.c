@@ -409,6 +409,7 @@ static void what_is_said_while_a_node_drains_is_heard_elsewhere(void **state)
     far = join(nodes.right, "room:1");
     hub_server_stop(nodes.left->server);
     client_expect_close(first, 1012);
+    client_close_frame(first, 1012, "");
     client_say(later, "room:1", "say", "1", NULL);
     client_expect_event(far, "room:1", "said", "1");
     assert_int_equal(publish(nodes.right, "room:1", "2"), HUB_OK);
