@@ -42,11 +42,12 @@ stop()
 trap stop EXIT
 trap 'exit 0' INT TERM
 
-# start_chat NAME - a node; its address goes to $data/NAME, its lines to stderr and $data/NAME.log.
+# start_chat NAME - a node; its address goes to $data/NAME, its lines to $data/NAME.log, and behind
+# its name to stderr.
 start_chat()
 {
     mkfifo "$data/$1.stderr"
-    tee "$data/$1.log" <"$data/$1.stderr" >&2 &
+    tee "$data/$1.log" <"$data/$1.stderr" | sed -u "s/^/$1: /" >&2 &
     "$chat" --port 0 --bus "$broker_url" >"$data/$1" 2>"$data/$1.stderr" &
     started=$!
 }
