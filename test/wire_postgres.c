@@ -8,230 +8,16 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <poll.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "bus/log.h"
-#include "test/broker.h"
 #include "test/certificate.h"
-#include "test/executor.h"
-#include "test/listener.h"
+#include "test/postgres_nodes.h"
 #include "test/proxy.h"
 
-#define NODES 6
-#define LOOK_MS 1
-#define BATCH 60
 #define MANY 3000
 
-struct node {
-    hub_bus_t *bus;
-    listener_t heard; /* of "room:1" */
-    bool listens;
-};
-
-struct fixture {
-    broker_t *broker;
-    struct node nodes[NODES];
-    test_executor_t loop;
-    pthread_mutex_t lock;
-    hub__buffer_t lines; /* of the log, under the lock */
-    hub_status_t answers[BATCH];
-    size_t answered;
-};
-
-/* ---- fixture ---- */
-
-static void keep_line(hub_log_level_t level, const char *event, const char *text, void *user)
-{
-    struct fixture *fixture = user;
-
-    (void)level;
-    pthread_mutex_lock(&fixture->lock);
-    hub__buffer_printf(&fixture->lines, "%s %s\n", event, text);
-    pthread_mutex_unlock(&fixture->lock);
-}
-
-static int set_up(void **state)
-{
-    struct fixture *fixture = calloc(1, sizeof(*fixture));
-
-    pthread_mutex_init(&fixture->lock, NULL);
-    hub__buffer_printf(&fixture->lines, "%s", "");
-    hub_log_set(keep_line, fixture);
-    test_executor_init(&fixture->loop, 0);
-    fixture->broker = broker_start(BROKER_POSTGRES, &(broker_options_t){.password = true});
-    assert_non_null(fixture->broker);
-    *state = fixture;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *fixture = *state;
-
-    for (size_t i = 0; i < NODES; i++) {
-        if (fixture->nodes[i].listens)
-            listener_stop(&fixture->nodes[i].heard);
-        hub_bus_destroy(fixture->nodes[i].bus);
-    }
-    hub_log_set(NULL, NULL);
-    test_executor_end(&fixture->loop);
-    broker_stop(fixture->broker);
-    assert_null(strstr(fixture->lines.base, BROKER_PASSWORD));
-    hub__buffer_dispose(&fixture->lines);
-    pthread_mutex_destroy(&fixture->lock);
-    free(fixture);
-    return 0;
-}
-
-static void open_url(struct fixture *fixture, size_t node, const char *url)
-{
-    hub_error_t error = {0};
-
-    if (hub_bus_open(url, NULL, &fixture->nodes[node].bus, &error) != HUB_OK)
-        fail_msg("%s", error.text);
-    assert_int_equal(hub_bus_attach(fixture->nodes[node].bus, &fixture->loop.base), HUB_OK);
-}
-
-static void open_node(struct fixture *fixture, size_t node, const char *params)
-{
-    char url[256];
-
-    snprintf(url, sizeof(url), "%s%s", broker_url(fixture->broker), params);
-    open_url(fixture, node, url);
-}
-
-static hub_bus_stats_t stats_of(struct fixture *fixture, size_t node)
-{
-    hub_bus_stats_t stats;
-
-    hub_bus_get_stats(fixture->nodes[node].bus, &stats);
-    return stats;
-}
-
-/* Runs the loop until `holds` for node number `node`. */
-static void wait_until(struct fixture *fixture, bool (*holds)(struct fixture *fixture, size_t node),
-                       size_t node)
-{
-    for (int i = 0; i < TEST_DEADLINE_MS / LOOK_MS && !holds(fixture, node); i++) {
-        test_executor_turn(&fixture->loop);
-        if (!holds(fixture, node))
-            poll(NULL, 0, LOOK_MS);
-    }
-    if (holds(fixture, node))
-        return;
-    pthread_mutex_lock(&fixture->lock);
-    fail_msg("not within %d ms; the log:\n%s", TEST_DEADLINE_MS, fixture->lines.base);
-}
-
-static bool is_up(struct fixture *fixture, size_t node)
-{
-    return stats_of(fixture, node).healthy;
-}
-
-static bool is_down(struct fixture *fixture, size_t node)
-{
-    return !is_up(fixture, node);
-}
-
-static void listen_up(struct fixture *fixture, size_t node, const char *params)
-{
-    open_node(fixture, node, params);
-    listener_start(&fixture->nodes[node].heard, fixture->nodes[node].bus, "room:1",
-                   &fixture->loop.base);
-    fixture->nodes[node].listens = true;
-    wait_until(fixture, is_up, node);
-}
-
-/* What is to be heard, or to be in the log, next. One case at a time. */
-static const char *awaited;
-
-static bool heard_it(struct fixture *fixture, size_t node)
-{
-    return strcmp(listener_heard(&fixture->nodes[node].heard), awaited) == 0;
-}
-
-static void expect_heard(struct fixture *fixture, size_t node, const char *text)
-{
-    awaited = text;
-    wait_until(fixture, heard_it, node);
-}
-
-static bool has_logged(struct fixture *fixture, const char *text)
-{
-    bool found;
-
-    pthread_mutex_lock(&fixture->lock);
-    found = strstr(fixture->lines.base, text) != NULL;
-    pthread_mutex_unlock(&fixture->lock);
-    return found;
-}
-
-static bool logged_it(struct fixture *fixture, size_t node)
-{
-    (void)node;
-    return has_logged(fixture, awaited);
-}
-
-static void expect_logged(struct fixture *fixture, const char *text)
-{
-    awaited = text;
-    wait_until(fixture, logged_it, 0);
-}
-
-static void admin(struct fixture *fixture, const char *sql)
-{
-    char *answer = broker_admin(fixture->broker, sql);
-
-    assert_non_null(answer);
-    free(answer);
-}
-
-static void expect_answer(struct fixture *fixture, const char *sql, const char *expected)
-{
-    char *answer = broker_admin(fixture->broker, sql);
-
-    assert_non_null(answer);
-    assert_string_equal(answer, expected);
-    free(answer);
-}
-
-static void on_published(const hub_publish_result_t *result, void *user)
-{
-    struct fixture *fixture = user;
-
-    if (fixture->answered < BATCH)
-        fixture->answers[fixture->answered] = result->status;
-    fixture->answered++;
-}
-
-static void say_and_ask(struct fixture *fixture, size_t node, const char *json)
-{
-    hub_bus_publish_options_t options = {
-        .on_published = on_published, .user = fixture, .executor = &fixture->loop.base};
-
-    assert_int_equal(try_say(fixture->nodes[node].bus, "room:1", json, &options), HUB_OK);
-}
-
-static bool all_answered(struct fixture *fixture, size_t count)
-{
-    return fixture->answered == count;
-}
-
 /* ---- messages ---- */
-
-/* A JSON string of `bytes` bytes. */
-static char *long_string(size_t bytes)
-{
-    char *json = malloc(bytes + 1);
-
-    memset(json, 'x', bytes);
-    json[0] = json[bytes - 1] = '"';
-    json[bytes] = '\0';
-    return json;
-}
 
 static void arrives(struct fixture *fixture, size_t bytes)
 {
@@ -253,6 +39,22 @@ static void what_a_notice_could_not_carry_arrives(void **state)
     arrives(fixture, 8000);
     arrives(fixture, 100000);
     arrives(fixture, 2000000);
+}
+
+static void the_largest_message_arrives_and_no_larger_one(void **state)
+{
+    struct fixture *fixture = *state;
+    size_t largest;
+    char *json;
+
+    listen_up(fixture, 0, "");
+    listen_up(fixture, 1, "");
+    largest = hub_bus_largest_message(fixture->nodes[1].bus);
+    assert_in_range(largest, 8000000, 8388608);
+    arrives(fixture, largest);
+    json = long_string(8388608);
+    assert_int_equal(try_say(fixture->nodes[1].bus, "room:1", json, NULL), HUB_ETOOLARGE);
+    free(json);
 }
 
 static void equal_messages_of_one_transaction_arrive_each(void **state)
@@ -368,6 +170,26 @@ static void only_what_is_refused_fails(void **state)
                   "bus.refused backend=postgres topic=\"hub:room:1\" what=\"publish: 23514");
     assert_true(is_up(fixture, 1));
     hub__buffer_dispose(&expected);
+}
+
+/* Its words come with the COMMIT: until then all seemed well. */
+static void what_is_refused_at_the_commit_fails_alone(void **state)
+{
+    struct fixture *fixture = *state;
+
+    listen_up(fixture, 0, "");
+    admin(fixture, "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS"
+                   " $$ BEGIN RAISE EXCEPTION 'no'; END $$;"
+                   "CREATE CONSTRAINT TRIGGER late AFTER INSERT ON sockethub.messages DEFERRABLE"
+                   " INITIALLY DEFERRED FOR EACH ROW"
+                   " WHEN (position('bad'::bytea IN NEW.body) > 0) EXECUTE FUNCTION no()");
+    for (int i = 0; i < 5; i++)
+        say_and_ask(fixture, 0, i == 3 ? "\"bad\"" : "1");
+    wait_until(fixture, all_answered, 5);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(fixture->answers[i], i == 3 ? HUB_ESYSTEM : HUB_OK);
+    expect_logged(fixture, "what=\"publish: P0001 no");
+    assert_true(is_up(fixture, 0));
 }
 
 static void a_schema_that_is_dropped_is_made_again(void **state)
@@ -741,6 +563,7 @@ int main(void)
 {
     struct CMUnitTest tests[] = {
         POSTGRES_CASE(what_a_notice_could_not_carry_arrives),
+        POSTGRES_CASE(the_largest_message_arrives_and_no_larger_one),
         POSTGRES_CASE(equal_messages_of_one_transaction_arrive_each),
         POSTGRES_CASE(psql_publishes_with_one_call),
         POSTGRES_CASE(a_transaction_that_is_undone_is_never_heard_of),
@@ -748,6 +571,7 @@ int main(void)
         POSTGRES_CASE(what_is_too_large_for_a_node_is_counted_there),
         POSTGRES_CASE(notices_of_others_are_counted),
         POSTGRES_CASE(only_what_is_refused_fails),
+        POSTGRES_CASE(what_is_refused_at_the_commit_fails_alone),
         POSTGRES_CASE(a_schema_that_is_dropped_is_made_again),
         POSTGRES_CASE(nodes_that_start_at_once_make_one_schema),
         POSTGRES_CASE(a_role_that_may_not_create_uses_what_is_there),
