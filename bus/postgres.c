@@ -26,7 +26,8 @@
 #define CONNECT_SECONDS_DEFAULT 3
 #define CONNECT_SECONDS_MOST 60
 #define SILENCE_MS 10000 /* a server that owes an answer is given up */
-#define STEADY_MS 2000   /* a connection that stood so long was a good one */
+#define LOCK_MS_MOST 2000
+#define STEADY_MS 2000 /* a connection that stood so long was a good one */
 #define NAMES_MAX 40
 #define NAMES_OWN 12 /* of these: what is not an option of the URL, and the end */
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -180,15 +181,18 @@ static bool look_up(postgres_t *self, unsigned attempt, uint64_t deadline_ms, st
 static bool open_both(postgres_t *self, unsigned attempt, hub_error_t *error)
 {
     uint64_t deadline_ms = hub__courier_now_ms() + (uint64_t)self->connect_seconds * 1000;
+    unsigned lock_ms = self->connect_seconds * 500; /* so what happened is known, and said */
     struct found found = {0};
     bool good;
 
+    if (lock_ms > LOCK_MS_MOST)
+        lock_ms = LOCK_MS_MOST;
     good = look_up(self, attempt, deadline_ms, &found, error) &&
            hub__postgres_link_open(&self->mouth.link, &self->courier, self->names, self->values,
-                                   deadline_ms, error) &&
+                                   lock_ms, deadline_ms, error) &&
            hub__postgres_mouth_prepare(&self->mouth, &self->courier, deadline_ms, error) &&
            hub__postgres_link_open(&self->ear.link, &self->courier, self->names, self->values,
-                                   deadline_ms, error) &&
+                                   lock_ms, deadline_ms, error) &&
            hub__postgres_ear_prepare(&self->ear, &self->courier, deadline_ms, error);
     forget_found(self, &found);
     return good;

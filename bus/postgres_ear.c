@@ -22,7 +22,8 @@ struct topic {
 static const char prepare_sql[] =
     "PREPARE sockethub_fetch (bigint[], bigint) AS"
     " SELECT m.topic, m.body FROM unnest($1) WITH ORDINALITY AS heard (id, place)"
-    " JOIN sockethub.messages m ON m.id = heard.id AND octet_length(m.body) <= $2"
+    " CROSS JOIN LATERAL (SELECT topic, body FROM sockethub.messages"
+    " WHERE id = heard.id AND octet_length(body) <= $2 OFFSET 0) m" /* by the key, one by one */
     " ORDER BY heard.place";
 
 bool hub__postgres_ear_prepare(hub__postgres_ear_t *ear, hub__courier_t *courier,
@@ -266,13 +267,9 @@ static void take_rows(hub__postgres_ear_t *ear, const PGresult *result)
 
 static void finish_rows(hub__postgres_ear_t *ear)
 {
-    char what[96];
-
-    if (ear->fetching == 0)
-        return;
-    snprintf(what, sizeof(what), "%zu rows were gone before they were fetched, or are too large",
-             ear->fetching);
-    hub_bus_remote_invalid(ear->bus, HUB_STR("sockethub.messages"), what);
+    for (; ear->fetching > 0; ear->fetching--)
+        hub_bus_remote_invalid(ear->bus, HUB_STR("sockethub.messages"),
+                               "a row was gone before it was fetched, or is too large");
 }
 
 /* ---- the query under way ---- */

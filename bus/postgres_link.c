@@ -7,6 +7,19 @@
 #include <stdlib.h>
 #include <time.h>
 
+/* What must not depend on who set what for this role or database:
+ * - Names are found in pg_catalog alone, else anybody's better fitting function would be called.
+ * - Nobody's isolation but this makes messages fail that another session read about.
+ * - Plans are made while the table is next to empty, and kept when it is not: so never one that
+ *   reads all of it.
+ * - Who waits for a lock does not notice that we are gone, and sessions pile up behind it. */
+static const char session_sql[] = "SET search_path = pg_catalog, pg_temp;"
+                                  "SET default_transaction_isolation = 'read committed';"
+                                  "SET enable_seqscan = off; SET enable_bitmapscan = off;"
+                                  "SET jit = off;"
+                                  "SET plan_cache_mode = force_generic_plan;"
+                                  "SET lock_timeout = %u";
+
 /* The first line says it all; the others name lines of the server's source, and hints. */
 static int first_line(const char *text)
 {
@@ -23,6 +36,8 @@ bool hub__postgres_link_fail(const hub__postgres_link_t *link, const PGresult *r
         text = link->last_words;
     if (text == NULL)
         text = link->conn == NULL ? "no memory" : PQerrorMessage(link->conn);
+    if (text[0] == '\0')
+        text = "an answer that fits no question";
     hub_error_set(error, HUB_ESYSTEM, 0, "%s: %s%s%.*s", link->use, state == NULL ? "" : state,
                   state == NULL ? "" : " ", first_line(text), text);
     return false;
@@ -69,46 +84,6 @@ static bool await(hub__postgres_link_t *link, hub__courier_t *courier, short eve
                                ret_revents, error);
 }
 
-static bool connect_polled(hub__postgres_link_t *link, hub__courier_t *courier,
-                           uint64_t deadline_ms, hub_error_t *error)
-{
-    PostgresPollingStatusType status = PGRES_POLLING_WRITING;
-    short revents;
-
-    while (status != PGRES_POLLING_OK) {
-        if (status == PGRES_POLLING_FAILED)
-            return hub__postgres_link_fail(link, NULL, error);
-        if (!await(link, courier, status == PGRES_POLLING_READING ? POLLIN : POLLOUT, deadline_ms,
-                   &revents, error))
-            return false;
-        status = PQconnectPoll(link->conn);
-    }
-    return true;
-}
-
-bool hub__postgres_link_open(hub__postgres_link_t *link, hub__courier_t *courier,
-                             const char *const *names, const char *const *values,
-                             uint64_t deadline_ms, hub_error_t *error)
-{
-    *link = (hub__postgres_link_t){.use = link->use};
-    link->conn = PQconnectStartParams(names, values, 0);
-    if (link->conn == NULL || PQstatus(link->conn) == CONNECTION_BAD)
-        return hub__postgres_link_fail(link, NULL, error);
-    PQsetNoticeReceiver(link->conn, on_notice, link);  /* libpq's would write to stderr */
-    PQsetErrorVerbosity(link->conn, PQERRORS_VERBOSE); /* with the SQLSTATE */
-    if (!connect_polled(link, courier, deadline_ms, error))
-        return false;
-    if (PQsetnonblocking(link->conn, 1) != 0)
-        return hub__postgres_link_fail(link, NULL, error);
-    return true;
-}
-
-void hub__postgres_link_close(hub__postgres_link_t *link)
-{
-    PQfinish(link->conn);
-    *link = (hub__postgres_link_t){.use = link->use};
-}
-
 static bool flush(hub__postgres_link_t *link, hub_error_t *error)
 {
     int left = PQflush(link->conn);
@@ -146,28 +121,33 @@ bool hub__postgres_link_move(hub__postgres_link_t *link, short revents, hub_erro
     return !link->unsent || flush(link, error);
 }
 
-/* Takes what has come. True: that was all, and `ret_last` is the last result. */
-static bool collect(hub__postgres_link_t *link, PGresult **ret_last)
+/* Takes what has come; `ret_last` is the last result. An answer of COPY would come for ever. */
+static bool collect(hub__postgres_link_t *link, bool *ret_all, PGresult **ret_last,
+                    hub_error_t *error)
 {
-    while (!PQisBusy(link->conn)) {
+    while (!*ret_all && !PQisBusy(link->conn)) {
         PGresult *result = PQgetResult(link->conn);
 
+        *ret_all = result == NULL;
         if (result == NULL)
-            return true;
+            break;
         PQclear(*ret_last);
         *ret_last = result;
+        if (PQresultStatus(result) == PGRES_COPY_IN || PQresultStatus(result) == PGRES_COPY_OUT ||
+            PQresultStatus(result) == PGRES_COPY_BOTH)
+            return hub__postgres_link_fail(link, result, error);
     }
-    return false;
+    return true;
 }
 
 PGresult *hub__postgres_link_ask(hub__postgres_link_t *link, hub__courier_t *courier,
                                  const char *sql, uint64_t deadline_ms, hub_error_t *error)
 {
     PGresult *last = NULL;
-    bool good = hub__postgres_link_sent(link, PQsendQuery(link->conn, sql), error);
+    bool good = hub__postgres_link_sent(link, PQsendQuery(link->conn, sql), error), all = false;
     short revents;
 
-    while (good && !collect(link, &last)) {
+    while (good && (good = collect(link, &all, &last, error)) && !all) {
         good =
             await(link, courier, hub__postgres_link_events(link), deadline_ms, &revents, error) &&
             hub__postgres_link_move(link, revents, error);
@@ -179,4 +159,56 @@ PGresult *hub__postgres_link_ask(hub__postgres_link_t *link, hub__courier_t *cou
         return last;
     PQclear(last);
     return NULL;
+}
+
+static bool connect_polled(hub__postgres_link_t *link, hub__courier_t *courier,
+                           uint64_t deadline_ms, hub_error_t *error)
+{
+    PostgresPollingStatusType status = PGRES_POLLING_WRITING;
+    short revents;
+
+    while (status != PGRES_POLLING_OK) {
+        if (status == PGRES_POLLING_FAILED)
+            return hub__postgres_link_fail(link, NULL, error);
+        if (!await(link, courier, status == PGRES_POLLING_READING ? POLLIN : POLLOUT, deadline_ms,
+                   &revents, error))
+            return false;
+        status = PQconnectPoll(link->conn);
+    }
+    return true;
+}
+
+static bool set_session(hub__postgres_link_t *link, hub__courier_t *courier, unsigned lock_ms,
+                        uint64_t deadline_ms, hub_error_t *error)
+{
+    char sql[sizeof(session_sql) + 16];
+    PGresult *result;
+
+    snprintf(sql, sizeof(sql), session_sql, lock_ms);
+    result = hub__postgres_link_ask(link, courier, sql, deadline_ms, error);
+    PQclear(result);
+    return result != NULL;
+}
+
+bool hub__postgres_link_open(hub__postgres_link_t *link, hub__courier_t *courier,
+                             const char *const *names, const char *const *values, unsigned lock_ms,
+                             uint64_t deadline_ms, hub_error_t *error)
+{
+    *link = (hub__postgres_link_t){.use = link->use};
+    link->conn = PQconnectStartParams(names, values, 0);
+    if (link->conn == NULL || PQstatus(link->conn) == CONNECTION_BAD)
+        return hub__postgres_link_fail(link, NULL, error);
+    PQsetNoticeReceiver(link->conn, on_notice, link);  /* libpq's would write to stderr */
+    PQsetErrorVerbosity(link->conn, PQERRORS_VERBOSE); /* with the SQLSTATE */
+    if (!connect_polled(link, courier, deadline_ms, error))
+        return false;
+    if (PQsetnonblocking(link->conn, 1) != 0)
+        return hub__postgres_link_fail(link, NULL, error);
+    return set_session(link, courier, lock_ms, deadline_ms, error);
+}
+
+void hub__postgres_link_close(hub__postgres_link_t *link)
+{
+    PQfinish(link->conn);
+    *link = (hub__postgres_link_t){.use = link->use};
 }

@@ -23,9 +23,10 @@ typedef struct hub__postgres_link {
  * stop (HUB_ECANCELLED). */
 bool hub__postgres_await(const char *use, hub__courier_t *courier, int fd, short events,
                          uint64_t deadline_ms, short *ret_revents, hub_error_t *error);
-/* `names` and `values` as of PQconnectStartParams(). */
+/* `names` and `values` as of PQconnectStartParams(). No statement waits longer than `lock_ms` for a
+ * lock of somebody else. */
 bool hub__postgres_link_open(hub__postgres_link_t *link, hub__courier_t *courier,
-                             const char *const *names, const char *const *values,
+                             const char *const *names, const char *const *values, unsigned lock_ms,
                              uint64_t deadline_ms, hub_error_t *error);
 /* Runs `sql`, many statements perhaps, waiting for its end. The result of the last one is owned by
  * the caller (PQclear); NULL: it failed. */

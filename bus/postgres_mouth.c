@@ -13,18 +13,23 @@
 #define BATCH_BYTES_MAX (4u * 1024 * 1024) /* but for a single larger one */
 #define CLEAR_ROWS "500"
 #define CLEAR_ROWS_MAX 500
+#define CLEAR_ALL_ROUNDS 256
 #define CLEARS_PER_KEEP 4 /* so rows are at most a quarter older than they should be */
 
-/* Who holds the lock clears; the others have nothing to do then. */
+/* Who holds the lock clears; the others have nothing to do then. All learn which row is the first,
+ * and begin there the next time: while somebody's transaction is old, the server has to pass over
+ * every row that was deleted since that began, and publishes wait for that. */
 static const char prepare_sql[] =
     "SET synchronous_commit = off;"
     "PREPARE sockethub_publish (text, bytea) AS SELECT sockethub.publish($1, $2);"
-    "PREPARE sockethub_clear (bigint) AS"
-    " WITH held AS MATERIALIZED (SELECT pg_try_advisory_xact_lock(8317976349691373686) AS held)"
-    " DELETE FROM sockethub.messages WHERE (SELECT held FROM held) AND id IN"
-    " (SELECT id FROM (SELECT id, created FROM sockethub.messages ORDER BY id"
-    " LIMIT " CLEAR_ROWS ") oldest"
-    " WHERE created < now() - $1 * interval '1 second')";
+    "PREPARE sockethub_clear (bigint, bigint) AS"
+    " WITH held AS MATERIALIZED (SELECT pg_try_advisory_xact_lock(8317976349691373686) AS held),"
+    " oldest AS MATERIALIZED (SELECT ctid, id, created FROM sockethub.messages WHERE id > $2"
+    " ORDER BY id LIMIT " CLEAR_ROWS "),"
+    " gone AS (DELETE FROM sockethub.messages WHERE ctid = ANY (ARRAY(SELECT ctid FROM oldest"
+    " WHERE created < now() - $1 * interval '1 second' AND (SELECT held FROM held)))"
+    " RETURNING id)"
+    " SELECT count(*), (SELECT min(id) FROM oldest) FROM gone";
 
 static void orders_init(hub__postgres_orders_t *orders)
 {
@@ -139,16 +144,19 @@ static bool undo(hub__postgres_mouth_t *mouth, hub_error_t *error)
 
 static bool clear(hub__postgres_mouth_t *mouth, hub_error_t *error)
 {
-    char seconds[16];
-    const char *values[] = {seconds};
+    char seconds[16], from[24];
+    const char *values[] = {seconds, from};
     PGconn *conn = mouth->link.conn;
     bool taken;
 
+    if (mouth->clear_ms != 0 && mouth->clear_round++ % CLEAR_ALL_ROUNDS == 0)
+        mouth->clear_from = 0; /* a transaction that was long may have left a row behind */
     snprintf(seconds, sizeof(seconds), "%u", mouth->keep_seconds);
+    snprintf(from, sizeof(from), "%lld", (long long)mouth->clear_from);
     mouth->clear_ms =
         hub__courier_now_ms() + (uint64_t)mouth->keep_seconds * 1000 / CLEARS_PER_KEEP;
     mouth->doing = HUB__MOUTH_CLEARING;
-    taken = PQsendQueryPrepared(conn, "sockethub_clear", 1, values, NULL, NULL, 0) &&
+    taken = PQsendQueryPrepared(conn, "sockethub_clear", 2, values, NULL, NULL, 0) &&
             PQpipelineSync(conn);
     return hub__postgres_link_sent(&mouth->link, taken, error);
 }
@@ -156,11 +164,12 @@ static bool clear(hub__postgres_mouth_t *mouth, hub_error_t *error)
 /* ---- answers ---- */
 
 /* What concerns the message alone, or passes by: a row or a size that the server does not take
- * (classes 22, 23, 54), no room (53), another's lock (40, 55), a time limit (57014), a trigger of
- * somebody's (P0). All else, such as a missing table or privilege, concerns all that follow. */
+ * (classes 22, 23, 54), no room (53), another's transaction (40), a time limit (57014), a trigger
+ * of somebody's (P0). All else, such as a missing table or privilege, or a lock that is not given
+ * up (55P03), concerns all that follow. */
 static bool is_refusal(const char *state)
 {
-    static const char *const classes[] = {"22", "23", "40", "53", "54", "55", "P0"};
+    static const char *const classes[] = {"22", "23", "40", "53", "54", "P0"};
 
     for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++) {
         if (strncmp(state, classes[i], 2) == 0)
@@ -209,6 +218,15 @@ static void finish_refused(hub__postgres_mouth_t *mouth)
     answer(mouth, HUB_ESYSTEM);
 }
 
+/* Numbers may have begun anew where there is no row at all. */
+static void take_cleared(hub__postgres_mouth_t *mouth, const PGresult *result)
+{
+    if (atoi(PQgetvalue(result, 0, 0)) >= CLEAR_ROWS_MAX)
+        mouth->clear_ms = 0;
+    mouth->clear_from =
+        PQgetisnull(result, 0, 1) ? 0 : strtoll(PQgetvalue(result, 0, 1), NULL, 10) - 1;
+}
+
 static void finish_clear(hub__postgres_mouth_t *mouth)
 {
     char why[HUB_LOG_FIELD];
@@ -242,11 +260,11 @@ static bool take_result(hub__postgres_mouth_t *mouth, PGresult *result, hub_erro
     switch (PQresultStatus(result)) {
     case PGRES_PIPELINE_SYNC:
         return finish(mouth, error);
-    case PGRES_COMMAND_OK:
-        if (mouth->doing == HUB__MOUTH_CLEARING && atoi(PQcmdTuples(result)) >= CLEAR_ROWS_MAX)
-            mouth->clear_ms = 0; /* there are more */
-        return true;
     case PGRES_TUPLES_OK:
+        if (mouth->doing == HUB__MOUTH_CLEARING && PQntuples(result) == 1)
+            take_cleared(mouth, result);
+        return true;
+    case PGRES_COMMAND_OK:
     case PGRES_PIPELINE_ABORTED:
         return true;
     default:
@@ -311,6 +329,9 @@ void hub__postgres_mouth_close(hub__postgres_mouth_t *mouth)
     hub__postgres_link_close(&mouth->link);
     drop(&mouth->waiting);
     drop(&mouth->sent);
-    *mouth = (hub__postgres_mouth_t){
-        .link.use = mouth->link.use, .bus = mouth->bus, .keep_seconds = mouth->keep_seconds};
+    *mouth = (hub__postgres_mouth_t){.link.use = mouth->link.use,
+                                     .bus = mouth->bus,
+                                     .keep_seconds = mouth->keep_seconds,
+                                     .clear_from = mouth->clear_from,
+                                     .clear_round = mouth->clear_round};
 }

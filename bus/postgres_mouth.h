@@ -23,10 +23,12 @@ typedef struct hub__postgres_mouth {
     size_t most; /* in one transaction: 256, but less behind a refusal */
     enum { HUB__MOUTH_IDLE, HUB__MOUTH_PUBLISHING, HUB__MOUTH_UNDOING, HUB__MOUTH_CLEARING } doing;
     bool cleared_last;
-    bool refused;      /* the server refused what is sent */
-    hub_error_t why;   /* and said this */
-    bool clears;       /* this role may */
-    uint64_t clear_ms; /* when it is due */
+    bool refused;       /* the server refused what is sent */
+    hub_error_t why;    /* and said this */
+    bool clears;        /* this role may */
+    uint64_t clear_ms;  /* when it is due; 0: at once, there are more */
+    int64_t clear_from; /* no row up to this number was there the last time */
+    unsigned clear_round;
 } hub__postgres_mouth_t;
 
 /* Behind hub__postgres_link_open(): makes the schema, if it must. */

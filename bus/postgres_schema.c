@@ -33,7 +33,7 @@ static const char make_sql[] =
     "  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,\n"
     "  topic text NOT NULL,\n"
     "  body bytea NOT NULL,\n"
-    "  created timestamptz NOT NULL DEFAULT now()\n"
+    "  created timestamptz NOT NULL DEFAULT clock_timestamp()\n"
     ") WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);\n"
     "ALTER TABLE sockethub.messages ALTER body SET STORAGE EXTERNAL;\n"
     "CREATE FUNCTION sockethub.publish(topic text, body bytea) RETURNS bigint\n"

@@ -8,8 +8,11 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "test/certificate.h"
 #include "test/postgres_nodes.h"
@@ -468,6 +471,67 @@ static void what_is_no_answer_ends_the_connection(void **state)
     free(url);
 }
 
+struct copier {
+    int fd; /* listens */
+    unsigned port;
+    pthread_t thread;
+};
+
+/* Lets everybody in, and answers each question with "now send me the rows of your COPY". */
+static void *want_to_copy(void *arg)
+{
+    static const char welcome[] = "R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I", copy[] = "G\0\0\0\x07\0\0";
+    struct copier *copier = arg;
+    char question[4096];
+    int client;
+
+    while ((client = accept(copier->fd, NULL, NULL)) >= 0) {
+        ssize_t got = recv(client, question, sizeof(question), 0);
+
+        if (got > 0)
+            send(client, welcome, sizeof(welcome) - 1, MSG_NOSIGNAL);
+        while (got > 0 && recv(client, question, sizeof(question), 0) > 0)
+            got = send(client, copy, sizeof(copy), MSG_NOSIGNAL);
+        close(client);
+    }
+    return NULL;
+}
+
+static void copier_start(struct copier *copier)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(address);
+
+    copier->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(copier->fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(copier->fd, 8), 0);
+    assert_int_equal(getsockname(copier->fd, (struct sockaddr *)&address, &size), 0);
+    copier->port = ntohs(address.sin_port);
+    assert_int_equal(pthread_create(&copier->thread, NULL, want_to_copy, copier), 0);
+}
+
+static void copier_stop(struct copier *copier)
+{
+    shutdown(copier->fd, SHUT_RDWR);
+    pthread_join(copier->thread, NULL);
+    close(copier->fd);
+}
+
+static void a_server_that_wants_a_copy_holds_nobody(void **state)
+{
+    struct fixture *fixture = *state;
+    struct copier copier;
+    char url[100];
+
+    copier_start(&copier);
+    snprintf(url, sizeof(url), "postgres://hub@127.0.0.1:%u/hub?sslmode=disable", copier.port);
+    open_url(fixture, 0, url);
+    expect_logged(fixture, "an answer that fits no question");
+    hub_bus_destroy(fixture->nodes[0].bus);
+    fixture->nodes[0].bus = NULL;
+    copier_stop(&copier);
+}
+
 /* ---- TLS ---- */
 
 /* The server's `file` from ours. It wants a key that nobody else can read. */
@@ -590,6 +654,7 @@ int main(void)
         POSTGRES_CASE(a_host_may_be_a_name),
         POSTGRES_CASE(closing_does_not_wait_for_a_server_that_hangs),
         POSTGRES_CASE(what_is_no_answer_ends_the_connection),
+        POSTGRES_CASE(a_server_that_wants_a_copy_holds_nobody),
         POSTGRES_CASE(tls_is_asked_for_and_the_server_proves_who_it_is),
         POSTGRES_CASE(a_server_that_is_another_is_refused),
     };
