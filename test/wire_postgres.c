@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -532,6 +533,35 @@ static void a_server_that_wants_a_copy_holds_nobody(void **state)
     copier_stop(&copier);
 }
 
+#define PATIENCE_TURNS 50
+
+static void a_subscription_is_ready_when_the_server_has_it(void **state)
+{
+    struct fixture *fixture = *state;
+    proxy_t *proxy = proxy_start(broker_port(fixture->broker));
+    char *url = broker_url_at(fixture->broker, proxy_port(proxy));
+
+    open_url(fixture, 0, url);
+    wait_until(fixture, is_up, 0);
+    proxy_hold(proxy, true);
+    listener_start_ready(&fixture->nodes[0].heard, fixture->nodes[0].bus, "room:1",
+                         &fixture->loop.base);
+    fixture->nodes[0].listens = true;
+    for (int i = 0; i < PATIENCE_TURNS; i++) {
+        poll(NULL, 0, 1);
+        test_executor_turn(&fixture->loop);
+        assert_string_equal(listener_heard(&fixture->nodes[0].heard), "");
+    }
+    proxy_hold(proxy, false);
+    expect_heard(fixture, 0, "ready");
+    listener_stop(&fixture->nodes[0].heard);
+    fixture->nodes[0].listens = false;
+    hub_bus_destroy(fixture->nodes[0].bus);
+    fixture->nodes[0].bus = NULL;
+    proxy_stop(proxy);
+    free(url);
+}
+
 /* ---- TLS ---- */
 
 /* The server's `file` from ours. It wants a key that nobody else can read. */
@@ -655,6 +685,7 @@ int main(void)
         POSTGRES_CASE(closing_does_not_wait_for_a_server_that_hangs),
         POSTGRES_CASE(what_is_no_answer_ends_the_connection),
         POSTGRES_CASE(a_server_that_wants_a_copy_holds_nobody),
+        POSTGRES_CASE(a_subscription_is_ready_when_the_server_has_it),
         POSTGRES_CASE(tls_is_asked_for_and_the_server_proves_who_it_is),
         POSTGRES_CASE(a_server_that_is_another_is_refused),
     };

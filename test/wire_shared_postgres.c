@@ -371,6 +371,31 @@ static void a_topic_of_the_same_hash_is_not_heard(void **state)
     assert_int_equal(stats_of(fixture, 0).remote_invalid, 0);
 }
 
+static void rows_come_in_the_order_of_their_notices(void **state)
+{
+    struct fixture *fixture = *state;
+
+    listen_up(fixture, 0, "");
+    admin(fixture, HASH_OF_ROOM_1
+          "FOR i IN 1 .. 5 LOOP INSERT INTO sockethub.messages (topic, body) VALUES ('hub:room:1',"
+          " format('{\"event\": \"said\", \"payload\": %s}', i)::bytea) RETURNING id INTO n;"
+          "END LOOP;"
+          "FOR i IN 0 .. 4 LOOP PERFORM pg_notify(c, n - i || ' ' || h); END LOOP; END $$");
+    expect_heard(fixture, 0, "5 4 3 2 1");
+}
+
+static void a_node_that_is_far_behind_begins_anew(void **state)
+{
+    struct fixture *fixture = *state;
+
+    listen_up(fixture, 0, "");
+    admin(fixture, HASH_OF_ROOM_1 "PERFORM pg_notify(c, 1000000 + i || ' ' || h)"
+                                  " FROM generate_series(1, 300000) i; END $$");
+    expect_logged(fixture, "listen: more than 262144 notices behind");
+    wait_until(fixture, has_gap, 0);
+    wait_until(fixture, is_up, 0);
+}
+
 #define SHARED_CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -389,6 +414,8 @@ int main(void)
         SHARED_CASE(payloads_of_all_kinds_are_heard),
         SHARED_CASE(what_json_or_the_table_does_not_take_is_the_programs_error),
         SHARED_CASE(each_row_that_is_gone_is_counted),
+        SHARED_CASE(rows_come_in_the_order_of_their_notices),
+        SHARED_CASE(a_node_that_is_far_behind_begins_anew),
         SHARED_CASE(a_topic_of_the_same_hash_is_not_heard),
     };
 
