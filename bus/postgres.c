@@ -352,6 +352,13 @@ static bool is_name(const char *host)
            inet_pton(AF_INET, host, &address) != 1;
 }
 
+/* Also where the URL leaves it to the environment: libpq would look that up itself. NULL: nobody
+ * names one. */
+static const char *host_of(const hub_bus_url_t *url)
+{
+    return url->host != NULL || getenv("PGHOSTADDR") != NULL ? url->host : getenv("PGHOST");
+}
+
 static hub_status_t read_url(postgres_t *self, const hub_bus_url_t *url, hub_error_t *error)
 {
     char port[8];
@@ -367,13 +374,13 @@ static hub_status_t read_url(postgres_t *self, const hub_bus_url_t *url, hub_err
             return err;
     }
     snprintf(port, sizeof(port), "%u", url->port);
-    set(self, "host", url->host);
+    set(self, "host", host_of(url));
     set(self, "port", url->port == 0 ? NULL : port);
     set(self, "user", url->user);
     set(self, "password", url->password);
     set(self, "dbname", url->path);
     set(self, "client_encoding", "UTF8");
-    if (is_name(url->host) && value_of(self, "hostaddr") == NULL)
+    if (is_name(host_of(url)) && value_of(self, "hostaddr") == NULL)
         self->host = value_of(self, "host");
     return HUB_OK;
 }

@@ -437,6 +437,19 @@ static void a_host_may_be_a_name(void **state)
     expect_logged(fixture, "host.invalid");
 }
 
+/* By us, not by libpq: nothing ends its wait for a name server. */
+static void a_name_from_the_environment_is_looked_up(void **state)
+{
+    struct fixture *fixture = *state;
+
+    setenv("PGHOST", "host.invalid", 1);
+    open_url(fixture, 0, "postgres:///hub");
+    expect_logged(fixture, "what=\"host \\\"host.invalid");
+    hub_bus_destroy(fixture->nodes[0].bus);
+    fixture->nodes[0].bus = NULL;
+    unsetenv("PGHOST");
+}
+
 static void closing_does_not_wait_for_a_server_that_hangs(void **state)
 {
     struct fixture *fixture = *state;
@@ -682,6 +695,7 @@ int main(void)
         POSTGRES_CASE(a_role_that_is_shut_out_comes_back),
         POSTGRES_CASE(a_socket_in_a_folder_will_do),
         POSTGRES_CASE(a_host_may_be_a_name),
+        POSTGRES_CASE(a_name_from_the_environment_is_looked_up),
         POSTGRES_CASE(closing_does_not_wait_for_a_server_that_hangs),
         POSTGRES_CASE(what_is_no_answer_ends_the_connection),
         POSTGRES_CASE(a_server_that_wants_a_copy_holds_nobody),
