@@ -13,7 +13,6 @@
 #include "bus/internal.h"
 #include "bus/log.h"
 #include "bus/nats_session.h"
-#include "bus/subject.h"
 
 #define LARGEST_DEFAULT ((size_t)1024 * 1024) /* the server's own default: until it has told */
 #define CONNECT_GRACE_MS 500                  /* for what the library's own timeout leaves out */
@@ -105,7 +104,8 @@ static bool serve(hub__nats_t *nats, hub__nats_link_t *link, unsigned *attempt)
     atomic_store(&nats->largest, server_limit(hub__nats_link_connection(link)));
     nats->reason[0] = '\0';
     set_link(nats, link);
-    hub__nats_session_init(&session, nats->bus, &nats->courier, link, nats->subject_max);
+    hub__nats_session_init(&session, nats->bus, nats->settings.name, &nats->courier, link,
+                           nats->subject_max);
     stop = hub__nats_session_run(&session);
     set_link(nats, NULL);
     if (hub__nats_link_state(link) != HUB__NATS_CONNECTED) {

@@ -12,7 +12,6 @@
 #include <sys/random.h>
 
 #include "bus/buffer.h"
-#include "bus/subject.h"
 
 #define BUFFERED_MAX (1024 * 1024) /* bytes in the library, the rest waits here */
 #define DELIVER_AT_ONCE 256        /* messages, before orders are looked at again */
@@ -111,7 +110,8 @@ static bool encode(hub__nats_session_t *session, hub_str_t topic,
 {
     size_t len;
 
-    if (!hub__subject_encode(topic, subject) || (len = strlen(subject)) > session->subject_max)
+    if (!hub__subject_encode(topic, false, subject) ||
+        (len = strlen(subject)) > session->subject_max)
         return false;
     if (len > session->subject_longest)
         session->subject_longest = len;
@@ -212,7 +212,7 @@ static bool is_refused(hub__nats_session_t *session, const hub__order_t *order)
 {
     char subject[HUB__SUBJECT_BYTES + 1];
 
-    return session->fence_away && hub__subject_encode(order->topic, subject) &&
+    return session->fence_away && hub__subject_encode(order->topic, false, subject) &&
            hub__nats_link_is_refused(session->link, subject, order->kind == HUB__ORDER_PUBLISH);
 }
 
@@ -321,17 +321,17 @@ static void deliver(hub__nats_session_t *session)
 
 /* ---- life ---- */
 
-/* No topic has a '%' without two digits behind it, and no other node these 64 bits. */
+/* No topic has three tokens, and no other node these 64 bits. */
 static bool raise_barrier(hub__nats_session_t *session)
 {
     uint64_t random;
 
     if (getrandom(&random, sizeof(random), 0) != sizeof(random))
         return false;
-    snprintf(session->barrier_subject, sizeof(session->barrier_subject),
-             "hub:%%barrier-%016" PRIx64, random);
-    snprintf(session->fence_subject, sizeof(session->fence_subject), "hub:%%fence-%016" PRIx64,
-             random);
+    snprintf(session->barrier_subject, sizeof(session->barrier_subject), "%s.barrier.%016" PRIx64,
+             session->name, random);
+    snprintf(session->fence_subject, sizeof(session->fence_subject), "%s.fence.%016" PRIx64,
+             session->name, random);
     return hub__nats_link_subscribe(session->link, session->barrier_subject, true,
                                     &session->barrier) == NATS_OK;
 }
@@ -378,11 +378,11 @@ static void flush(hub__nats_session_t *session)
              hub__courier_now_ms() < end_ms);
 }
 
-void hub__nats_session_init(hub__nats_session_t *session, hub_bus_t *bus, hub__courier_t *courier,
-                            hub__nats_link_t *link, size_t subject_max)
+void hub__nats_session_init(hub__nats_session_t *session, hub_bus_t *bus, const char *name,
+                            hub__courier_t *courier, hub__nats_link_t *link, size_t subject_max)
 {
     *session = (hub__nats_session_t){
-        .bus = bus, .courier = courier, .link = link, .subject_max = subject_max};
+        .bus = bus, .courier = courier, .link = link, .name = name, .subject_max = subject_max};
     session->nc = hub__nats_link_connection(link);
     orders_init(&session->waiting);
     orders_init(&session->sent);

@@ -4,7 +4,10 @@
 
 #include "bus/backend.h"
 #include "bus/nats_link.h"
+#include "bus/subject.h"
 #include "bus/table.h"
+
+#define HUB__NATS_OWN_BYTES (HUB__SUBJECT_NAME_BYTES + 32) /* "<name>.barrier.<16 hex>" */
 
 typedef struct hub__nats_orders {
     hub__order_t *first;
@@ -21,8 +24,9 @@ typedef struct hub__nats_session {
     hub__nats_orders_t sent;    /* since the barrier under way */
     hub__nats_orders_t covered; /* by the barrier under way */
     natsSubscription *barrier;
-    char barrier_subject[40];
-    char fence_subject[40];
+    const char *name; /* of the bus */
+    char barrier_subject[HUB__NATS_OWN_BYTES];
+    char fence_subject[HUB__NATS_OWN_BYTES];
     uint64_t barrier_number;
     bool barrier_away;
     bool fence_away;    /* the barrier is back; the library has still to tell what was refused */
@@ -30,9 +34,9 @@ typedef struct hub__nats_session {
     size_t subject_longest; /* of those sent */
 } hub__nats_session_t;
 
-/* The first three are borrowed; `link` is connected. */
-void hub__nats_session_init(hub__nats_session_t *session, hub_bus_t *bus, hub__courier_t *courier,
-                            hub__nats_link_t *link, size_t subject_max);
+/* All are borrowed; `link` is connected. */
+void hub__nats_session_init(hub__nats_session_t *session, hub_bus_t *bus, const char *name,
+                            hub__courier_t *courier, hub__nats_link_t *link, size_t subject_max);
 /* From hub_bus_remote_up() to hub_bus_remote_down(): until the connection is broken, is to be
  * replaced, or the thread is to end, which is true. */
 bool hub__nats_session_run(hub__nats_session_t *session);

@@ -1,22 +1,47 @@
 /* SPDX-License-Identifier: MIT */
 #include "bus/subject.h"
 
+#define PROBE "/probe/"
+#define PROBE_SUBJECT ".probe."
+
 static const char digits[] = "0123456789ABCDEF";
+
+static bool is_name(unsigned char byte)
+{
+    return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
+           (byte >= '0' && byte <= '9') || byte == '_' || byte == '-';
+}
 
 static bool is_plain(unsigned char byte)
 {
-    return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
-           (byte >= '0' && byte <= '9') || byte == '_' || byte == '-' || byte == ':' || byte == '~';
+    return is_name(byte) || byte == ':' || byte == '~';
 }
 
-bool hub__subject_encode(hub_str_t topic, char subject[HUB__SUBJECT_BYTES + 1])
+/* Of the name of the bus at the beginning; 0: there is none. */
+static size_t name_bytes(hub_str_t text)
 {
-    char *at = subject;
+    size_t len = 0;
 
-    if (topic.len == 0 || topic.len > HUB__SUBJECT_TOPIC_BYTES)
-        return false;
-    for (size_t i = 0; i < topic.len; i++) {
-        unsigned char byte = (unsigned char)topic.base[i];
+    while (len < text.len && is_name((unsigned char)text.base[len]))
+        len++;
+    return len > HUB__SUBJECT_NAME_BYTES ? 0 : len;
+}
+
+static hub_str_t behind(hub_str_t text, size_t bytes)
+{
+    return hub_str_n(text.base + bytes, text.len - bytes);
+}
+
+static char *append(char *at, hub_str_t text)
+{
+    memcpy(at, text.base, text.len);
+    return at + text.len;
+}
+
+static char *append_escaped(char *at, hub_str_t text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char byte = (unsigned char)text.base[i];
 
         if (is_plain(byte)) {
             *at++ = (char)byte;
@@ -26,7 +51,29 @@ bool hub__subject_encode(hub_str_t topic, char subject[HUB__SUBJECT_BYTES + 1])
             *at++ = digits[byte & 15];
         }
     }
-    *at = '\0';
+    return at;
+}
+
+bool hub__subject_encode(hub_str_t topic, bool ordered, char subject[HUB__SUBJECT_BYTES + 1])
+{
+    size_t name = name_bytes(topic);
+    hub_str_t tail = behind(topic, name), mark = ordered ? HUB_STR(".order.") : HUB_STR(".");
+    char *at;
+
+    if (name == 0)
+        return false;
+    if (hub_str_starts_with(tail, HUB_STR(PROBE))) {
+        tail = behind(tail, sizeof(PROBE) - 1);
+        mark = HUB_STR(PROBE_SUBJECT);
+    } else if (hub_str_starts_with(tail, HUB_STR(":"))) {
+        tail = behind(tail, 1);
+    } else {
+        return false;
+    }
+    if (tail.len == 0 || tail.len > HUB__SUBJECT_TAIL_BYTES)
+        return false;
+    at = append(append(subject, hub_str_n(topic.base, name)), mark);
+    *append_escaped(at, tail) = '\0';
     return true;
 }
 
@@ -55,16 +102,37 @@ static size_t decode_byte(hub_str_t rest, char *ret_byte)
     return high > 15 || low > 15 || is_plain((unsigned char)*ret_byte) ? 0 : 3;
 }
 
-hub_str_t hub__subject_decode(hub_str_t subject, char topic[HUB__SUBJECT_TOPIC_BYTES])
+/* The end of what was written; NULL: it is no topic. */
+static char *append_unescaped(char *at, hub_str_t text)
 {
     size_t len = 0, step;
 
-    for (size_t i = 0; i < subject.len; i += step) {
-        if (len == HUB__SUBJECT_TOPIC_BYTES)
-            return hub_str(NULL);
-        step = decode_byte(hub_str_n(subject.base + i, subject.len - i), &topic[len++]);
+    for (size_t i = 0; i < text.len; i += step) {
+        if (len++ == HUB__SUBJECT_TAIL_BYTES)
+            return NULL;
+        step = decode_byte(behind(text, i), at++);
         if (step == 0)
-            return hub_str(NULL);
+            return NULL;
     }
-    return len == 0 ? hub_str(NULL) : hub_str_n(topic, len);
+    return len == 0 ? NULL : at;
+}
+
+hub_str_t hub__subject_decode(hub_str_t subject, char topic[HUB__SUBJECT_TOPIC_BYTES])
+{
+    size_t name = name_bytes(subject);
+    hub_str_t tail = behind(subject, name), mark = HUB_STR(":");
+    char *at;
+
+    if (name == 0)
+        return hub_str(NULL);
+    if (hub_str_starts_with(tail, HUB_STR(PROBE_SUBJECT))) {
+        tail = behind(tail, sizeof(PROBE_SUBJECT) - 1);
+        mark = HUB_STR(PROBE);
+    } else if (hub_str_starts_with(tail, HUB_STR("."))) {
+        tail = behind(tail, 1);
+    } else {
+        return hub_str(NULL);
+    }
+    at = append_unescaped(append(append(topic, hub_str_n(subject.base, name)), mark), tail);
+    return at == NULL ? hub_str(NULL) : hub_str_n(topic, (size_t)(at - topic));
 }

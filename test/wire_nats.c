@@ -140,7 +140,8 @@ static void await(bool (*holds)(void *arg), const void *arg)
         void *out;
     } cast = {.in = arg};
 
-    assert_true(test_executor_run_until(&fixture.loop, holds, cast.out));
+    if (!test_executor_run_until(&fixture.loop, holds, cast.out))
+        fail_msg("it did not come to pass; the log says: %s", logged.len > 0 ? logged.base : "-");
 }
 
 static void open_both(void)
@@ -451,7 +452,7 @@ static void what_permissions_forbid_is_told(void **state)
 
     (void)state;
     start("authorization { users: [ { user: hub, password: pw, permissions: {\n"
-          "  publish: { deny: [ \"hub:mute\" ] }, subscribe: { deny: [ \"hub:deaf\" ] } } } ] }\n");
+          "  publish: { deny: [ \"hub.mute\" ] }, subscribe: { deny: [ \"hub.deaf\" ] } } } ] }\n");
     fixture.bus = open_bus("nats://hub:pw@", "");
     await(is_healthy, fixture.bus);
     assert_int_equal(hub_bus_attach(fixture.bus, &fixture.loop.base), HUB_OK);
@@ -465,6 +466,43 @@ static void what_permissions_forbid_is_told(void **state)
     assert_false(is_logged("bus.down"));
     listener_stop(&listener);
     hub_bus_detach(fixture.bus, &fixture.loop.base);
+}
+
+static hub_bus_t *open_as(const char *user, const char *name)
+{
+    char before[64], behind[64];
+    hub_bus_t *bus;
+
+    snprintf(before, sizeof(before), "nats://%s:pw@", user);
+    snprintf(behind, sizeof(behind), "?name=%s", name);
+    bus = open_bus(before, behind);
+    assert_int_equal(hub_bus_attach(bus, &fixture.loop.base), HUB_OK);
+    return bus;
+}
+
+#define ALL_OF(name)                                                                               \
+    "{ user: " name ", password: pw, permissions: {"                                               \
+    " publish: \"" name ".>\", subscribe: \"" name ".>\" } }\n"
+
+/* Who has the one can do all with its bus and nothing with another's, where it is never up. */
+static void one_rule_keeps_two_applications_apart(void **state)
+{
+    hub_bus_t *strange;
+
+    (void)state;
+    start("authorization { users: [ " ALL_OF("hub") ALL_OF("shop") " ] }\n");
+    fixture.bus = open_as("hub", "hub");
+    fixture.far = open_as("shop", "shop");
+    await(is_healthy, fixture.bus);
+    await(is_healthy, fixture.far);
+    assert_int_equal(publish(fixture.bus, "room.1 *", "1"), HUB_OK);
+    assert_int_equal(publish(fixture.far, "room.1 *", "1"), HUB_OK);
+    strange = open_as("shop", "hub");
+    await(was_logged, "Permissions Violation for Publish to \\\"hub.barrier.");
+    assert_int_equal(try_say(strange, "room.1 *", "1", NULL), HUB_EBUSDOWN);
+    hub_bus_detach(strange, &fixture.loop.base);
+    hub_bus_destroy(strange);
+    detach();
 }
 
 static bool is_down(void *arg)
@@ -653,7 +691,7 @@ static void a_handshake_without_an_answer_is_left_behind(void **state)
 
 static void garbage_ends_the_connection_and_the_next_is_as_good(void **state)
 {
-    static const char garbage[] = "MSG hub:a 1 zzz\r\nFOO\r\n\0\377";
+    static const char garbage[] = "MSG hub.a 1 zzz\r\nFOO\r\n\0\377";
     listener_t listener = {0};
 
     (void)state;
@@ -801,6 +839,7 @@ int main(void)
         CASE(large_messages_travel_by_tls),
         CASE(a_message_past_the_servers_limit_does_no_harm),
         CASE(what_permissions_forbid_is_told),
+        CASE(one_rule_keeps_two_applications_apart),
         CASE(who_is_shut_out_is_down_until_he_is_let_in),
         CASE(topics_of_any_characters_travel),
         CASE(a_topic_too_long_for_the_server_harms_no_other),
