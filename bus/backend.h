@@ -70,6 +70,13 @@ struct hub_bus_backend {
     size_t (*largest_message)(void *self); /* of `bytes`; SIZE_MAX: none. NULL: none. Any thread. */
     bool one_order; /* what different nodes publish on a topic reaches all of them in one order;
                        else HUB_MESSAGE_BUS_ORDER is refused */
+    /* As publish(), for what has that flag, where only another way there has one order: positions
+     * of it go by this way, too. NULL: publish() has it. HUB_EREJECTED: the broker at hand can't
+     * (a nats-server without JetStream), which the backend has logged, with what to do. */
+    hub_status_t (*publish_ordered)(void *self, hub_str_t topic, hub_str_t bytes, uint64_t token);
+    /* It is going to be used: time to find out whether the broker can. NULL: there is nothing to
+     * find out. Must not block nor call back. Any thread. */
+    void (*want_order)(void *self);
 };
 
 /* ---- what a backend calls back ----

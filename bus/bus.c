@@ -615,6 +615,11 @@ const char *hub_bus_backend_name(const hub_bus_t *bus)
     return hub__remote_backend_name(bus);
 }
 
+void hub_bus_want_order(hub_bus_t *bus)
+{
+    hub__remote_want_order(bus);
+}
+
 bool hub_bus_is_healthy(hub_bus_t *bus)
 {
     hub_bus_stats_t stats = {.healthy = true};

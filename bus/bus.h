@@ -124,9 +124,11 @@ HUB_API hub_str_t hub_bus_sub_topic(const hub_bus_sub_t *sub);
  * when it comes back, so a publisher hears itself a way to the broker and back later. What the
  * broker loses is a gap here as elsewhere. The completion follows when it has been delivered here,
  * and is HUB_EUNKNOWN where it can't be any more, or is not in time. HUB_EINVAL: the backend has
- * none (hub_bus_has_one_order()). While the backend is down, degraded_local delivers here at once,
- * in an order of this node's own; what waits in a buffer is delivered when it comes back. Between
- * messages with the flag and without there is no order. */
+ * none (hub_bus_has_one_order()). HUB_EBUSDOWN, and HUB_EREJECTED in a completion: it has, but not
+ * the broker at hand (a nats-server without JetStream); nobody got it, and the log says what to do.
+ * While the backend is down, degraded_local delivers here at once, in an order of this node's own;
+ * what waits in a buffer is delivered when it comes back. Between messages with the flag and
+ * without there is no order. */
 
 typedef enum hub_bus_level {
     HUB_LEVEL_LOCAL, /* accepted by this node */
@@ -275,6 +277,10 @@ HUB_API const char *hub_bus_backend_name(const hub_bus_t *bus);
 /* Whether HUB_MESSAGE_BUS_ORDER is taken; always in memory. Any thread. */
 HUB_API bool hub_bus_has_one_order(const hub_bus_t *bus);
 
+/* It is going to be used: where the broker at hand may turn out not to have one order, that is
+ * found out now, and is in the log before somebody's message is refused for it. Any thread. */
+HUB_API void hub_bus_want_order(hub_bus_t *bus);
+
 typedef struct hub_bus_stats {
     bool healthy; /* connected, all is subscribed, and the last probe came back not longer ago than
                      interval and timeout; always true in memory */
@@ -302,7 +308,7 @@ typedef struct hub_bus_stats {
     uint64_t refused_limit;     /* publishes that failed because too much was in flight */
     uint64_t buffered_bytes;    /* of publishes that wait until the backend is up */
     uint64_t buffer_expired;    /* publishes that waited for too long, and were never sent */
-    uint64_t refused_broker;    /* publishes that the broker did not take: heard here alone */
+    uint64_t refused_broker;    /* publishes that the broker did not take, or could not order */
 } hub_bus_stats_t;
 
 /* The first of these figures alone, for who asks often. Any thread. */

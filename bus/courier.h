@@ -11,6 +11,7 @@ typedef enum hub__order_kind {
     HUB__ORDER_SUBSCRIBE,
     HUB__ORDER_UNSUBSCRIBE,
     HUB__ORDER_PUBLISH,
+    HUB__ORDER_PUBLISH_ORDERED, /* publish_ordered() of the backend, where it has one */
 } hub__order_kind_t;
 
 typedef struct hub__order {

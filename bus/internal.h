@@ -248,6 +248,7 @@ hub_status_t hub__remote_publish(hub_bus_t *bus, uint64_t hash, const hub_messag
                                  hub_bus_ack_t *ack, bool *ret_here);
 size_t hub__remote_largest_message(const hub_bus_t *bus);
 bool hub__remote_has_one_order(const hub_bus_t *bus);
+void hub__remote_want_order(hub_bus_t *bus);
 const char *hub__remote_backend_name(const hub_bus_t *bus); /* memory: there is no remote */
 
 /* ---- remote_topic.c: under the shard's lock ---- */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* NATS (core, no JetStream), on libnats. One connection a node; a topic is a subject
- * (bus/subject.h) with a subscription of its own. Here is the thread that makes one connection
- * after the other; nats_link.c is the connection, nats_session.c what is said over it. */
+/* NATS, on libnats. One connection a node; a topic is a subject (bus/subject.h) with a
+ * subscription of its own; JetStream only where there is to be one order (nats_order.h). Here is
+ * the thread that makes one connection after the other; nats_link.c is the connection,
+ * nats_session.c what is said over it. */
 #define _GNU_SOURCE 1
 #include <limits.h>
 #include <signal.h>
@@ -24,6 +25,7 @@ typedef struct hub__nats {
     hub_bus_t *bus;
     hub__nats_settings_t settings;
     hub__courier_t courier;
+    hub__nats_order_t order;
     atomic_size_t largest;
 
     pthread_mutex_t lock; /* of what follows */
@@ -105,7 +107,7 @@ static bool serve(hub__nats_t *nats, hub__nats_link_t *link, unsigned *attempt)
     nats->reason[0] = '\0';
     set_link(nats, link);
     hub__nats_session_init(&session, nats->bus, nats->settings.name, &nats->courier, link,
-                           nats->subject_max);
+                           &nats->order, nats->subject_max);
     stop = hub__nats_session_run(&session);
     set_link(nats, NULL);
     if (hub__nats_link_state(link) != HUB__NATS_CONNECTED) {
@@ -192,8 +194,10 @@ static hub_status_t nats_open(hub_bus_t *bus, const hub_bus_target_t *target, vo
     open_library();
     err = hub__nats_settings_init(&nats->settings, target, error);
     *ret_self = nats;
-    if (err == HUB_OK)
+    if (err == HUB_OK) {
+        hub__nats_order_init(&nats->order, nats->settings.name);
         err = hub__courier_start(&nats->courier, run, nats, error);
+    }
     if (err != HUB_OK)
         free_nats(nats);
     return err;
@@ -222,6 +226,26 @@ static hub_status_t nats_publish(void *self, hub_str_t topic, hub_str_t bytes, u
     hub__nats_t *nats = self;
 
     return hub__courier_put(&nats->courier, HUB__ORDER_PUBLISH, topic, bytes, token);
+}
+
+static void nats_want_order(void *self)
+{
+    hub__nats_t *nats = self;
+
+    if (!atomic_exchange(&nats->order.wanted, true))
+        hub__courier_wake(&nats->courier);
+}
+
+/* Until it is known whether there is an order to be had, they wait. */
+static hub_status_t nats_publish_ordered(void *self, hub_str_t topic, hub_str_t bytes,
+                                         uint64_t token)
+{
+    hub__nats_t *nats = self;
+
+    if (atomic_load(&nats->order.refused))
+        return HUB_EREJECTED;
+    nats_want_order(self);
+    return hub__courier_put(&nats->courier, HUB__ORDER_PUBLISH_ORDERED, topic, bytes, token);
 }
 
 static void break_link(hub__nats_t *nats)
@@ -274,4 +298,7 @@ const hub_bus_backend_t hub__nats_backend = {
     .reconnect = nats_reconnect,
     .close = nats_close,
     .largest_message = nats_largest_message,
+    .one_order = true,
+    .publish_ordered = nats_publish_ordered,
+    .want_order = nats_want_order,
 };

@@ -129,14 +129,14 @@ static bool has_room(const hub__nats_link_t *link, size_t bytes)
     return link->waiting < WAITING_MAX && link->waiting_bytes + bytes <= WAITING_BYTES_MAX;
 }
 
-static void arrive(hub__nats_link_t *link, natsMsg *msg, bool barrier)
+static void arrive(hub__nats_link_t *link, natsMsg *msg, bool own)
 {
     hub__nats_arrival_t *arrival = malloc(sizeof(*arrival));
     size_t bytes = (size_t)natsMsg_GetDataLength(msg);
     bool taken;
 
     if (arrival != NULL)
-        *arrival = (hub__nats_arrival_t){.msg = msg, .barrier = barrier};
+        *arrival = (hub__nats_arrival_t){.msg = msg, .own = own};
     pthread_mutex_lock(&link->lock);
     taken = arrival != NULL && link->courier != NULL && has_room(link, bytes);
     if (taken) {
@@ -162,7 +162,7 @@ static void on_message(natsConnection *nc, natsSubscription *sub, natsMsg *msg, 
     arrive(closure, msg, false);
 }
 
-static void on_barrier(natsConnection *nc, natsSubscription *sub, natsMsg *msg, void *closure)
+static void on_own(natsConnection *nc, natsSubscription *sub, natsMsg *msg, void *closure)
 {
     (void)nc;
     (void)sub;
@@ -219,6 +219,8 @@ static void on_error(natsConnection *nc, natsSubscription *sub, natsStatus s, vo
     fence = note_fence(link, sub);
     if (s == NATS_NOT_PERMITTED)
         note_refusal(link, why);
+    if (s == NATS_NOT_PERMITTED && link->courier != NULL)
+        hub__courier_wake(link->courier);
     if (s == NATS_SLOW_CONSUMER && !fence)
         fail(link, "the library dropped messages");
     pthread_mutex_unlock(&link->lock);
@@ -483,12 +485,12 @@ bool hub__nats_link_writes(const hub__nats_link_t *link)
     return link->writes;
 }
 
-natsStatus hub__nats_link_subscribe(hub__nats_link_t *link, const char *subject, bool barrier,
+natsStatus hub__nats_link_subscribe(hub__nats_link_t *link, const char *subject, bool own,
                                     natsSubscription **ret_sub)
 {
     natsSubscription *sub = NULL;
     natsStatus s =
-        natsConnection_Subscribe(&sub, link->nc, subject, barrier ? on_barrier : on_message, link);
+        natsConnection_Subscribe(&sub, link->nc, subject, own ? on_own : on_message, link);
 
     if (s != NATS_OK)
         return s;

@@ -23,7 +23,7 @@ typedef enum hub__nats_state {
 typedef struct hub__nats_arrival {
     struct hub__nats_arrival *next;
     natsMsg *msg;
-    bool barrier; /* it is for the link's owner, not for the bus */
+    bool own; /* it is for the link's owner, not for the bus */
 } hub__nats_arrival_t;
 
 /* Begins to connect; wakes `courier`, borrowed until hub__nats_link_drop(), when the state changes
@@ -48,7 +48,7 @@ int hub__nats_link_poll(hub__nats_link_t *link, short *ret_events);
 void hub__nats_link_io(hub__nats_link_t *link, int revents);
 /* Whether bytes wait for the socket. */
 bool hub__nats_link_writes(const hub__nats_link_t *link);
-natsStatus hub__nats_link_subscribe(hub__nats_link_t *link, const char *subject, bool barrier,
+natsStatus hub__nats_link_subscribe(hub__nats_link_t *link, const char *subject, bool own,
                                     natsSubscription **ret_sub);
 /* The next message, or NULL; hub__nats_arrival_free(). */
 hub__nats_arrival_t *hub__nats_link_take(hub__nats_link_t *link);

@@ -3,7 +3,8 @@
  * waits for it. So a barrier does: a message to ourselves, on a subject that no topic can have,
  * sent behind what is to be confirmed. The server takes what a connection sends in order, so when
  * the barrier is back all of that is done: subscriptions stand, publishes are on their way. One is
- * under way at a time; what is sent meanwhile waits for the next. */
+ * under way at a time; what is sent meanwhile waits for the next. What goes by way of the stream
+ * that orders it (nats_order.h) has a barrier of its own, by the same way. */
 #include "bus/nats_session.h"
 
 #include <inttypes.h>
@@ -16,6 +17,7 @@
 #define BUFFERED_MAX (1024 * 1024) /* bytes in the library, the rest waits here */
 #define DELIVER_AT_ONCE 256        /* messages, before orders are looked at again */
 #define CLOSE_FLUSH_MS 100
+#define ORDERED_BACK_MS 3000 /* a stream that takes longer is looked for anew */
 #define NUMBER_BYTES 24
 
 /* A topic that the server knows. */
@@ -39,13 +41,6 @@ static void orders_append(hub__nats_orders_t *orders, hub__order_t *order)
     order->next = NULL;
     *orders->last = order;
     orders->last = &order->next;
-}
-
-static void orders_append_all(hub__nats_orders_t *orders, hub__order_t *first)
-{
-    *orders->last = first;
-    while (*orders->last != NULL)
-        orders->last = &(*orders->last)->next;
 }
 
 static hub__order_t *orders_take(hub__nats_orders_t *orders)
@@ -104,13 +99,30 @@ static void free_subject(hub__table_node_t *node, void *user)
 
 /* ---- out ---- */
 
+static void own_subject(const hub__nats_session_t *session, const char *what, uint64_t number,
+                        char ret_subject[HUB__NATS_OWN_BYTES])
+{
+    snprintf(ret_subject, HUB__NATS_OWN_BYTES, "%s.own.%016" PRIx64 ".%s%" PRIu64, session->name,
+             session->random, what, number);
+}
+
+static bool is_ordered(const hub__order_t *order)
+{
+    return order->kind == HUB__ORDER_PUBLISH_ORDERED;
+}
+
+static hub__nats_lane_t *lane_of(hub__nats_session_t *session, const hub__order_t *order)
+{
+    return is_ordered(order) ? &session->ordered : &session->plain;
+}
+
 /* False: the server would end the connection for it. */
-static bool encode(hub__nats_session_t *session, hub_str_t topic,
+static bool encode(hub__nats_session_t *session, const hub__order_t *order,
                    char subject[HUB__SUBJECT_BYTES + 1])
 {
     size_t len;
 
-    if (!hub__subject_encode(topic, false, subject) ||
+    if (!hub__subject_encode(order->topic, is_ordered(order), subject) ||
         (len = strlen(subject)) > session->subject_max)
         return false;
     if (len > session->subject_longest)
@@ -124,11 +136,11 @@ static void carry_subscribe(hub__nats_session_t *session, hub__order_t *order)
     char subject[HUB__SUBJECT_BYTES + 1];
     natsSubscription *sub;
 
-    if (!encode(session, order->topic, subject)) {
+    if (!encode(session, order, subject)) {
         hub_bus_remote_refused(session->bus, order->topic, order->token, HUB_ETOPIC);
     } else if (hub__nats_link_subscribe(session->link, subject, false, &sub) == NATS_OK) {
         add_subject(session, order->topic, sub);
-        orders_append(&session->sent, order);
+        orders_append(&session->plain.sent, order);
         return;
     } else {
         hub__courier_ask_reconnect(session->courier);
@@ -176,13 +188,14 @@ static hub__order_t *shrink(hub__order_t *order)
 static void carry_publish(hub__nats_session_t *session, hub__order_t *order)
 {
     char subject[HUB__SUBJECT_BYTES + 1];
+    hub__nats_lane_t *lane = lane_of(session, order);
     hub_status_t err = HUB_ETOPIC;
 
-    if (encode(session, order->topic, subject))
+    if (encode(session, order, subject))
         err = publish_status(
             natsConnection_Publish(session->nc, subject, order->bytes.base, (int)order->bytes.len));
     if (err == HUB_OK) {
-        orders_append(&session->sent, shrink(order));
+        orders_append(&lane->sent, shrink(order));
         return;
     }
     hub_bus_remote_published(session->bus, order->token, err);
@@ -200,6 +213,7 @@ static void carry(hub__nats_session_t *session, hub__order_t *order)
         free(order);
         return;
     case HUB__ORDER_PUBLISH:
+    case HUB__ORDER_PUBLISH_ORDERED:
         carry_publish(session, order);
         return;
     }
@@ -212,16 +226,15 @@ static bool is_refused(hub__nats_session_t *session, const hub__order_t *order)
 {
     char subject[HUB__SUBJECT_BYTES + 1];
 
-    return session->fence_away && hub__subject_encode(order->topic, false, subject) &&
-           hub__nats_link_is_refused(session->link, subject, order->kind == HUB__ORDER_PUBLISH);
+    return hub__subject_encode(order->topic, is_ordered(order), subject) &&
+           hub__nats_link_is_refused(session->link, subject, order->kind != HUB__ORDER_SUBSCRIBE);
 }
 
-static void confirm(hub__nats_session_t *session, hub__order_t *order)
+static void confirm(hub__nats_session_t *session, hub__order_t *order, bool refused)
 {
     hub_bus_t *bus = session->bus;
-    bool refused = is_refused(session, order);
 
-    if (order->kind == HUB__ORDER_PUBLISH) {
+    if (order->kind != HUB__ORDER_SUBSCRIBE) {
         hub_bus_remote_published(bus, order->token, refused ? HUB_EREJECTED : HUB_OK);
     } else if (refused) {
         drop_subject(session, order->topic);
@@ -232,88 +245,230 @@ static void confirm(hub__nats_session_t *session, hub__order_t *order)
     free(order);
 }
 
-static void post_barrier(hub__nats_session_t *session)
+/* Behind what was sent. A stream that does not take it says so, to a subject of ours as well. */
+static void post_barrier(hub__nats_session_t *session, hub__nats_lane_t *lane)
 {
-    char number[NUMBER_BYTES];
-    int len = snprintf(number, sizeof(number), "%" PRIu64, ++session->barrier_number);
+    char number[NUMBER_BYTES], reply[HUB__NATS_OWN_BYTES];
+    int len = snprintf(number, sizeof(number), "%" PRIu64, ++lane->barrier_number);
 
-    /* a failure means that it is closed */
-    session->barrier_away =
-        natsConnection_Publish(session->nc, session->barrier_subject, number, len) == NATS_OK;
-}
-
-static void send_barrier(hub__nats_session_t *session)
-{
-    if (session->barrier_away || session->covered.first != NULL || session->sent.first == NULL)
+    /* a failure means that the connection is closed */
+    lane->barrier_away = true;
+    if (lane == &session->plain) {
+        natsConnection_Publish(session->nc, lane->barrier_out, number, len);
         return;
-    session->covered = session->sent;
-    orders_init(&session->sent);
-    post_barrier(session);
+    }
+    lane->barrier_due_ms = hub__courier_now_ms() + ORDERED_BACK_MS;
+    own_subject(session, "taken-", lane->barrier_number, reply);
+    natsConnection_PublishRequest(session->nc, lane->barrier_out, reply, number, len);
 }
 
-static void confirm_all(hub__nats_session_t *session)
+static void send_barrier(hub__nats_session_t *session, hub__nats_lane_t *lane)
+{
+    if (lane->barrier_away || lane->sent.first == NULL)
+        return;
+    lane->covered = lane->sent;
+    orders_init(&lane->sent);
+    post_barrier(session, lane);
+}
+
+static void confirm_all(hub__nats_session_t *session, hub__nats_lane_t *lane)
 {
     hub__order_t *order;
 
-    while ((order = orders_take(&session->covered)) != NULL)
-        confirm(session, order);
-    if (session->fence_away)
-        hub__nats_link_forget_refusals(session->link);
-    session->fence_away = false;
-    session->barrier_away = false;
-    send_barrier(session);
+    while ((order = orders_take(&lane->covered)) != NULL)
+        confirm(session, order, lane->fenced && is_refused(session, order));
+    lane->fenced = false;
+    lane->barrier_away = false;
+    send_barrier(session, lane);
 }
 
-/* Where the server has refused something meanwhile, the library is first let say what. */
-static void on_barrier(hub__nats_session_t *session, hub_str_t number)
+/* For the lanes whose barriers are back. */
+static void send_fence(hub__nats_session_t *session)
 {
-    char expected[NUMBER_BYTES];
+    hub__nats_lane_t *plain = &session->plain, *ordered = &session->ordered;
 
-    snprintf(expected, sizeof(expected), "%" PRIu64, session->barrier_number);
-    if (!session->barrier_away || session->fence_away || !hub_str_equals(number, hub_str(expected)))
+    if (session->fence_away || !(plain->unfenced || ordered->unfenced))
         return;
-    session->fence_away = hub__nats_link_is_suspect(session->link);
-    if (!session->fence_away)
-        confirm_all(session);
-    else if (hub__nats_link_fence(session->link, session->fence_subject) != NATS_OK)
+    session->fence_away = true;
+    plain->fenced = plain->unfenced;
+    ordered->fenced = ordered->unfenced;
+    plain->unfenced = ordered->unfenced = false;
+    if (hub__nats_link_fence(session->link, session->fence_subject) != NATS_OK)
         hub__courier_ask_reconnect(session->courier);
 }
 
-static void carry_all(hub__nats_session_t *session)
+static void on_fence(hub__nats_session_t *session)
+{
+    session->fence_away = false;
+    if (session->plain.fenced)
+        confirm_all(session, &session->plain);
+    if (session->ordered.fenced)
+        confirm_all(session, &session->ordered);
+    hub__nats_link_forget_refusals(session->link);
+    send_fence(session);
+}
+
+/* Where the server has refused something meanwhile, the library is first let say what. */
+static void on_barrier(hub__nats_session_t *session, hub__nats_lane_t *lane, hub_str_t number)
+{
+    char expected[NUMBER_BYTES];
+
+    snprintf(expected, sizeof(expected), "%" PRIu64, lane->barrier_number);
+    if (!lane->barrier_away || lane->unfenced || lane->fenced ||
+        !hub_str_equals(number, hub_str(expected)))
+        return;
+    lane->barrier_due_ms = 0;
+    if (hub__nats_link_is_suspect(session->link)) {
+        lane->unfenced = true;
+        send_fence(session);
+    } else {
+        confirm_all(session, lane);
+    }
+}
+
+/* ---- one order ---- */
+
+static void answer_all(hub__nats_session_t *session, hub__nats_orders_t *orders,
+                       hub_status_t status)
+{
+    hub__order_t *order;
+
+    while ((order = orders_take(orders)) != NULL) {
+        hub_bus_remote_published(session->bus, order->token, status);
+        free(order);
+    }
+}
+
+/* How much of what is under way it still took, nobody knows. */
+static void lose_order(hub__nats_session_t *session, const char *why)
+{
+    hub__nats_lane_t *lane = &session->ordered;
+
+    hub__nats_order_lose(session->order, why);
+    answer_all(session, &lane->covered, HUB_EUNKNOWN);
+    answer_all(session, &lane->sent, HUB_EUNKNOWN);
+    lane->barrier_away = lane->unfenced = lane->fenced = false;
+    lane->barrier_due_ms = 0;
+}
+
+/* The stream's word on a barrier. */
+static void on_taken(hub__nats_session_t *session, natsMsg *msg, hub_str_t bytes)
+{
+    hub_str_t error = hub__nats_order_ack_error(bytes);
+    char why[160];
+
+    if (natsMsg_IsNoResponders(msg)) {
+        lose_order(session, "it is gone");
+    } else if (error.base != NULL) {
+        snprintf(why, sizeof(why), "%.*s", (int)(error.len < 150 ? error.len : 150), error.base);
+        lose_order(session, why);
+        hub__nats_order_refuse(session->order, why, hub__courier_now_ms());
+    }
+}
+
+static void ask_for_order(hub__nats_session_t *session)
+{
+    hub__buffer_t body;
+    char reply[HUB__NATS_OWN_BYTES];
+
+    if (!hub__nats_order_ask(session->order, hub__courier_now_ms(), &body))
+        return;
+    own_subject(session, "stream-", ++session->questions, reply);
+    natsConnection_PublishRequest(session->nc, session->order->request, reply,
+                                  body.base == NULL ? "" : body.base, (int)body.len);
+    hub__buffer_dispose(&body);
+}
+
+static void look_after_order(hub__nats_session_t *session)
+{
+    hub__nats_order_t *order = session->order;
+    uint64_t due_ms = session->ordered.barrier_due_ms;
+
+    if (due_ms != 0 && due_ms <= hub__courier_now_ms())
+        lose_order(session, "nothing comes back");
+    if (order->asked && hub__nats_link_is_refused(session->link, order->request, true))
+        hub__nats_order_refuse(order, "the server's permissions forbid to ask for it",
+                               hub__courier_now_ms());
+    if (order->state == HUB__NATS_ORDER_REFUSED)
+        answer_all(session, &session->ordered.waiting, HUB_EREJECTED);
+    ask_for_order(session);
+}
+
+static void carry_lane(hub__nats_session_t *session, hub__nats_lane_t *lane)
 {
     hub__order_t *order;
 
     while (natsConnection_Buffered(session->nc) < BUFFERED_MAX &&
-           (order = orders_take(&session->waiting)) != NULL)
+           (order = orders_take(&lane->waiting)) != NULL)
         carry(session, order);
-    send_barrier(session);
+    send_barrier(session, lane);
+}
+
+static void carry_all(hub__nats_session_t *session)
+{
+    carry_lane(session, &session->plain);
+    if (session->order->state == HUB__NATS_ORDER_STANDS)
+        carry_lane(session, &session->ordered);
+}
+
+static void take_orders(hub__nats_session_t *session, hub__order_t *orders)
+{
+    hub__order_t *next;
+
+    for (; orders != NULL; orders = next) {
+        next = orders->next;
+        orders_append(&lane_of(session, orders)->waiting, orders);
+    }
 }
 
 /* ---- in ---- */
 
+static void on_own(hub__nats_session_t *session, natsMsg *msg, hub_str_t bytes)
+{
+    const char *subject = natsMsg_GetSubject(msg);
+    char stream[HUB__NATS_OWN_BYTES], taken[HUB__NATS_OWN_BYTES];
+
+    own_subject(session, "stream-", session->questions, stream);
+    own_subject(session, "taken-", session->ordered.barrier_number, taken);
+    if (strcmp(subject, session->plain.barrier_back) == 0)
+        on_barrier(session, &session->plain, bytes);
+    else if (strcmp(subject, session->ordered.barrier_back) == 0)
+        on_barrier(session, &session->ordered, bytes);
+    else if (strcmp(subject, stream) == 0)
+        hub__nats_order_answer(session->order, bytes, natsMsg_IsNoResponders(msg),
+                               hub__courier_now_ms());
+    else if (strcmp(subject, taken) == 0 && session->ordered.barrier_away)
+        on_taken(session, msg, bytes);
+}
+
+static void on_topic(hub__nats_session_t *session, natsMsg *msg, hub_str_t bytes)
+{
+    hub_str_t subject = hub_str(natsMsg_GetSubject(msg)), name;
+    char topic[HUB__SUBJECT_TOPIC_BYTES];
+
+    name = hub__subject_decode(subject, topic);
+    if (name.base != NULL)
+        hub_bus_remote_message(session->bus, name, bytes);
+    else
+        hub_bus_remote_invalid(session->bus, subject, "no topic has this subject");
+}
+
 static void deliver(hub__nats_session_t *session)
 {
     hub__nats_arrival_t *arrival;
-    char topic[HUB__SUBJECT_TOPIC_BYTES];
 
     for (int i = 0; i < DELIVER_AT_ONCE; i++) {
-        hub_str_t bytes, subject, name;
+        hub_str_t bytes;
 
         arrival = hub__nats_link_take(session->link);
         if (arrival == NULL)
             return;
         bytes =
             hub_str_n(natsMsg_GetData(arrival->msg), (size_t)natsMsg_GetDataLength(arrival->msg));
-        if (arrival->barrier) {
-            on_barrier(session, bytes);
-        } else {
-            subject = hub_str(natsMsg_GetSubject(arrival->msg));
-            name = hub__subject_decode(subject, topic);
-            if (name.base != NULL)
-                hub_bus_remote_message(session->bus, name, bytes);
-            else
-                hub_bus_remote_invalid(session->bus, subject, "no topic has this subject");
-        }
+        if (arrival->own)
+            on_own(session, arrival->msg, bytes);
+        else
+            on_topic(session, arrival->msg, bytes);
         hub__nats_arrival_free(arrival);
     }
     hub__courier_wake(session->courier); /* there may be more */
@@ -321,19 +476,39 @@ static void deliver(hub__nats_session_t *session)
 
 /* ---- life ---- */
 
-/* No topic has three tokens, and no other node these 64 bits. */
-static bool raise_barrier(hub__nats_session_t *session)
+/* No topic has more than two tokens or a '%' without digits, and no other node these 64 bits. */
+static bool raise_barriers(hub__nats_session_t *session)
 {
+    char all[HUB__NATS_OWN_BYTES];
+    hub__nats_lane_t *plain = &session->plain, *ordered = &session->ordered;
+    const char *name = session->name;
     uint64_t random;
 
     if (getrandom(&random, sizeof(random), 0) != sizeof(random))
         return false;
-    snprintf(session->barrier_subject, sizeof(session->barrier_subject), "%s.barrier.%016" PRIx64,
-             session->name, random);
-    snprintf(session->fence_subject, sizeof(session->fence_subject), "%s.fence.%016" PRIx64,
-             session->name, random);
-    return hub__nats_link_subscribe(session->link, session->barrier_subject, true,
-                                    &session->barrier) == NATS_OK;
+    session->random = random;
+    snprintf(all, sizeof(all), "%s.own.%016" PRIx64 ".*", name, random);
+    snprintf(plain->barrier_out, sizeof(all), "%s.own.%016" PRIx64 ".barrier", name, random);
+    snprintf(plain->barrier_back, sizeof(all), "%s", plain->barrier_out);
+    snprintf(ordered->barrier_out, sizeof(all), "%s.order.%%%016" PRIx64, name, random);
+    snprintf(ordered->barrier_back, sizeof(all), "%s.%%%016" PRIx64, name, random);
+    snprintf(session->fence_subject, sizeof(all), "%s.fence.%016" PRIx64, name, random);
+    return hub__nats_link_subscribe(session->link, all, true, &session->own) == NATS_OK &&
+           hub__nats_link_subscribe(session->link, ordered->barrier_back, true,
+                                    &session->ordered_back) == NATS_OK;
+}
+
+/* -1: whenever something comes. */
+static int time_left_ms(const hub__nats_session_t *session)
+{
+    uint64_t due_ms = hub__nats_order_due_ms(session->order), now_ms = hub__courier_now_ms(),
+             back_ms = session->ordered.barrier_due_ms;
+
+    if (back_ms != 0 && back_ms < due_ms)
+        due_ms = back_ms;
+    if (due_ms == UINT64_MAX)
+        return -1;
+    return due_ms <= now_ms ? 0 : (int)(due_ms - now_ms);
 }
 
 static void turn(hub__nats_session_t *session, int timeout_ms)
@@ -351,16 +526,17 @@ static bool serve(hub__nats_session_t *session)
     for (;;) {
         hub__courier_due_t due = hub__courier_take(session->courier);
 
-        orders_append_all(&session->waiting, due.orders);
+        take_orders(session, due.orders);
         if (due.stop || due.reconnect)
             return due.stop;
-        carry_all(session);
         deliver(session);
         if (hub__nats_link_take_fence(session->link) && session->fence_away)
-            confirm_all(session);
+            on_fence(session);
+        look_after_order(session);
+        carry_all(session);
         if (hub__nats_link_state(session->link) != HUB__NATS_CONNECTED)
             return false;
-        turn(session, -1);
+        turn(session, time_left_ms(session));
     }
 }
 
@@ -370,30 +546,49 @@ static void flush(hub__nats_session_t *session)
     uint64_t end_ms = hub__courier_now_ms() + CLOSE_FLUSH_MS;
 
     do {
-        orders_append_all(&session->waiting, hub__courier_take(session->courier).orders);
+        take_orders(session, hub__courier_take(session->courier).orders);
         carry_all(session);
         turn(session, 10);
-    } while ((session->waiting.first != NULL || hub__nats_link_writes(session->link)) &&
+    } while ((session->plain.waiting.first != NULL || hub__nats_link_writes(session->link)) &&
              hub__nats_link_state(session->link) == HUB__NATS_CONNECTED &&
              hub__courier_now_ms() < end_ms);
 }
 
-void hub__nats_session_init(hub__nats_session_t *session, hub_bus_t *bus, const char *name,
-                            hub__courier_t *courier, hub__nats_link_t *link, size_t subject_max)
+static void lane_init(hub__nats_lane_t *lane)
 {
-    *session = (hub__nats_session_t){
-        .bus = bus, .courier = courier, .link = link, .name = name, .subject_max = subject_max};
+    orders_init(&lane->waiting);
+    orders_init(&lane->sent);
+    orders_init(&lane->covered);
+}
+
+static void lane_dispose(hub__nats_lane_t *lane)
+{
+    orders_free(&lane->waiting);
+    orders_free(&lane->sent);
+    orders_free(&lane->covered);
+}
+
+void hub__nats_session_init(hub__nats_session_t *session, hub_bus_t *bus, const char *name,
+                            hub__courier_t *courier, hub__nats_link_t *link,
+                            hub__nats_order_t *order, size_t subject_max)
+{
+    *session = (hub__nats_session_t){.bus = bus,
+                                     .courier = courier,
+                                     .link = link,
+                                     .order = order,
+                                     .name = name,
+                                     .subject_max = subject_max};
     session->nc = hub__nats_link_connection(link);
-    orders_init(&session->waiting);
-    orders_init(&session->sent);
-    orders_init(&session->covered);
+    hub__nats_order_begin(order);
+    lane_init(&session->plain);
+    lane_init(&session->ordered);
 }
 
 bool hub__nats_session_run(hub__nats_session_t *session)
 {
     bool stop;
 
-    if (!raise_barrier(session))
+    if (!raise_barriers(session))
         return false;
     hub__courier_set_open(session->courier, true);
     hub_bus_remote_up(session->bus);
@@ -407,10 +602,10 @@ bool hub__nats_session_run(hub__nats_session_t *session)
 
 void hub__nats_session_dispose(hub__nats_session_t *session)
 {
-    orders_free(&session->waiting);
-    orders_free(&session->sent);
-    orders_free(&session->covered);
+    lane_dispose(&session->plain);
+    lane_dispose(&session->ordered);
     hub__table_foreach(&session->subjects, free_subject, NULL);
     hub__table_dispose(&session->subjects);
-    natsSubscription_Destroy(session->barrier);
+    natsSubscription_Destroy(session->own);
+    natsSubscription_Destroy(session->ordered_back);
 }

@@ -4,39 +4,55 @@
 
 #include "bus/backend.h"
 #include "bus/nats_link.h"
-#include "bus/subject.h"
+#include "bus/nats_order.h"
 #include "bus/table.h"
 
-#define HUB__NATS_OWN_BYTES (HUB__SUBJECT_NAME_BYTES + 32) /* "<name>.barrier.<16 hex>" */
+/* "<name>.own.<16 hex>.stream-<number>", and a NUL */
+#define HUB__NATS_OWN_BYTES (HUB__SUBJECT_NAME_BYTES + 56)
 
 typedef struct hub__nats_orders {
     hub__order_t *first;
     hub__order_t **last;
 } hub__nats_orders_t;
 
+/* What goes one way, until a message to ourselves has come back behind it. */
+typedef struct hub__nats_lane {
+    hub__nats_orders_t waiting; /* not sent yet */
+    hub__nats_orders_t sent;    /* since the barrier under way */
+    hub__nats_orders_t covered; /* by the barrier under way */
+    char barrier_out[HUB__NATS_OWN_BYTES];
+    char barrier_back[HUB__NATS_OWN_BYTES];
+    uint64_t barrier_number;
+    uint64_t barrier_due_ms; /* 0: any time */
+    bool barrier_away;
+    bool unfenced; /* the barrier is back; the library has still to tell what was refused */
+    bool fenced;   /* the fence under way was put behind that */
+} hub__nats_lane_t;
+
 typedef struct hub__nats_session {
     hub_bus_t *bus;
     hub__courier_t *courier;
     hub__nats_link_t *link;
+    hub__nats_order_t *order;
     natsConnection *nc;
     hub__table_t subjects;
-    hub__nats_orders_t waiting; /* not sent yet */
-    hub__nats_orders_t sent;    /* since the barrier under way */
-    hub__nats_orders_t covered; /* by the barrier under way */
-    natsSubscription *barrier;
-    const char *name; /* of the bus */
-    char barrier_subject[HUB__NATS_OWN_BYTES];
+    hub__nats_lane_t plain;
+    hub__nats_lane_t ordered; /* by way of the stream */
+    natsSubscription *own;
+    natsSubscription *ordered_back;
+    const char *name;   /* of the bus */
+    uint64_t random;    /* in all subjects of this connection's own */
+    uint64_t questions; /* for the stream; the number of the last is in the subject of its answer */
     char fence_subject[HUB__NATS_OWN_BYTES];
-    uint64_t barrier_number;
-    bool barrier_away;
-    bool fence_away;    /* the barrier is back; the library has still to tell what was refused */
-    size_t subject_max; /* bytes: a longer one is refused here */
+    bool fence_away;
+    size_t subject_max;     /* bytes: a longer one is refused here */
     size_t subject_longest; /* of those sent */
 } hub__nats_session_t;
 
 /* All are borrowed; `link` is connected. */
 void hub__nats_session_init(hub__nats_session_t *session, hub_bus_t *bus, const char *name,
-                            hub__courier_t *courier, hub__nats_link_t *link, size_t subject_max);
+                            hub__courier_t *courier, hub__nats_link_t *link,
+                            hub__nats_order_t *order, size_t subject_max);
 /* From hub_bus_remote_up() to hub_bus_remote_down(): until the connection is broken, is to be
  * replaced, or the thread is to end, which is true. */
 bool hub__nats_session_run(hub__nats_session_t *session);

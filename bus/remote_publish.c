@@ -113,6 +113,16 @@ static void refuse_for_now(hub__remote_t *remote, const hub_message_t *msg)
                  hub_log_escape(msg->topic, field), remote->flight.bytes_max);
 }
 
+/* There is a broker, but it orders nothing for now: the backend has said why. */
+static hub_status_t refuse_unordered(hub__remote_t *remote, const hub_message_t *msg)
+{
+    char field[HUB_LOG_FIELD];
+
+    hub__remote_count(&remote->rejected, 1);
+    hub_log_peer(HUB_LOG_WARN, "bus.unordered", "topic=%s", hub_log_escape(msg->topic, field));
+    return HUB_EBUSDOWN;
+}
+
 /* The next number of `stream` is to come back where somebody listens here. Unlike another node's,
  * even the first one is missed when it does not. Under the lock of the stream. */
 static void await_return(hub_bus_t *bus, const hub__stream_t *stream, uint64_t token)
@@ -133,6 +143,16 @@ static void await_return(hub_bus_t *bus, const hub__stream_t *stream, uint64_t t
     pthread_mutex_unlock(&shard->lock);
 }
 
+static hub_status_t hand_over(hub__remote_t *remote, bool returns, hub_str_t wire_topic,
+                              hub_str_t bytes, uint64_t token)
+{
+    const hub_bus_backend_t *backend = remote->backend;
+
+    return returns && backend->publish_ordered != NULL
+               ? backend->publish_ordered(remote->self, wire_topic, bytes, token)
+               : backend->publish(remote->self, wire_topic, bytes, token);
+}
+
 static hub_status_t send_numbered(hub_bus_t *bus, uint64_t hash, hub_str_t wire_topic, char *bytes,
                                   size_t size, uint64_t token, bool returns)
 {
@@ -149,7 +169,7 @@ static hub_status_t send_numbered(hub_bus_t *bus, uint64_t hash, hub_str_t wire_
         hub__wire_number(bytes, stream->incarnation, stream->seq + 1);
         if (returns)
             await_return(bus, stream, token);
-        err = remote->backend->publish(remote->self, wire_topic, hub_str_n(bytes, size), token);
+        err = hand_over(remote, returns, wire_topic, hub_str_n(bytes, size), token);
         stream->seq += err == HUB_OK;
         wake = err == HUB_OK && hub__pulse_beat(&remote->pulse, &streams->beats, &stream->beat);
     }
@@ -171,8 +191,8 @@ static hub_status_t publish_position(hub_bus_t *bus, const hub__stream_t *stream
     memcpy(topic + bus->prefix.len, stream->topic, stream->topic_bytes);
     hub__wire_write_mark(bytes, HUB__WIRE_POSITION, hub__remote_node(bus, stream->returns),
                          stream->incarnation, stream->seq);
-    return remote->backend->publish(remote->self, hub_str_n(topic, topic_bytes),
-                                    hub_str_n(bytes, sizeof(bytes)), hub__remote_new_token(bus));
+    return hand_over(remote, stream->returns, hub_str_n(topic, topic_bytes),
+                     hub_str_n(bytes, sizeof(bytes)), hub__remote_new_token(bus));
 }
 
 bool hub__remote_send_position(hub_bus_t *bus, size_t place, uint64_t now_ms, uint64_t *ret_due_ms)
@@ -268,6 +288,8 @@ hub_status_t hub__remote_publish(hub_bus_t *bus, uint64_t hash, const hub_messag
         return HUB_ETOOLARGE;
     if (err == HUB_ELIMIT)
         refuse_for_now(remote, msg);
+    if (err == HUB_EREJECTED)
+        return refuse_unordered(remote, msg);
     return err == HUB_EBUSDOWN ? put_aside(bus, hash, msg, ack, ret_here) : err;
 }
 
@@ -350,6 +372,12 @@ size_t hub__remote_largest_message(const hub_bus_t *bus)
 bool hub__remote_has_one_order(const hub_bus_t *bus)
 {
     return bus->remote == NULL || bus->remote->backend->one_order;
+}
+
+void hub__remote_want_order(hub_bus_t *bus)
+{
+    if (bus->remote != NULL && bus->remote->backend->want_order != NULL)
+        bus->remote->backend->want_order(bus->remote->self);
 }
 
 const char *hub__remote_backend_name(const hub_bus_t *bus)

@@ -360,6 +360,8 @@ static hub_status_t check_order(hub_t *root, const hub__router_t *router, hub_er
                                  "channel \"%.*s\", order: the broker of the hub's bus has no one "
                                  "order of a topic",
                                  HUB_STR_ARG(hub__pattern_source(route->pattern)));
+        if (root->bus != NULL)
+            hub_bus_want_order(root->bus);
         if (root->order_scratch == NULL)
             root->order_scratch = hub__match_scratch_create();
     }

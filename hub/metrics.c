@@ -77,7 +77,7 @@ static void print_metric(const char *name, const char *kind, const char *help, u
     X(refused_limit, counter, "publishes that failed because too much was in flight")              \
     X(buffered_bytes, gauge, "of publishes that wait for the broker to come back")                 \
     X(buffer_expired, counter, "publishes that waited for too long and were never sent")           \
-    X(refused_broker, counter, "publishes that the broker refused")
+    X(refused_broker, counter, "publishes that the broker refused, or could not order")
 
 typedef struct hub__bus_row {
     const char *hub; /* the first one on it */

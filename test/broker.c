@@ -430,6 +430,7 @@ broker_t *broker_start(broker_kind_t kind, const broker_options_t *options)
     broker->kind = kind;
     broker->port_fd = -1;
     broker->password = options != NULL && options->password;
+    broker->bare = options != NULL && options->bare;
     for (size_t i = 0; options != NULL && options->config != NULL && options->config[i]; i++)
         hub__buffer_printf(&lines, "%s\n", options->config[i]);
     broker->config = strdup(lines.len == 0 ? "" : lines.base);
@@ -558,6 +559,11 @@ bool broker_restart(broker_t *broker, bool empty)
         end_quickly(broker);
     broker->revoked = false;
     return broker->trade->prepare(broker, empty) && run(broker);
+}
+
+void broker_make_bare(broker_t *broker, bool bare)
+{
+    broker->bare = bare;
 }
 
 bool broker_revoke(broker_t *broker)

@@ -32,6 +32,7 @@ typedef struct broker_options {
     const char *const *config; /* more lines for its configuration file, ends with NULL; may be
                                   NULL */
     bool password;             /* only BROKER_USER with BROKER_PASSWORD may come; else anybody */
+    bool bare;                 /* nats: without JetStream */
 } broker_options_t;
 
 const char *broker_name(broker_kind_t kind); /* "redis" */
@@ -65,6 +66,8 @@ void broker_continue(broker_t *broker);
 /* On the same port, after broker_kill() or as it runs; `empty` without any data. Returns when it
  * accepts; false: it did not. */
 bool broker_restart(broker_t *broker, bool empty);
+/* nats: without JetStream, or with it, from its next start on. */
+void broker_make_bare(broker_t *broker, bool bare);
 /* Shuts the user out and ends its connections; lets it in again. Only with `password`. False: the
  * broker did not do it. */
 bool broker_revoke(broker_t *broker);

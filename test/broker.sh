@@ -28,7 +28,7 @@ broker_run()
 {
     case $1 in
     redis) exec redis-server --bind 127.0.0.1 --port "$2" --save "" --dir "$3" >"$3/log" 2>&1 ;;
-    nats) exec nats-server --addr 127.0.0.1 --port "$2" >"$3/log" 2>&1 ;;
+    nats) exec nats-server --addr 127.0.0.1 --port "$2" -js -sd "$3" >"$3/log" 2>&1 ;;
     postgres)
         as_postgres "$postgres_bin/postgres" -D "$3/db" -c listen_addresses=127.0.0.1 \
             -c port="$2" -c unix_socket_directories= >"$3/log" 2>&1

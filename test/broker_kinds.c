@@ -129,8 +129,10 @@ static bool nats_prepare(broker_t *broker, bool fresh)
     hub__buffer_t text = {0};
     bool written;
 
-    (void)fresh; /* it keeps nothing */
+    (void)fresh; /* it keeps nothing: no stream of ours is on a disk */
     hub__buffer_printf(&text, "host: 127.0.0.1\nport: %u\n", broker->port);
+    if (!broker->bare)
+        hub__buffer_printf(&text, "jetstream { store_dir: \"%s\" }\n", broker->folder);
     if (broker->password)
         hub__buffer_printf(&text, "authorization { user: %s, password: \"%s\" }\n",
                            broker->revoked ? "nobody" : BROKER_USER, BROKER_PASSWORD);

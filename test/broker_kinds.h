@@ -9,6 +9,7 @@ struct broker {
     const struct broker_trade *trade;
     broker_kind_t kind;
     bool password;
+    bool bare;
     bool revoked;
     bool killed;   /* and not started since */
     char *config;  /* more lines */

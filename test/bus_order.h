@@ -4,6 +4,6 @@
 
 #include "bus/bus.h"
 
-/* Two loops on each bus speak and listen; fails the case where two hear different things. Where the
- * backend of a bus has no one order, that the publish says so. */
+/* Two loops on each bus speak and listen; fails the case where two hear different things.
+ */
 void bus_order_run(hub_bus_t *const *buses, size_t count);

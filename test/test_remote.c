@@ -46,7 +46,8 @@ static hub_bus_t *open_on(fake_broker_t *broker, const hub_bus_options_t *option
     hub_bus_options_t completed = *options;
     hub_bus_t *bus = NULL;
 
-    completed.backend = &fake_backend;
+    if (completed.backend == NULL)
+        completed.backend = &fake_backend;
     completed.backend_options = broker;
     assert_int_equal(hub_bus_create(&completed, &bus, NULL), HUB_OK);
     return bus;
@@ -125,6 +126,35 @@ static int set_up_positions(void **state)
 static int set_up_buffered(void **state)
 {
     return set_up_with(state, (hub_bus_options_t){.buffer_bytes = BUFFER_BYTES});
+}
+
+/* A backend with a way of its own for what is to have one order. */
+static hub_bus_backend_t two_ways;
+static unsigned by_the_other_way;
+static hub_status_t other_way_status;
+
+static hub_status_t publish_ordered(void *self, hub_str_t topic, hub_str_t bytes, uint64_t token)
+{
+    by_the_other_way++;
+    return other_way_status == HUB_OK ? fake_backend.publish(self, topic, bytes, token)
+                                      : other_way_status;
+}
+
+static int set_up_two_ways(void **state)
+{
+    two_ways = fake_backend;
+    two_ways.publish_ordered = publish_ordered;
+    by_the_other_way = 0;
+    other_way_status = HUB_OK;
+    return set_up_with(state,
+                       (hub_bus_options_t){.backend = &two_ways, .position_interval_ms = 1000});
+}
+
+static int set_up_two_ways_degraded(void **state)
+{
+    two_ways = fake_backend;
+    two_ways.publish_ordered = publish_ordered;
+    return set_up_with(state, (hub_bus_options_t){.backend = &two_ways, .degraded_local = true});
 }
 
 static int tear_down(void **state)
@@ -1202,6 +1232,48 @@ static void a_broker_without_one_order_refuses(void **state)
     fake_broker_destroy(broker);
 }
 
+/* Its positions as well: by another way they would overtake it. */
+static void what_has_one_order_goes_the_way_that_has_it(void **state)
+{
+    struct fixture *fixture = *state;
+
+    say(fixture->far, "room:1", "1");
+    assert_int_equal(by_the_other_way, 0);
+    say_in_order(fixture->far, "2");
+    assert_int_equal(by_the_other_way, 1);
+    assert_heard(fixture, "1 2");
+    atomic_store(&fixture->now_ms, 1000);
+    hub__remote_clock_moved(fixture->far); /* the positions of both */
+    assert_int_equal(by_the_other_way, 2);
+}
+
+/* Neither here nor anywhere, nor as something to wait for. */
+static void where_that_way_is_shut_nobody_hears_it(void **state)
+{
+    struct fixture *fixture = *state;
+
+    other_way_status = HUB_EREJECTED;
+    assert_int_equal(try_say_in_order(fixture->far, "1", NULL), HUB_EBUSDOWN);
+    assert_int_equal(stats_of(fixture->far).refused_broker, 1);
+    assert_int_equal(stats_of(fixture->far).in_flight, 0);
+    other_way_status = HUB_OK;
+    say_in_order(fixture->far, "2");
+    assert_heard(fixture, "2");
+}
+
+static void where_that_way_is_shut_a_degraded_bus_makes_no_exception(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t far = {0};
+
+    listener_start(&far, fixture->far, "room:1", NULL);
+    run(fixture);
+    other_way_status = HUB_EREJECTED;
+    assert_int_equal(try_say_in_order(fixture->far, "1", NULL), HUB_EBUSDOWN);
+    assert_string_equal(listener_heard(&far), "");
+    listener_stop(&far);
+}
+
 /* ---- all of it at once ---- */
 
 #define TALKS 400
@@ -2146,6 +2218,9 @@ static void a_backend_that_does_not_open_fails_the_create(void **state)
 #define NARROW_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_narrow, tear_down)
 #define BUFFERED_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_buffered, tear_down)
 #define POSITION_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_positions, tear_down)
+#define TWO_WAYS_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_two_ways, tear_down)
+#define TWO_WAYS_DEGRADED_TEST(name)                                                               \
+    cmocka_unit_test_setup_teardown(name, set_up_two_ways_degraded, tear_down)
 #define DEGRADED_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_degraded, tear_down)
 
 /* Whoever takes one that the program waits for elsewhere is ended by it, and the program with him.
@@ -2235,6 +2310,9 @@ int main(void)
         BUFFERED_TEST(what_waits_in_the_buffer_has_its_order_from_the_broker),
         BUFFERED_TEST(what_waits_for_its_order_for_too_long_is_a_gap_here_too),
         cmocka_unit_test(a_broker_without_one_order_refuses),
+        TWO_WAYS_TEST(what_has_one_order_goes_the_way_that_has_it),
+        TWO_WAYS_TEST(where_that_way_is_shut_nobody_hears_it),
+        TWO_WAYS_DEGRADED_TEST(where_that_way_is_shut_a_degraded_bus_makes_no_exception),
         cmocka_unit_test(whatever_breaks_each_publish_completes_once),
         cmocka_unit_test(who_comes_and_goes_while_connections_do_leaves_no_wait_behind),
         cmocka_unit_test(a_bus_that_is_destroyed_in_the_midst_ends_each_thing_once),
