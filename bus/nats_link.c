@@ -12,6 +12,7 @@
 
 #include "bus/buffer.h"
 #include "bus/log.h"
+#include "bus/nats_refusals.h"
 
 #define LEFT_BEHIND_MAX 8       /* connecting threads that nobody waits for, of the process */
 #define WAITING_MAX (64 * 1024) /* messages, and bytes; more is a loss, so the link breaks */
@@ -19,14 +20,7 @@
 #define READ_WAITING (4 * 1024) /* from here on the rest stays in the socket */
 #define READ_WAITING_BYTES (4 * 1024 * 1024)
 #define DRAIN_READS 1024
-#define REFUSALS_MAX 256
 #define END_WAIT_MS 100
-
-/* "Permissions Violation for Publish to "hub:a"", as far as the library keeps it. */
-struct refusal {
-    struct refusal *next;
-    char text[256];
-};
 
 struct hub__nats_link {
     hub__nats_link_t *kept;
@@ -41,8 +35,7 @@ struct hub__nats_link {
     hub__nats_arrival_t **last;
     size_t waiting;
     size_t waiting_bytes;
-    struct refusal *refusals;
-    size_t refusal_count;
+    hub__nats_refusals_t refusals;
     natsSubscription *fence; /* NULL: none was needed yet */
     bool fenced;
     char reason[160];
@@ -58,19 +51,6 @@ static atomic_bool exiting;
 static _Atomic(hub__nats_link_t *) kept;
 static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
 
-/* Under the lock. */
-static void forget_refusals(hub__nats_link_t *link)
-{
-    struct refusal *refusal, *next;
-
-    for (refusal = link->refusals; refusal != NULL; refusal = next) {
-        next = refusal->next;
-        free(refusal);
-    }
-    link->refusals = NULL;
-    link->refusal_count = 0;
-}
-
 static void free_link(hub__nats_link_t *link)
 {
     hub__nats_arrival_t *arrival, *next;
@@ -79,7 +59,7 @@ static void free_link(hub__nats_link_t *link)
         next = arrival->next;
         hub__nats_arrival_free(arrival);
     }
-    forget_refusals(link);
+    hub__nats_refusals_dispose(&link->refusals);
     natsOptions_Destroy(link->options);
     pthread_cond_destroy(&link->changed);
     pthread_mutex_destroy(&link->lock);
@@ -180,19 +160,6 @@ static void on_closed(natsConnection *nc, void *closure)
     release(closure);
 }
 
-/* Under the lock. */
-static void note_refusal(hub__nats_link_t *link, const char *why)
-{
-    struct refusal *refusal;
-
-    if (link->refusal_count == REFUSALS_MAX || (refusal = malloc(sizeof(*refusal))) == NULL)
-        return;
-    snprintf(refusal->text, sizeof(refusal->text), "%s", why);
-    refusal->next = link->refusals;
-    link->refusals = refusal;
-    link->refusal_count++;
-}
-
 /* Under the lock. Whether it is a fence, that is: nobody's error. */
 static bool note_fence(hub__nats_link_t *link, const natsSubscription *sub)
 {
@@ -217,8 +184,8 @@ static void on_error(natsConnection *nc, natsSubscription *sub, natsStatus s, vo
     why = why == NULL ? "" : why;
     pthread_mutex_lock(&link->lock);
     fence = note_fence(link, sub);
-    if (s == NATS_NOT_PERMITTED)
-        note_refusal(link, why);
+    if (s == NATS_NOT_PERMITTED && !hub__nats_refusals_note(&link->refusals, why))
+        fail(link, "the server refuses more than this node asks for");
     if (s == NATS_NOT_PERMITTED && link->courier != NULL)
         hub__courier_wake(link->courier);
     if (s == NATS_SLOW_CONSUMER && !fence)
@@ -585,35 +552,19 @@ bool hub__nats_link_take_fence(hub__nats_link_t *link)
     return fenced;
 }
 
-/* The subject stands between quotes; the end of a long one is missing. */
-static bool names(const char *text, const char *subject, bool publish)
+bool hub__nats_link_take_refusal(hub__nats_link_t *link, const char *subject, bool publish)
 {
-    const char *quote = strchr(text, '"'),
-               *what = strstr(text, publish ? "Publish" : "Subscription");
-    size_t len;
-
-    if (quote == NULL || what == NULL || what > quote)
-        return false;
-    len = strcspn(quote + 1, "\"");
-    return strncmp(quote + 1, subject, len) == 0 &&
-           (quote[1 + len] == '\0' || subject[len] == '\0');
-}
-
-bool hub__nats_link_is_refused(hub__nats_link_t *link, const char *subject, bool publish)
-{
-    const struct refusal *refusal;
+    bool taken;
 
     pthread_mutex_lock(&link->lock);
-    refusal = link->refusals;
-    while (refusal != NULL && !names(refusal->text, subject, publish))
-        refusal = refusal->next;
+    taken = hub__nats_refusals_take(&link->refusals, subject, publish);
     pthread_mutex_unlock(&link->lock);
-    return refusal != NULL;
+    return taken;
 }
 
-void hub__nats_link_forget_refusals(hub__nats_link_t *link)
+void hub__nats_link_clear_refusals(hub__nats_link_t *link)
 {
     pthread_mutex_lock(&link->lock);
-    forget_refusals(link);
+    hub__nats_refusals_clear(&link->refusals);
     pthread_mutex_unlock(&link->lock);
 }

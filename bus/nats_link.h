@@ -53,12 +53,13 @@ natsStatus hub__nats_link_subscribe(hub__nats_link_t *link, const char *subject,
 /* The next message, or NULL; hub__nats_arrival_free(). */
 hub__nats_arrival_t *hub__nats_link_take(hub__nats_link_t *link);
 void hub__nats_arrival_free(hub__nats_arrival_t *arrival);
-/* Whether the server has refused something since the last fence. What exactly, the library tells on
- * a thread of its own. */
+/* Whether the server has refused something, and no fence was put since: that is an error, too. What
+ * exactly, the library tells on a thread of its own. */
 bool hub__nats_link_is_suspect(hub__nats_link_t *link);
 /* Puts a fence behind what the library has to tell; the courier is woken when it is through. */
 natsStatus hub__nats_link_fence(hub__nats_link_t *link, const char *subject);
 bool hub__nats_link_take_fence(hub__nats_link_t *link); /* Whether it is, once. */
-/* Whether the server's permissions forbade to publish, or to subscribe, this subject. */
-bool hub__nats_link_is_refused(hub__nats_link_t *link, const char *subject, bool publish);
-void hub__nats_link_forget_refusals(hub__nats_link_t *link);
+/* Whether the server's permissions forbade to publish, or to subscribe, this subject; said once for
+ * each time. */
+bool hub__nats_link_take_refusal(hub__nats_link_t *link, const char *subject, bool publish);
+void hub__nats_link_clear_refusals(hub__nats_link_t *link); /* Nobody waits for any. */

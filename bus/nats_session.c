@@ -222,12 +222,12 @@ static void carry(hub__nats_session_t *session, hub__order_t *order)
 /* ---- the barrier ---- */
 
 /* What the server's permissions forbid. It says so before it answers what comes behind. */
-static bool is_refused(hub__nats_session_t *session, const hub__order_t *order)
+static bool take_refusal(hub__nats_session_t *session, const hub__order_t *order)
 {
     char subject[HUB__SUBJECT_BYTES + 1];
 
     return hub__subject_encode(order->topic, is_ordered(order), subject) &&
-           hub__nats_link_is_refused(session->link, subject, order->kind != HUB__ORDER_SUBSCRIBE);
+           hub__nats_link_take_refusal(session->link, subject, order->kind != HUB__ORDER_SUBSCRIBE);
 }
 
 static void confirm(hub__nats_session_t *session, hub__order_t *order, bool refused)
@@ -276,7 +276,7 @@ static void confirm_all(hub__nats_session_t *session, hub__nats_lane_t *lane)
     hub__order_t *order;
 
     while ((order = orders_take(&lane->covered)) != NULL)
-        confirm(session, order, lane->fenced && is_refused(session, order));
+        confirm(session, order, lane->fenced && take_refusal(session, order));
     lane->fenced = false;
     lane->barrier_away = false;
     send_barrier(session, lane);
@@ -297,6 +297,12 @@ static void send_fence(hub__nats_session_t *session)
         hub__courier_ask_reconnect(session->courier);
 }
 
+/* What was refused may be of something that was sent behind the barrier. */
+static bool is_empty(const hub__nats_lane_t *lane)
+{
+    return lane->sent.first == NULL && lane->covered.first == NULL;
+}
+
 static void on_fence(hub__nats_session_t *session)
 {
     session->fence_away = false;
@@ -304,7 +310,8 @@ static void on_fence(hub__nats_session_t *session)
         confirm_all(session, &session->plain);
     if (session->ordered.fenced)
         confirm_all(session, &session->ordered);
-    hub__nats_link_forget_refusals(session->link);
+    if (is_empty(&session->plain) && is_empty(&session->ordered) && !session->order->asked)
+        hub__nats_link_clear_refusals(session->link);
     send_fence(session);
 }
 
@@ -318,7 +325,8 @@ static void on_barrier(hub__nats_session_t *session, hub__nats_lane_t *lane, hub
         !hub_str_equals(number, hub_str(expected)))
         return;
     lane->barrier_due_ms = 0;
-    if (hub__nats_link_is_suspect(session->link)) {
+    session->suspect |= hub__nats_link_is_suspect(session->link);
+    if (session->suspect) {
         lane->unfenced = true;
         send_fence(session);
     } else {
@@ -386,7 +394,7 @@ static void look_after_order(hub__nats_session_t *session)
 
     if (due_ms != 0 && due_ms <= hub__courier_now_ms())
         lose_order(session, "nothing comes back");
-    if (order->asked && hub__nats_link_is_refused(session->link, order->request, true))
+    if (order->asked && hub__nats_link_take_refusal(session->link, order->request, true))
         hub__nats_order_refuse(order, "the server's permissions forbid to ask for it",
                                hub__courier_now_ms());
     if (order->state == HUB__NATS_ORDER_REFUSED)

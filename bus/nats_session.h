@@ -45,6 +45,7 @@ typedef struct hub__nats_session {
     uint64_t questions; /* for the stream; the number of the last is in the subject of its answer */
     char fence_subject[HUB__NATS_OWN_BYTES];
     bool fence_away;
+    bool suspect;           /* the server has refused something on this connection */
     size_t subject_max;     /* bytes: a longer one is refused here */
     size_t subject_longest; /* of those sent */
 } hub__nats_session_t;

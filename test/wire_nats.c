@@ -468,6 +468,71 @@ static void what_permissions_forbid_is_told(void **state)
     hub_bus_detach(fixture.bus, &fixture.loop.base);
 }
 
+#define REFUSED 1000
+
+static void on_rejected(const hub_publish_result_t *result, void *user)
+{
+    fixture.completions++;
+    *(int *)user += result->status == HUB_EREJECTED;
+}
+
+static bool are_complete(void *arg)
+{
+    (void)arg;
+    return fixture.completions == REFUSED;
+}
+
+/* While the word on those before is still awaited. */
+static void each_of_many_forbidden_publishes_is_told(void **state)
+{
+    int rejected = 0;
+    hub_bus_publish_options_t options = {
+        .on_published = on_rejected, .executor = &fixture.loop.base, .user = &rejected};
+
+    (void)state;
+    start("authorization { users: [ { user: hub, password: pw, permissions: {\n"
+          "  publish: { deny: [ \"hub.mute\" ] } } } ] }\n");
+    fixture.bus = open_bus("nats://hub:pw@", "");
+    await(is_healthy, fixture.bus);
+    assert_int_equal(hub_bus_attach(fixture.bus, &fixture.loop.base), HUB_OK);
+    for (int i = 0; i < REFUSED; i++)
+        assert_int_equal(try_say(fixture.bus, "mute", "1", &options), HUB_OK);
+    await(are_complete, NULL);
+    assert_int_equal(rejected, REFUSED);
+    hub_bus_detach(fixture.bus, &fixture.loop.base);
+}
+
+static bool are_refused(void *arg)
+{
+    hub_bus_stats_t stats;
+
+    (void)arg;
+    hub_bus_get_stats(fixture.bus, &stats);
+    return stats.topics_refused == REFUSED;
+}
+
+static void each_of_many_forbidden_topics_is_told(void **state)
+{
+    listener_t *listeners = calloc(REFUSED, sizeof(*listeners));
+    char topic[32];
+
+    (void)state;
+    start("authorization { users: [ { user: hub, password: pw, permissions: {\n"
+          "  subscribe: { deny: [ \"hub.*\" ] } } } ] }\n");
+    fixture.bus = open_bus("nats://hub:pw@", "");
+    await(is_healthy, fixture.bus);
+    assert_int_equal(hub_bus_attach(fixture.bus, &fixture.loop.base), HUB_OK);
+    for (unsigned i = 0; i < REFUSED; i++) {
+        snprintf(topic, sizeof(topic), "room:%u", i);
+        listener_start(&listeners[i], fixture.bus, topic, &fixture.loop.base);
+    }
+    await(are_refused, NULL);
+    for (unsigned i = 0; i < REFUSED; i++)
+        listener_stop(&listeners[i]);
+    hub_bus_detach(fixture.bus, &fixture.loop.base);
+    free(listeners);
+}
+
 static hub_bus_t *open_as(const char *user, const char *name)
 {
     char before[64], behind[64];
@@ -839,6 +904,8 @@ int main(void)
         CASE(large_messages_travel_by_tls),
         CASE(a_message_past_the_servers_limit_does_no_harm),
         CASE(what_permissions_forbid_is_told),
+        CASE(each_of_many_forbidden_publishes_is_told),
+        CASE(each_of_many_forbidden_topics_is_told),
         CASE(one_rule_keeps_two_applications_apart),
         CASE(who_is_shut_out_is_down_until_he_is_let_in),
         CASE(topics_of_any_characters_travel),
