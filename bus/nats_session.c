@@ -419,6 +419,13 @@ static void carry_all(hub__nats_session_t *session)
         carry_lane(session, &session->ordered);
 }
 
+static bool has_to_send(const hub__nats_session_t *session)
+{
+    return session->plain.waiting.first != NULL ||
+           (session->ordered.waiting.first != NULL &&
+            session->order->state == HUB__NATS_ORDER_STANDS);
+}
+
 static void take_orders(hub__nats_session_t *session, hub__order_t *orders)
 {
     hub__order_t *next;
@@ -557,7 +564,7 @@ static void flush(hub__nats_session_t *session)
         take_orders(session, hub__courier_take(session->courier).orders);
         carry_all(session);
         turn(session, 10);
-    } while ((session->plain.waiting.first != NULL || hub__nats_link_writes(session->link)) &&
+    } while ((has_to_send(session) || hub__nats_link_writes(session->link)) &&
              hub__nats_link_state(session->link) == HUB__NATS_CONNECTED &&
              hub__courier_now_ms() < end_ms);
 }

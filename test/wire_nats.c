@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -563,7 +564,7 @@ static void one_rule_keeps_two_applications_apart(void **state)
     assert_int_equal(publish(fixture.bus, "room.1 *", "1"), HUB_OK);
     assert_int_equal(publish(fixture.far, "room.1 *", "1"), HUB_OK);
     strange = open_as("shop", "hub");
-    await(was_logged, "Permissions Violation for Publish to \\\"hub.own.");
+    await(was_logged, "Permissions Violation for Subscription to \\\"hub.own.");
     assert_int_equal(try_say(strange, "room.1 *", "1", NULL), HUB_EBUSDOWN);
     hub_bus_detach(strange, &fixture.loop.base);
     hub_bus_destroy(strange);
@@ -844,6 +845,112 @@ static void what_was_published_before_the_end_still_goes_out(void **state)
     hub_bus_detach(fixture.far, &fixture.loop.base);
 }
 
+/* ---- a node that does not read ---- */
+
+#define CHUNK (60 * 1024)
+#define CHUNKS_AT_ONCE 20
+
+struct ear {
+    atomic_uint messages;
+    atomic_uint gaps;
+    atomic_bool holds; /* whoever tells it of a message */
+};
+
+static hub_status_t on_held(hub_bus_sub_t *sub, const hub_message_t *msg, hub_bus_ack_t *ack,
+                            void *user)
+{
+    struct ear *ear = user;
+
+    (void)sub, (void)msg, (void)ack;
+    atomic_fetch_add(&ear->messages, 1);
+    for (int i = 0; i < 2 * TEST_DEADLINE_MS && atomic_load(&ear->holds); i++)
+        poll(NULL, 0, 1);
+    return HUB_OK;
+}
+
+static void on_ear_gap(hub_bus_sub_t *sub, hub_gap_reason_t reason, uint64_t missed, void *user)
+{
+    (void)sub, (void)missed;
+    if (reason == HUB_GAP_BUS)
+        atomic_fetch_add(&((struct ear *)user)->gaps, 1);
+}
+
+/* Called by the backend's own thread. */
+static hub_bus_sub_t *listen_with(struct ear *ear, const char *topic)
+{
+    hub_bus_sub_options_t options = {.on_message = on_held, .on_gap = on_ear_gap, .user = ear};
+    hub_bus_sub_t *sub = NULL;
+
+    assert_int_equal(hub_bus_subscribe(fixture.bus, hub_str(topic), &options, &sub), HUB_OK);
+    return sub;
+}
+
+static bool has_message(void *arg)
+{
+    return atomic_load(&((struct ear *)arg)->messages) > 0;
+}
+
+static bool has_gap(void *arg)
+{
+    return atomic_load(&((struct ear *)arg)->gaps) > 0;
+}
+
+/* The server's own log; what it has not ended yet gets more to read. */
+static bool server_ended_it(void *arg)
+{
+    char path[300], line[1024];
+    bool found = false;
+    FILE *file;
+
+    for (int i = 0; i < CHUNKS_AT_ONCE; i++)
+        (void)!try_say(fixture.far, "a", arg, NULL);
+    snprintf(path, sizeof(path), "%s/log", broker_folder(fixture.broker));
+    file = fopen(path, "re");
+    assert_non_null(file);
+    while (!found && fgets(line, sizeof(line), file) != NULL)
+        found = strstr(line, "Slow Consumer Detected") != NULL;
+    fclose(file);
+    return found;
+}
+
+/* What it leaves in its socket grows in the server until that lets go of it. */
+static void who_does_not_read_is_ended_by_the_server_and_told(void **state)
+{
+    static struct ear held, other;
+    static char json[CHUNK];
+    hub_bus_sub_t *subs[2];
+    hub_bus_stats_t stats;
+
+    (void)state;
+    memset(json, '1', sizeof(json) - 1);
+    json[0] = json[sizeof(json) - 2] = '"';
+    start("max_payload: 65536\nmax_pending: 131072\nwrite_deadline: \"100ms\"\n");
+    fixture.bus = open_bus("nats://", "?probe_ms=off");
+    fixture.far = open_bus("nats://", "");
+    await(is_healthy, fixture.bus);
+    await(is_healthy, fixture.far);
+    assert_int_equal(hub_bus_attach(fixture.bus, &fixture.loop.base), HUB_OK);
+    held = (struct ear){.holds = true};
+    other = (struct ear){0};
+    subs[0] = listen_with(&held, "a");
+    subs[1] = listen_with(&other, "b");
+    assert_int_equal(publish(fixture.bus, "c", "1"), HUB_OK); /* the subscriptions stand */
+    say(fixture.far, "a", "1");
+    await(has_message, &held);
+    await(server_ended_it, json);
+    atomic_store(&held.holds, false);
+    await(has_gap, &held);
+    await(has_gap, &other);
+    say(fixture.far, "b", "1");
+    await(has_message, &other);
+    hub_bus_get_stats(fixture.bus, &stats);
+    assert_int_equal(stats.reconnects, 1);
+    assert_int_equal(stats.deaf, 0);
+    hub_bus_unsubscribe(subs[0]);
+    hub_bus_unsubscribe(subs[1]);
+    hub_bus_detach(fixture.bus, &fixture.loop.base);
+}
+
 static void many_topics_stand_again_after_a_broken_connection(void **state)
 {
     listener_t *listeners = calloc(MANY, sizeof(*listeners));
@@ -916,6 +1023,7 @@ int main(void)
         CASE(a_server_that_stands_still_does_not_hold_up_the_end),
         CASE(nor_by_tls),
         CASE(what_was_published_before_the_end_still_goes_out),
+        CASE(who_does_not_read_is_ended_by_the_server_and_told),
         CASE(many_topics_stand_again_after_a_broken_connection),
     };
 
