@@ -195,6 +195,40 @@ static void a_channel_with_an_order_needs_a_broker_that_has_one(void **state)
     fake_broker_destroy(broker);
 }
 
+static unsigned wants;
+
+static void want_order(void *self)
+{
+    (void)self;
+    wants++;
+}
+
+/* So that what the broker lacks is in the log before anybody is refused for it. */
+static void a_channel_with_an_order_says_so_to_the_broker_at_the_start(void **state)
+{
+    hub_bus_backend_t backend = fake_backend;
+    fake_broker_t *broker = fake_broker_create();
+    hub_bus_options_t options = {.backend = &backend, .backend_options = broker};
+    fixture_t *fixture = *state;
+
+    backend.want_order = want_order;
+    wants = 0;
+    assert_int_equal(hub_bus_create(&options, &fixture->bus, NULL), HUB_OK);
+    (void)create_root(state, &(hub_options_t){.bus = fixture->bus});
+    assert_int_equal(
+        hub_channel_add(fixture->root,
+                        &(hub_channel_options_t){.pattern = "game:{id}", .order = HUB_ORDER_BUS}),
+        HUB_OK);
+    assert_int_equal(wants, 0);
+    assert_int_equal(hub__start(fixture->root, NULL), HUB_OK);
+    assert_true(wants > 0);
+    hub_destroy(fixture->root);
+    fixture->root = NULL;
+    hub_bus_destroy(fixture->bus);
+    fixture->bus = NULL;
+    fake_broker_destroy(broker);
+}
+
 static void nothing_is_declared_after_the_start(void **state)
 {
     fixture_t *fixture = create_root(state, NULL);
@@ -561,6 +595,7 @@ int main(void)
         CASE(a_wrong_channel_is_refused_at_once),
         CASE(a_conflict_names_both_patterns),
         CASE(a_channel_with_an_order_needs_a_broker_that_has_one),
+        CASE(a_channel_with_an_order_says_so_to_the_broker_at_the_start),
         CASE(nothing_is_declared_after_the_start),
         CASE(a_hub_is_included_once),
         CASE(hubs_are_not_included_in_a_circle),
