@@ -80,7 +80,7 @@ static void write_config(const hub__nats_order_t *order, hub__buffer_t *body)
 static const char *find_fault(const hub__nats_order_t *order, hub_str_t config)
 {
     char source[HUB__SUBJECT_NAME_BYTES + 16], target[2][HUB__SUBJECT_NAME_BYTES + 24];
-    hub_json_value_t republish, subjects, first, headers;
+    hub_json_value_t republish, subjects, first, flag;
     hub_json_cursor_t cursor;
 
     snprintf(source, sizeof(source), "%s.order.*", order->name);
@@ -93,8 +93,10 @@ static const char *find_fault(const hub__nats_order_t *order, hub_str_t config)
     if (!find(config, "republish", &republish) || !has_text(republish.raw, "src", source) ||
         !(has_text(republish.raw, "dest", target[0]) || has_text(republish.raw, "dest", target[1])))
         return "its republish";
-    if (find(republish.raw, "headers_only", &headers) && headers.kind == HUB_JSON_TRUE)
+    if (find(republish.raw, "headers_only", &flag) && flag.kind == HUB_JSON_TRUE)
         return "its republish of headers only";
+    if (find(config, "no_ack", &flag) && flag.kind == HUB_JSON_TRUE)
+        return "its no_ack";
     if (!has_text(config, "retention", "limits")) /* others republish nothing without a consumer */
         return "its retention";
     return NULL;

@@ -4,7 +4,8 @@
  * sent behind what is to be confirmed. The server takes what a connection sends in order, so when
  * the barrier is back all of that is done: subscriptions stand, publishes are on their way. One is
  * under way at a time; what is sent meanwhile waits for the next. What goes by way of the stream
- * that orders it (nats_order.h) has a barrier of its own, by the same way. */
+ * that orders it (nats_order.h) has a barrier of its own: a message to the stream, which
+ * acknowledges it. */
 #include "bus/nats_session.h"
 
 #include <inttypes.h>
@@ -245,7 +246,8 @@ static void confirm(hub__nats_session_t *session, hub__order_t *order, bool refu
     free(order);
 }
 
-/* Behind what was sent. A stream that does not take it says so, to a subject of ours as well. */
+/* Behind what was sent. To the stream it is a message like others, which it acknowledges, because
+ * it is asked to; where none takes it, the server says so. */
 static void post_barrier(hub__nats_session_t *session, hub__nats_lane_t *lane)
 {
     char number[NUMBER_BYTES], reply[HUB__NATS_OWN_BYTES];
@@ -316,13 +318,9 @@ static void on_fence(hub__nats_session_t *session)
 }
 
 /* Where the server has refused something meanwhile, the library is first let say what. */
-static void on_barrier(hub__nats_session_t *session, hub__nats_lane_t *lane, hub_str_t number)
+static void take_barrier(hub__nats_session_t *session, hub__nats_lane_t *lane)
 {
-    char expected[NUMBER_BYTES];
-
-    snprintf(expected, sizeof(expected), "%" PRIu64, lane->barrier_number);
-    if (!lane->barrier_away || lane->unfenced || lane->fenced ||
-        !hub_str_equals(number, hub_str(expected)))
+    if (!lane->barrier_away || lane->unfenced || lane->fenced)
         return;
     lane->barrier_due_ms = 0;
     session->suspect |= hub__nats_link_is_suspect(session->link);
@@ -334,29 +332,45 @@ static void on_barrier(hub__nats_session_t *session, hub__nats_lane_t *lane, hub
     }
 }
 
-/* ---- one order ---- */
-
-static void answer_all(hub__nats_session_t *session, hub__nats_orders_t *orders,
-                       hub_status_t status)
+static void on_barrier(hub__nats_session_t *session, hub_str_t number)
 {
-    hub__order_t *order;
+    char expected[NUMBER_BYTES];
 
-    while ((order = orders_take(orders)) != NULL) {
-        hub_bus_remote_published(session->bus, order->token, status);
-        free(order);
-    }
+    snprintf(expected, sizeof(expected), "%" PRIu64, session->plain.barrier_number);
+    if (hub_str_equals(number, hub_str(expected)))
+        take_barrier(session, &session->plain);
 }
 
-/* How much of what is under way it still took, nobody knows. */
-static void lose_order(hub__nats_session_t *session, const char *why)
+/* ---- one order ---- */
+
+/* How much of what is under way it still took, nobody knows, but for what was refused. */
+static void drop_ordered(hub__nats_session_t *session)
 {
     hub__nats_lane_t *lane = &session->ordered;
+    hub__nats_orders_t *both[] = {&lane->covered, &lane->sent};
+    hub__order_t *order;
 
-    hub__nats_order_lose(session->order, why);
-    answer_all(session, &lane->covered, HUB_EUNKNOWN);
-    answer_all(session, &lane->sent, HUB_EUNKNOWN);
+    for (int i = 0; i < 2; i++) {
+        while ((order = orders_take(both[i])) != NULL) {
+            hub_bus_remote_published(session->bus, order->token,
+                                     take_refusal(session, order) ? HUB_EREJECTED : HUB_EUNKNOWN);
+            free(order);
+        }
+    }
     lane->barrier_away = lane->unfenced = lane->fenced = false;
     lane->barrier_due_ms = 0;
+}
+
+static void lose_order(hub__nats_session_t *session, const char *why)
+{
+    hub__nats_order_lose(session->order, why);
+    drop_ordered(session);
+}
+
+static void refuse_order(hub__nats_session_t *session, const char *why)
+{
+    hub__nats_order_refuse(session->order, why, hub__courier_now_ms());
+    drop_ordered(session);
 }
 
 /* The stream's word on a barrier. */
@@ -369,8 +383,9 @@ static void on_taken(hub__nats_session_t *session, natsMsg *msg, hub_str_t bytes
         lose_order(session, "it is gone");
     } else if (error.base != NULL) {
         snprintf(why, sizeof(why), "%.*s", (int)(error.len < 150 ? error.len : 150), error.base);
-        lose_order(session, why);
-        hub__nats_order_refuse(session->order, why, hub__courier_now_ms());
+        refuse_order(session, why);
+    } else {
+        take_barrier(session, &session->ordered);
     }
 }
 
@@ -387,18 +402,34 @@ static void ask_for_order(hub__nats_session_t *session)
     hub__buffer_dispose(&body);
 }
 
+static void refuse_waiting(hub__nats_session_t *session)
+{
+    hub__order_t *order;
+
+    while ((order = orders_take(&session->ordered.waiting)) != NULL) {
+        hub_bus_remote_published(session->bus, order->token, HUB_EREJECTED);
+        free(order);
+    }
+}
+
+static bool is_forbidden(hub__nats_session_t *session, const char *subject)
+{
+    return hub__nats_link_take_refusal(session->link, subject, true);
+}
+
 static void look_after_order(hub__nats_session_t *session)
 {
     hub__nats_order_t *order = session->order;
-    uint64_t due_ms = session->ordered.barrier_due_ms;
+    const hub__nats_lane_t *lane = &session->ordered;
 
-    if (due_ms != 0 && due_ms <= hub__courier_now_ms())
+    if (lane->barrier_due_ms != 0 && is_forbidden(session, lane->barrier_out))
+        refuse_order(session, "the server's permissions forbid to publish to it");
+    else if (lane->barrier_due_ms != 0 && lane->barrier_due_ms <= hub__courier_now_ms())
         lose_order(session, "nothing comes back");
-    if (order->asked && hub__nats_link_take_refusal(session->link, order->request, true))
-        hub__nats_order_refuse(order, "the server's permissions forbid to ask for it",
-                               hub__courier_now_ms());
+    if (order->asked && is_forbidden(session, order->request))
+        refuse_order(session, "the server's permissions forbid to ask for it");
     if (order->state == HUB__NATS_ORDER_REFUSED)
-        answer_all(session, &session->ordered.waiting, HUB_EREJECTED);
+        refuse_waiting(session);
     ask_for_order(session);
 }
 
@@ -445,10 +476,8 @@ static void on_own(hub__nats_session_t *session, natsMsg *msg, hub_str_t bytes)
 
     own_subject(session, "stream-", session->questions, stream);
     own_subject(session, "taken-", session->ordered.barrier_number, taken);
-    if (strcmp(subject, session->plain.barrier_back) == 0)
-        on_barrier(session, &session->plain, bytes);
-    else if (strcmp(subject, session->ordered.barrier_back) == 0)
-        on_barrier(session, &session->ordered, bytes);
+    if (strcmp(subject, session->plain.barrier_out) == 0)
+        on_barrier(session, bytes);
     else if (strcmp(subject, stream) == 0)
         hub__nats_order_answer(session->order, bytes, natsMsg_IsNoResponders(msg),
                                hub__courier_now_ms());
@@ -504,13 +533,9 @@ static bool raise_barriers(hub__nats_session_t *session)
     session->random = random;
     snprintf(all, sizeof(all), "%s.own.%016" PRIx64 ".*", name, random);
     snprintf(plain->barrier_out, sizeof(all), "%s.own.%016" PRIx64 ".barrier", name, random);
-    snprintf(plain->barrier_back, sizeof(all), "%s", plain->barrier_out);
     snprintf(ordered->barrier_out, sizeof(all), "%s.order.%%%016" PRIx64, name, random);
-    snprintf(ordered->barrier_back, sizeof(all), "%s.%%%016" PRIx64, name, random);
     snprintf(session->fence_subject, sizeof(all), "%s.fence.%016" PRIx64, name, random);
-    return hub__nats_link_subscribe(session->link, all, true, &session->own) == NATS_OK &&
-           hub__nats_link_subscribe(session->link, ordered->barrier_back, true,
-                                    &session->ordered_back) == NATS_OK;
+    return hub__nats_link_subscribe(session->link, all, true, &session->own) == NATS_OK;
 }
 
 /* -1: whenever something comes. */
@@ -622,5 +647,4 @@ void hub__nats_session_dispose(hub__nats_session_t *session)
     hub__table_foreach(&session->subjects, free_subject, NULL);
     hub__table_dispose(&session->subjects);
     natsSubscription_Destroy(session->own);
-    natsSubscription_Destroy(session->ordered_back);
 }

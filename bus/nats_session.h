@@ -15,13 +15,12 @@ typedef struct hub__nats_orders {
     hub__order_t **last;
 } hub__nats_orders_t;
 
-/* What goes one way, until a message to ourselves has come back behind it. */
+/* What goes one way, until a barrier behind it is back. */
 typedef struct hub__nats_lane {
-    hub__nats_orders_t waiting; /* not sent yet */
-    hub__nats_orders_t sent;    /* since the barrier under way */
-    hub__nats_orders_t covered; /* by the barrier under way */
-    char barrier_out[HUB__NATS_OWN_BYTES];
-    char barrier_back[HUB__NATS_OWN_BYTES];
+    hub__nats_orders_t waiting;            /* not sent yet */
+    hub__nats_orders_t sent;               /* since the barrier under way */
+    hub__nats_orders_t covered;            /* by the barrier under way */
+    char barrier_out[HUB__NATS_OWN_BYTES]; /* its subject */
     uint64_t barrier_number;
     uint64_t barrier_due_ms; /* 0: any time */
     bool barrier_away;
@@ -39,7 +38,6 @@ typedef struct hub__nats_session {
     hub__nats_lane_t plain;
     hub__nats_lane_t ordered; /* by way of the stream */
     natsSubscription *own;
-    natsSubscription *ordered_back;
     const char *name;   /* of the bus */
     uint64_t random;    /* in all subjects of this connection's own */
     uint64_t questions; /* for the stream; the number of the last is in the subject of its answer */

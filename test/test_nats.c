@@ -127,6 +127,9 @@ static void a_stream_that_does_something_else_is_refused_by_what_it_does(void **
     assert_refuses(CONFIG("[\"hub.order.*\"]", "hub.order.*", "hub.$1", "interest"),
                    "(its retention)");
     assert_refuses("{\"config\":{\"subjects\":[\"hub.order.*\"]}}", "(its republish)");
+    assert_refuses("{\"config\":{\"no_ack\":true,\"subjects\":[\"hub.order.*\"],\"republish\":"
+                   "{\"src\":\"hub.order.*\",\"dest\":\"hub.$1\"},\"retention\":\"limits\"}}",
+                   "(its no_ack)");
     assert_refuses("{\"config\":{\"subjects\":[\"hub.order.*\"],\"retention\":\"limits\","
                    "\"republish\":{\"src\":\"hub.order.*\",\"dest\":\"hub.$1\","
                    "\"headers_only\":true}}}",

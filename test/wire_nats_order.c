@@ -445,6 +445,19 @@ static void a_node_may_be_forbidden_to_order_one_topic(void **state)
     assert_string_equal(listener_heard(&fixture.listener), "");
 }
 
+/* Its word on the barrier is as good as one on each message. */
+static void a_node_may_be_forbidden_to_order_anything(void **state)
+{
+    (void)state;
+    start("authorization { users: [ { user: hub, password: pw, permissions: {\n"
+          "  publish: { deny: [ \"hub.order.*\" ] } } } ] }\n",
+          false);
+    open_bus("");
+    assert_int_equal(say_in_order("1"), HUB_EREJECTED);
+    assert_true(is_logged("why=\"the server's permissions forbid to publish to it"));
+    assert_int_equal(say_in_order("2"), HUB_EBUSDOWN);
+}
+
 /* The stream puts headers of its own in front. */
 static void the_largest_message_is_ordered_too(void **state)
 {
@@ -522,6 +535,7 @@ int main(void)
         CASE(a_node_without_the_right_to_make_it_uses_an_operators),
         CASE(a_node_without_any_right_to_it_says_so),
         CASE(a_node_may_be_forbidden_to_order_one_topic),
+        CASE(a_node_may_be_forbidden_to_order_anything),
         CASE(the_largest_message_is_ordered_too),
         CASE(another_program_publishes_with_a_line),
         CASE(a_server_that_stands_still_holds_up_nobody),
