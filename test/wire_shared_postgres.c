@@ -272,6 +272,35 @@ static void a_server_that_turns_read_only_is_left_until_it_is_not(void **state)
     wait_until(fixture, is_up, 0);
 }
 
+static void a_server_without_room_for_both_sessions_is_asked_again(void **state)
+{
+    struct fixture *fixture = *state;
+
+    admin(fixture, "ALTER ROLE hub CONNECTION LIMIT 1");
+    open_node(fixture, 0, "");
+    expect_logged(fixture, "bus.failed backend=postgres what=\"listen: ");
+    expect_logged(fixture, "53300: too many connections");
+    admin(fixture, "ALTER ROLE hub CONNECTION LIMIT -1");
+    wait_until(fixture, is_up, 0);
+}
+
+static void a_database_that_is_dropped_is_waited_for(void **state)
+{
+    struct fixture *fixture = *state;
+    char url[256];
+
+    admin(fixture, "CREATE DATABASE other OWNER hub");
+    snprintf(url, sizeof(url), "postgres://%s:%s@127.0.0.1:%u/other", BROKER_USER, BROKER_PASSWORD,
+             broker_port(fixture->broker));
+    open_url(fixture, 0, url);
+    wait_until(fixture, is_up, 0);
+    admin(fixture, "DROP DATABASE other WITH (FORCE)");
+    expect_logged(fixture, "3D000");
+    assert_true(is_down(fixture, 0));
+    admin(fixture, "CREATE DATABASE other OWNER hub");
+    wait_until(fixture, is_up, 0);
+}
+
 /* ---- what others prepared for our role ---- */
 
 static void functions_on_the_search_path_are_not_called(void **state)
@@ -414,6 +443,8 @@ int main(void)
         SHARED_CASE(a_table_that_is_altered_is_served_on),
         SHARED_CASE(numbers_that_begin_anew_behind_a_crash_are_heard_and_cleared),
         SHARED_CASE(a_server_that_turns_read_only_is_left_until_it_is_not),
+        SHARED_CASE(a_server_without_room_for_both_sessions_is_asked_again),
+        SHARED_CASE(a_database_that_is_dropped_is_waited_for),
         SHARED_CASE(functions_on_the_search_path_are_not_called),
         SHARED_CASE(transactions_are_read_committed_whatever_is_the_default),
         SHARED_CASE(payloads_of_all_kinds_are_heard),
