@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What is particular to PostgreSQL: its schema and who may use it, notices and the rows behind
  * them, what a server refuses, and how its connections end. What every bus must do is bus_postgres;
- * what networks do to them is wire_faults_bus. */
+ * what networks do to them is faults; what others do in the database is wire_shared_postgres. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -315,6 +315,25 @@ static void a_database_in_another_encoding_is_no_place(void **state)
              broker_port(fixture->broker));
     open_url(fixture, 0, url);
     expect_logged(fixture, "encoding is neither UTF8 nor SQL_ASCII");
+}
+
+static void a_database_without_an_encoding_takes_any_topic(void **state)
+{
+    static const char topic[] = "r\xc3\xa9sum\xc3\xa9";
+    struct fixture *fixture = *state;
+    char url[256];
+
+    admin(fixture, "CREATE DATABASE ascii OWNER hub ENCODING 'SQL_ASCII' TEMPLATE template0");
+    snprintf(url, sizeof(url), "postgres://%s:%s@127.0.0.1:%u/ascii", BROKER_USER, BROKER_PASSWORD,
+             broker_port(fixture->broker));
+    open_url(fixture, 0, url);
+    open_url(fixture, 1, url);
+    listener_start(&fixture->nodes[0].heard, fixture->nodes[0].bus, topic, &fixture->loop.base);
+    fixture->nodes[0].listens = true;
+    wait_until(fixture, is_up, 0);
+    wait_until(fixture, is_up, 1);
+    say(fixture->nodes[1].bus, topic, "\"\xe2\x82\xac\"");
+    expect_heard(fixture, 0, "\"\xe2\x82\xac\"");
 }
 
 /* ---- old rows ---- */
@@ -688,6 +707,7 @@ int main(void)
         POSTGRES_CASE(a_table_of_another_form_is_left_alone),
         POSTGRES_CASE(a_database_that_is_read_only_is_no_place),
         POSTGRES_CASE(a_database_in_another_encoding_is_no_place),
+        POSTGRES_CASE(a_database_without_an_encoding_takes_any_topic),
         POSTGRES_CASE(old_rows_are_cleared_and_no_others),
         POSTGRES_CASE(a_role_that_may_not_delete_serves_all_the_same),
         POSTGRES_CASE(a_session_that_is_terminated_comes_back),
