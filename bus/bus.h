@@ -219,7 +219,8 @@ typedef struct hub_bus_options {
     size_t probe_timeout_ms;
     /* So long after a publish, and once more after the next such time, other nodes are told what
      * the last number on its topic was, so that a lost last message is found as well. From 10 to
-     * 600,000; 0 means 10,000, HUB_OFF never. */
+     * 600,000; 0 means 10,000, HUB_OFF never. Where twice that is less than the time in which a
+     * deaf connection is noticed (both above), what told of the loss may be lost on it, too. */
     size_t position_interval_ms;
     /* So many bytes of publishes, topics and envelopes included, may wait for the broker's answer,
      * and 65,536 publishes: then HUB_ELIMIT. One is always taken. 0 means 64 MiB. */

@@ -374,25 +374,23 @@ static bool has_crossed(const audience_t *audience, uint64_t since_us)
 }
 
 /* Has heard all that is newest, as far as it was not refused. */
-static bool is_up_to_date(const history_t *history, const struct member *member)
+static bool is_up_to_date(const history_t *history, const struct member *member, uint64_t since_us)
 {
     for (uint32_t i = 0; i < history->publishers && member->stage == STAGE_IN; i++) {
         const history_said_t *said = history_said(history, i, member->topic);
         const history_publish_t *last = said->count == 0 ? NULL : &said->publishes[said->count - 1];
 
-        if (last != NULL && atomic_load(&last->status) == HUB_OK && member->heard[i] < said->count)
+        if (last != NULL && last->sent_us >= since_us && atomic_load(&last->status) == HUB_OK &&
+            member->heard[i] < said->count)
             return false;
     }
     return true;
 }
 
-static bool are_up_to_date(const audience_t *audience, uint64_t arg)
+static bool are_up_to_date(const audience_t *audience, uint64_t since_us)
 {
-    const history_t *history = audience->options.history;
-
-    (void)arg;
     for (uint32_t i = 0; i < audience->options.members; i++) {
-        if (!is_up_to_date(history, &audience->members[i]))
+        if (!is_up_to_date(audience->options.history, &audience->members[i], since_us))
             return false;
     }
     return true;
@@ -411,9 +409,9 @@ bool audience_rest(audience_t *audience, unsigned timeout_ms)
     return await(audience, are_answered, audience->options.members, timeout_ms);
 }
 
-bool audience_await_end(audience_t *audience, unsigned timeout_ms)
+bool audience_await_end(audience_t *audience, uint64_t since_us, unsigned timeout_ms)
 {
-    return await(audience, are_up_to_date, 0, timeout_ms);
+    return await(audience, are_up_to_date, since_us, timeout_ms);
 }
 
 /* ---- life ---- */

@@ -44,7 +44,8 @@ audience_t *audience_start(const audience_options_t *options);
 bool audience_await_crossing(audience_t *audience, uint64_t since_us, unsigned timeout_ms);
 /* No more coming and going: until every join and leave is answered, or so long. */
 bool audience_rest(audience_t *audience, unsigned timeout_ms);
-/* Nobody publishes any more: until everybody has heard the newest of all publishers, or so long. */
-bool audience_await_end(audience_t *audience, unsigned timeout_ms);
+/* Nobody publishes any more: until everybody has heard the newest of all publishers, as far as that
+ * was sent at `since_us` or later, or so long. */
+bool audience_await_end(audience_t *audience, uint64_t since_us, unsigned timeout_ms);
 /* Ends the connections and the thread. */
 void audience_stop(audience_t *audience);

@@ -48,8 +48,9 @@ bool cause_is_out(const history_t *history, uint32_t node, uint64_t from_us, uin
     for (size_t i = 0; i < history->outage_count; i++) {
         const history_outage_t *outage = &history->outages[i];
 
-        if (outage->node == node && outage->begin_us <= to_us && outage->end_us >= from_us)
-            return true;
+        if (outage->node == node && outage->begin_us <= to_us + HISTORY_LOOK_US &&
+            outage->end_us >= from_us)
+            return true; /* a backend may refuse before the core knows of it */
     }
     return false;
 }

@@ -15,8 +15,9 @@
 #define WORKERS 2
 #define HEALTHY_MS 15000
 #define ANSWERS_MS 15000 /* a publish is answered within 5 s by itself */
-#define END_MS 15000     /* a lost last message is found by the positions, each 10 s */
-#define TAIL_MS 100      /* for what comes twice */
+#define END_MS 15000
+#define TAIL_MS 200     /* for what comes late, or twice */
+#define POSITION_MS 500 /* or less, in most cells */
 #define LOOK_MS 2
 #define UNDER_WAY_MS 2000
 #define RECONNECTED_MS 60 /* so long publishers hurry then */
@@ -81,14 +82,14 @@ static hub_status_t open_bus(cell_t *cell, cell_node_t *node)
     static const char *const options[CELL_MODES] = {
         [CELL_PLAIN] = "",
         [CELL_ORDER] = "",
-        [CELL_BUFFER] = "?buffer=8388608",
-        [CELL_DEGRADED] = "?degraded=local",
+        [CELL_BUFFER] = "&buffer=8388608",
+        [CELL_DEGRADED] = "&degraded=local",
     };
     char *at = broker_url_at(cell->broker, proxy_port(node->proxy)), url[400];
     hub_error_t error = {0};
     hub_status_t err;
 
-    snprintf(url, sizeof(url), "%s%s", at, options[cell->mode]);
+    snprintf(url, sizeof(url), "%s?position_ms=%u%s", at, cell->position_ms, options[cell->mode]);
     free(at);
     err = hub_bus_open(url, NULL, &node->bus, &error);
     if (err != HUB_OK)
@@ -292,11 +293,27 @@ static uint32_t topics_of(const cell_publisher_t *publisher)
     return publisher->pusher != NULL ? CELL_PUSHED : CELL_TOPICS;
 }
 
+static bool is_silent(cell_t *cell, uint32_t topic)
+{
+    bool hushed;
+
+    pthread_mutex_lock(&cell->lock);
+    hushed = cell->hushed_us != 0 && audience_now_us() >= cell->hushed_us;
+    pthread_mutex_unlock(&cell->lock);
+    return hushed && (topic == 2 || topic == 5 || topic == CELL_PUSHED);
+}
+
+static void publish_unless_silent(cell_publisher_t *publisher, uint32_t topic)
+{
+    if (!is_silent(publisher->cell, topic))
+        publish(publisher, topic);
+}
+
 /* One on every topic: nodes that have not heard of each other there can't miss anything. */
 static void publish_everywhere(cell_publisher_t *publisher)
 {
     for (uint32_t topic = 0; topic < topics_of(publisher); topic++)
-        publish(publisher, topic);
+        publish_unless_silent(publisher, topic);
 }
 
 static struct timespec deadline_of(uint64_t at_us)
@@ -331,7 +348,8 @@ static void *run_publisher(void *arg)
 
     publish_everywhere(publisher);
     do
-        publish(publisher, (uint32_t)rand_r(&publisher->random) % topics_of(publisher));
+        publish_unless_silent(publisher,
+                              (uint32_t)rand_r(&publisher->random) % topics_of(publisher));
     while (rest(publisher, each_ms / 2 + (unsigned)rand_r(&publisher->random) % each_ms));
     return NULL;
 }
@@ -388,6 +406,13 @@ void cell_hurry(cell_t *cell, unsigned ms)
     pthread_mutex_unlock(&cell->lock);
 }
 
+void cell_hush(cell_t *cell, unsigned ms)
+{
+    pthread_mutex_lock(&cell->lock);
+    cell->hushed_us = audience_now_us() + ms * 1000;
+    pthread_mutex_unlock(&cell->lock);
+}
+
 void cell_await_under_way(cell_t *cell)
 {
     uint64_t deadline_us = audience_now_us() + UNDER_WAY_MS * 1000;
@@ -410,18 +435,32 @@ void cell_await_well(cell_t *cell, unsigned timeout_ms)
     }
 }
 
+/* Those of what was said last on silent topics, two of each, and one of what was said just now. */
+static void await_positions(cell_t *cell)
+{
+    uint64_t now_us = audience_now_us(), until_us;
+
+    until_us = cell->hushed_us + 2000 * (uint64_t)cell->position_ms;
+    if (until_us < now_us + POSITION_MS * 1000)
+        until_us = now_us + POSITION_MS * 1000;
+    cell_pause_ms((unsigned)((until_us - now_us) / 1000) + TAIL_MS);
+}
+
 void cell_end(cell_t *cell)
 {
+    uint64_t since_us;
+
     audience_rest(cell->audience, ANSWERS_MS);
+    since_us = audience_now_us();
     stop_publishers(cell);
     for (int i = 0; i < ANSWERS_MS / LOOK_MS && atomic_load(&cell->answers_due) > 0; i++)
         cell_pause_ms(LOOK_MS);
     for (uint32_t i = CELL_THREADS; i < CELL_PUBLISHERS; i++)
         pusher_await_answers(cell->publishers[i].pusher, ANSWERS_MS);
-    audience_await_end(cell->audience, END_MS);
+    audience_await_end(cell->audience, since_us, END_MS);
     for (uint32_t i = CELL_THREADS; i < CELL_PUBLISHERS; i++)
-        pusher_await_end(cell->publishers[i].pusher, END_MS);
-    cell_pause_ms(TAIL_MS);
+        pusher_await_end(cell->publishers[i].pusher, since_us, END_MS);
+    await_positions(cell);
     stop_watch(cell);
 }
 

@@ -55,9 +55,10 @@ struct cell {
     const broker_options_t *broker_options;
     cell_mode_t mode;
     uint32_t members;
-    unsigned rate;     /* publishes a second, of each publisher */
-    unsigned eager_ms; /* between two while it is eager, about */
-    bool one_sided;    /* what happens to connections happens to those of one node */
+    unsigned rate;        /* publishes a second, of each publisher */
+    unsigned eager_ms;    /* between two while it is eager, about */
+    unsigned position_ms; /* of the bus's option */
+    bool one_sided;       /* what happens to connections happens to those of one node */
     unsigned seed;
     unsigned random;
 
@@ -76,6 +77,7 @@ struct cell {
     pthread_cond_t changed;
     bool quiet; /* publishers end */
     uint64_t eager_until_us;
+    uint64_t hushed_us; /* from then on nobody says anything on some topics; 0: not yet */
 
     pthread_mutex_t look_lock; /* of what is known of the nodes' connections */
     uint64_t looked_us;
@@ -93,12 +95,15 @@ void cell_stop(cell_t *cell);
 
 /* Publishers hurry for so long. Any thread. */
 void cell_hurry(cell_t *cell, unsigned ms);
+/* In so many milliseconds publishers fall silent on some topics, one with one order among them, for
+ * good: what was lost there last nothing but a position tells. */
+void cell_hush(cell_t *cell, unsigned ms);
 /* Until something has been sent and is not answered. */
 void cell_await_under_way(cell_t *cell);
 /* What is known of the nodes is as of now. */
 void cell_look(cell_t *cell);
 /* Until every node is connected, or so long. */
 void cell_await_well(cell_t *cell, unsigned timeout_ms);
-/* Publishers end, each with one more on every topic, which shows whether what it said before is
- * lost. Until all is answered and heard, or a limit. Nobody looks any more. */
+/* Publishers end, each with one more on every topic that is not silent, which shows whether what it
+ * said before is lost. Until all is answered and heard, or a limit. Nobody looks any more. */
 void cell_end(cell_t *cell);

@@ -19,6 +19,7 @@
 #define CROSSED_MS 5000 /* more than the limit, to tell how late it was */
 #define GRACE_MS 2000
 #define HURRY_MS 50
+#define DEAF_POSITION_MS 5000 /* more than a node needs to find out */
 #define SKIPPED 77
 
 /* One fault and what becomes of it. */
@@ -44,6 +45,7 @@ static bool begin_fault(struct run *run)
     cell_look(cell);
     cell->history->fault_count = 1;
     times->begin_us = audience_now_us();
+    cell_hush(cell, HURRY_MS / 2);
     done = run->mishap->begin(cell, &run->hit);
     cell_hurry(cell, HURRY_MS);
     return done;
@@ -83,7 +85,7 @@ static bool run_fault(struct run *run)
     audience_await_crossing(cell->audience, cell->history->faults[0].end_us,
                             mishap->back_ms + CROSSED_MS);
     cell_await_well(cell, mishap->back_ms + CROSSED_MS);
-    cell_pause_ms(run->quick ? 300 : 2000);
+    cell_pause_ms(run->quick ? 200 : 2000);
     return true;
 }
 
@@ -177,6 +179,7 @@ static int run_cell(struct run *run)
     int status = EXIT_FAILURE;
 
     run->began_us = audience_now_us();
+    run->cell.position_ms = run->mishap->deaf ? DEAF_POSITION_MS : run->quick ? 200 : 500;
     run->cell.broker_options = &options;
     if (cell_start(&run->cell)) {
         bool done = run_fault(run);

@@ -278,8 +278,8 @@ const mishap_t mishaps[] = {
     {"stop15", pause_broker, continue_broker, 15000, BACK_MS, .kinds = 0},
     {"reset", reset_some, NULL, 0, BACK_MS, .kinds = 0},
     {"flap", flap, NULL, 0, BACK_MS, .kinds = 0},
-    {"halfopen", deafen, NULL, 0, DEAF_MS + BACK_MS, .kinds = 0},
-    {"garbage", inject_garbage, NULL, 0, DEAF_MS + BACK_MS, .kinds = 0},
+    {"halfopen", deafen, NULL, 0, DEAF_MS + BACK_MS, .deaf = true},
+    {"garbage", inject_garbage, NULL, 0, DEAF_MS + BACK_MS, .deaf = true},
     {"auth", revoke_user, grant_user, 1000, BACK_MS, .shuts_out = true},
     {"output", fill_output, NULL, 0, BACK_MS, .kinds = 1U << BROKER_REDIS | 1U << BROKER_NATS},
 };

@@ -15,6 +15,7 @@ typedef struct mishap {
     unsigned kinds;   /* of broker, bit by bit; 0: all */
     bool unfelt;      /* it may pass without a connection being lost */
     bool shuts_out;   /* the broker asks for a user */
+    bool deaf;        /* nobody tells a node: positions are lost as well until it has found out */
 } mishap_t;
 
 extern const mishap_t mishaps[];

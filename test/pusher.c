@@ -219,41 +219,45 @@ void pusher_say(pusher_t *pusher, uint32_t topic)
 
 /* ---- waiting ---- */
 
-static bool have_joined(const pusher_t *pusher)
+static bool have_joined(const pusher_t *pusher, uint64_t arg)
 {
+    (void)arg;
     return pusher->closed || pusher->joined == pusher->options.topics;
 }
 
-static bool has_answers(const pusher_t *pusher)
+static bool has_answers(const pusher_t *pusher, uint64_t arg)
 {
+    (void)arg;
     return pusher->closed || pusher->answered == pusher->push_count;
 }
 
-static bool is_up_to_date(const pusher_t *pusher)
+static bool is_up_to_date(const pusher_t *pusher, uint64_t since_us)
 {
     const history_t *history = pusher->options.history;
 
     for (uint32_t topic = 0; topic < pusher->options.topics; topic++) {
         for (uint32_t i = 0; i < history->publishers; i++) {
             const history_said_t *said = history_said(history, i, topic);
-            uint32_t heard = pusher->heard[topic * history->publishers + i];
+            const history_publish_t *last =
+                said->count == 0 ? NULL : &said->publishes[said->count - 1];
 
-            if (said->count > 0 && heard < said->count &&
-                atomic_load(&said->publishes[said->count - 1].status) == HUB_OK)
+            if (last != NULL && last->sent_us >= since_us && atomic_load(&last->status) == HUB_OK &&
+                pusher->heard[topic * history->publishers + i] < said->count)
                 return pusher->closed;
         }
     }
     return true;
 }
 
-static bool await(pusher_t *pusher, bool (*holds)(const pusher_t *pusher), unsigned timeout_ms)
+static bool await(pusher_t *pusher, bool (*holds)(const pusher_t *pusher, uint64_t arg),
+                  uint64_t arg, unsigned timeout_ms)
 {
     uint64_t deadline = audience_now_us() + (uint64_t)timeout_ms * 1000;
     bool held = false;
 
     while (!held && audience_now_us() < deadline) {
         pthread_mutex_lock(&pusher->lock);
-        held = holds(pusher);
+        held = holds(pusher, arg);
         pthread_mutex_unlock(&pusher->lock);
         if (!held)
             poll(NULL, 0, LOOK_MS);
@@ -263,12 +267,12 @@ static bool await(pusher_t *pusher, bool (*holds)(const pusher_t *pusher), unsig
 
 bool pusher_await_answers(pusher_t *pusher, unsigned timeout_ms)
 {
-    return await(pusher, has_answers, timeout_ms);
+    return await(pusher, has_answers, 0, timeout_ms);
 }
 
-bool pusher_await_end(pusher_t *pusher, unsigned timeout_ms)
+bool pusher_await_end(pusher_t *pusher, uint64_t since_us, unsigned timeout_ms)
 {
-    return await(pusher, is_up_to_date, timeout_ms);
+    return await(pusher, is_up_to_date, since_us, timeout_ms);
 }
 
 /* ---- life ---- */
@@ -304,7 +308,7 @@ pusher_t *pusher_start(const pusher_options_t *options)
     join_all(pusher);
     if (pthread_create(&pusher->thread, NULL, run, pusher) != 0)
         abort();
-    if (!await(pusher, have_joined, JOIN_MS))
+    if (!await(pusher, have_joined, 0, JOIN_MS))
         fprintf(stderr, "publisher %u: some joins are not answered\n", options->publisher);
     return pusher;
 }

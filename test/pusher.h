@@ -22,6 +22,6 @@ pusher_t *pusher_start(const pusher_options_t *options);
 void pusher_say(pusher_t *pusher, uint32_t topic);
 /* Until all that it said is answered, or so long. */
 bool pusher_await_answers(pusher_t *pusher, unsigned timeout_ms);
-/* Nobody publishes any more: until it has heard the newest of all publishers, or so long. */
-bool pusher_await_end(pusher_t *pusher, unsigned timeout_ms);
+/* As audience_await_end(). */
+bool pusher_await_end(pusher_t *pusher, uint64_t since_us, unsigned timeout_ms);
 void pusher_stop(pusher_t *pusher); /* NULL is allowed. */
