@@ -1111,13 +1111,13 @@ static void random_step(assembly_t *assembly, uint64_t *seed)
         release_all(assembly);
     } else if (dice < 991) {
         assembly_refuse(assembly, node, true);
-    } else if (dice == 991 && draw(seed) % 2 == 0) {
+    } else if (dice == 991) {
         assembly_cut(assembly, node, !assembly_is_cut(assembly, node));
-    } else if (dice < 992) {
+    } else if (dice < 993) {
         assembly_pass(assembly, draw(seed) % (6 * ASSEMBLY_BEAT_MS));
-    } else if (dice < 994) {
+    } else if (dice < 995) {
         assembly_kill(assembly, node);
-    } else if (dice < 996) {
+    } else if (dice < 997) {
         assembly_stop(assembly, node);
     } else if (!assembly_is_alive(assembly, node)) {
         assembly_revive(assembly, node);
