@@ -265,7 +265,7 @@ static void who_is_back_late_has_time_to_answer(void **state)
     cut_all(assembly, 2, true);
     assembly_settle(assembly, 2 * SILENCE_MS);
     assembly_cut(assembly, 0, false);
-    assembly_settle(assembly, 3 * ASSEMBLY_BEAT_MS + ASSEMBLY_BEAT_MS / 2);
+    assembly_settle(assembly, 2 * ASSEMBLY_BEAT_MS + ASSEMBLY_BEAT_MS / 4);
     assembly_cut(assembly, 1, false);
     while (assembly_waiting(assembly, 1, 0) == 0)
         assembly_pass(assembly, 10);
