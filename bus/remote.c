@@ -47,6 +47,13 @@ uint64_t hub__remote_now_us(hub_bus_t *bus)
     return now_us;
 }
 
+bool hub__remote_may_tell(hub_bus_t *bus, atomic_ullong *quiet_ms)
+{
+    unsigned long long now_ms = hub__remote_now_us(bus) / 1000, until = atomic_load(quiet_ms);
+
+    return now_ms >= until && atomic_compare_exchange_strong(quiet_ms, &until, now_ms + 1000);
+}
+
 void hub__remote_wake(hub_bus_t *bus)
 {
     pthread_mutex_lock(&bus->remote->in_flight_lock);

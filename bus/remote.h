@@ -46,6 +46,9 @@ struct hub__remote {
     atomic_ullong refused_limit;
     atomic_ullong buffer_expired;
     atomic_ullong rejected;
+    atomic_ullong limit_quiet_ms; /* until then no line about it */
+    atomic_ullong expired_quiet_ms;
+    atomic_ullong unordered_quiet_ms;
 };
 
 static inline void hub__remote_count(atomic_ullong *counter, uint64_t more)
@@ -89,6 +92,8 @@ static inline bool hub__remote_is_probe(const hub_bus_t *bus, hub_str_t wire_top
 /* ---- remote.c ---- */
 
 uint64_t hub__remote_now_us(hub_bus_t *bus);
+/* Whether a line may be logged of what happens with each publish: one a second. */
+bool hub__remote_may_tell(hub_bus_t *bus, atomic_ullong *quiet_ms);
 uint64_t hub__remote_new_token(hub_bus_t *bus);
 /* What is due may have changed. */
 void hub__remote_wake(hub_bus_t *bus);

@@ -104,22 +104,28 @@ static hub_status_t put_aside(hub_bus_t *bus, uint64_t hash, const hub_message_t
 }
 
 /* Too much is in flight: the broker hangs, or is slower than this node. */
-static void refuse_for_now(hub__remote_t *remote, const hub_message_t *msg)
+static void refuse_for_now(hub_bus_t *bus, const hub_message_t *msg)
 {
+    hub__remote_t *remote = bus->remote;
     char field[HUB_LOG_FIELD];
 
     hub__remote_count(&remote->refused_limit, 1);
-    hub_log_peer(HUB_LOG_WARN, "bus.limit", "topic=%s in_flight_bytes_max=%zu",
-                 hub_log_escape(msg->topic, field), remote->flight.bytes_max);
+    if (!hub__remote_may_tell(bus, &remote->limit_quiet_ms))
+        return;
+    hub_log_peer(HUB_LOG_WARN, "bus.limit", "topic=%s in_flight_bytes_max=%zu so_far=%llu",
+                 hub_log_escape(msg->topic, field), remote->flight.bytes_max,
+                 (unsigned long long)atomic_load(&remote->refused_limit));
 }
 
 /* There is a broker, but it orders nothing for now: the backend has said why. */
-static hub_status_t refuse_unordered(hub__remote_t *remote, const hub_message_t *msg)
+static hub_status_t refuse_unordered(hub_bus_t *bus, const hub_message_t *msg)
 {
+    hub__remote_t *remote = bus->remote;
     char field[HUB_LOG_FIELD];
 
     hub__remote_count(&remote->rejected, 1);
-    hub_log_peer(HUB_LOG_WARN, "bus.unordered", "topic=%s", hub_log_escape(msg->topic, field));
+    if (hub__remote_may_tell(bus, &remote->unordered_quiet_ms))
+        hub_log_peer(HUB_LOG_WARN, "bus.unordered", "topic=%s", hub_log_escape(msg->topic, field));
     return HUB_EBUSDOWN;
 }
 
@@ -287,9 +293,9 @@ hub_status_t hub__remote_publish(hub_bus_t *bus, uint64_t hash, const hub_messag
     else if (is_too_large(remote, hub__wire_size(msg)))
         return HUB_ETOOLARGE;
     if (err == HUB_ELIMIT)
-        refuse_for_now(remote, msg);
+        refuse_for_now(bus, msg);
     if (err == HUB_EREJECTED)
-        return refuse_unordered(remote, msg);
+        return refuse_unordered(bus, msg);
     return err == HUB_EBUSDOWN ? put_aside(bus, hash, msg, ack, ret_here) : err;
 }
 
@@ -308,11 +314,14 @@ static bool is_due(hub__remote_t *remote, const hub__spooled_t *spooled, uint64_
 /* It was never sent, so its outcome is known. */
 static void drop_spooled(hub_bus_t *bus, const hub__spooled_t *spooled, hub_status_t status)
 {
+    hub__remote_t *remote = bus->remote;
     char field[HUB_LOG_FIELD];
 
-    hub__remote_count(&bus->remote->buffer_expired, 1);
-    hub_log_peer(HUB_LOG_WARN, "bus.buffer_expired", "topic=%s status=%s",
-                 hub_log_escape(spooled->msg->topic, field), hub_status_name(status));
+    hub__remote_count(&remote->buffer_expired, 1);
+    if (hub__remote_may_tell(bus, &remote->expired_quiet_ms))
+        hub_log_peer(HUB_LOG_WARN, "bus.buffer_expired", "topic=%s status=%s so_far=%llu",
+                     hub_log_escape(spooled->msg->topic, field), hub_status_name(status),
+                     (unsigned long long)atomic_load(&remote->buffer_expired));
     hub__ack_set(spooled->ack, status, HUB_LEVEL_LOCAL);
     skip_number(bus, spooled->hash, spooled->msg->topic, !spooled->heard);
 }

@@ -828,6 +828,46 @@ static void only_so_many_bytes_wait_for_an_answer(void **state)
     listener_stop(&far);
 }
 
+/* Of the event whose name is `user`. Warnings are not logged but between begin and end. */
+static atomic_uint lines;
+
+static void count_line(hub_log_level_t level, const char *event, const char *text, void *user)
+{
+    (void)level;
+    (void)text;
+    if (strcmp(event, user) == 0)
+        atomic_fetch_add(&lines, 1);
+}
+
+static void begin_counting(const char *event)
+{
+    atomic_store(&lines, 0);
+    hub_log_set(count_line, (char *)(uintptr_t)event);
+    hub_log_set_level(HUB_LOG_WARN);
+}
+
+static unsigned end_counting(void)
+{
+    hub_log_set_level(HUB_LOG_ERROR);
+    hub_log_set(NULL, NULL);
+    return atomic_load(&lines);
+}
+
+static void what_the_limit_refuses_is_a_line_a_second(void **state)
+{
+    struct fixture *fixture = *state;
+
+    say_far(fixture, 1, 3);
+    begin_counting("bus.limit");
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(try_say(fixture->far, "room:1", "4", NULL), HUB_ELIMIT);
+    atomic_store(&fixture->now_ms, 1000);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(try_say(fixture->far, "room:1", "4", NULL), HUB_ELIMIT);
+    assert_int_equal(end_counting(), 2);
+    assert_int_equal(stats_of(fixture->far).refused_limit, 10);
+}
+
 static void a_message_of_any_size_may_be_in_flight_alone(void **state)
 {
     struct fixture *fixture = *state;
@@ -1789,6 +1829,19 @@ static void what_waits_for_too_long_is_never_sent_and_told(void **state)
     assert_heard(fixture, "1 gap(lost,1) 3");
 }
 
+static void what_waited_for_too_long_is_a_line_a_second(void **state)
+{
+    struct fixture *fixture = *state;
+
+    fake_broker_disconnect(fixture->broker, fixture->far);
+    say_far(fixture, 1, 9);
+    begin_counting("bus.buffer_expired");
+    atomic_store(&fixture->now_ms, 5000);
+    hub__remote_clock_moved(fixture->far);
+    assert_int_equal(end_counting(), 1);
+    assert_int_equal(stats_of(fixture->far).buffer_expired, 9);
+}
+
 static void destroying_the_bus_cancels_what_waits(void **state)
 {
     struct fixture *fixture = *state;
@@ -2289,6 +2342,7 @@ int main(void)
         REMOTE_TEST(the_size_limit_is_checked_at_the_publish),
         REMOTE_TEST(only_so_many_publishes_wait_for_an_answer),
         NARROW_TEST(only_so_many_bytes_wait_for_an_answer),
+        NARROW_TEST(what_the_limit_refuses_is_a_line_a_second),
         NARROW_TEST(a_message_of_any_size_may_be_in_flight_alone),
         NARROW_TEST(what_a_hanging_broker_never_answers_goes_on_counting),
         NARROW_TEST(the_end_of_a_connection_lands_what_was_in_flight),
@@ -2325,6 +2379,7 @@ int main(void)
         BUFFERED_TEST(what_waits_survives_one_more_break),
         BUFFERED_TEST(what_does_not_fit_into_the_buffer_fails_as_without),
         BUFFERED_TEST(what_waits_for_too_long_is_never_sent_and_told),
+        BUFFERED_TEST(what_waited_for_too_long_is_a_line_a_second),
         BUFFERED_TEST(destroying_the_bus_cancels_what_waits),
         REMOTE_TEST(what_was_in_flight_when_it_broke_is_unknown),
         REMOTE_TEST(coming_up_again_renews_every_topic_and_tells_a_gap),
