@@ -30,7 +30,7 @@ bool log_has(struct fixture *fixture, const char *text)
     return has;
 }
 
-int set_up(void **state)
+int redis_set_up(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof(*fixture));
 
@@ -43,7 +43,7 @@ int set_up(void **state)
     return 0;
 }
 
-int tear_down(void **state)
+int redis_tear_down(void **state)
 {
     struct fixture *fixture = *state;
 
@@ -71,7 +71,7 @@ void give_up(struct fixture *fixture, const char *what)
              fixture->log.lines.base);
 }
 
-void await(struct fixture *fixture, bool (*holds)(struct fixture *fixture), const char *what)
+void redis_await(struct fixture *fixture, bool (*holds)(struct fixture *fixture), const char *what)
 {
     for (int i = 0; i < TEST_DEADLINE_MS / LOOK_MS && !holds(fixture); i++) {
         test_executor_turn(&fixture->loop);
@@ -81,7 +81,7 @@ void await(struct fixture *fixture, bool (*holds)(struct fixture *fixture), cons
         give_up(fixture, what);
 }
 
-hub_bus_stats_t stats_of(hub_bus_t *bus)
+hub_bus_stats_t redis_stats_of(hub_bus_t *bus)
 {
     hub_bus_stats_t stats;
 
@@ -91,13 +91,13 @@ hub_bus_stats_t stats_of(hub_bus_t *bus)
 
 bool all_are_healthy(struct fixture *fixture)
 {
-    return stats_of(fixture->bus).healthy &&
-           (fixture->far == NULL || stats_of(fixture->far).healthy);
+    return redis_stats_of(fixture->bus).healthy &&
+           (fixture->far == NULL || redis_stats_of(fixture->far).healthy);
 }
 
-bool is_down(struct fixture *fixture)
+bool redis_is_down(struct fixture *fixture)
 {
-    return !stats_of(fixture->bus).healthy;
+    return !redis_stats_of(fixture->bus).healthy;
 }
 
 static bool is_logged(struct fixture *fixture)
@@ -112,7 +112,7 @@ bool has_completed(struct fixture *fixture)
 
 bool has_refusals(struct fixture *fixture)
 {
-    return stats_of(fixture->bus).topics_refused >= fixture->refused;
+    return redis_stats_of(fixture->bus).topics_refused >= fixture->refused;
 }
 
 bool has_conns(struct fixture *fixture)
@@ -137,25 +137,25 @@ static bool has_heard(struct fixture *fixture)
 void await_log(struct fixture *fixture, const char *wanted)
 {
     fixture->wanted = wanted;
-    await(fixture, is_logged, wanted);
+    redis_await(fixture, is_logged, wanted);
 }
 
 void await_heard(struct fixture *fixture, const char *wanted)
 {
     fixture->wanted = wanted;
-    await(fixture, has_heard, wanted);
+    redis_await(fixture, has_heard, wanted);
     if (strcmp(listener_heard(&fixture->listener), wanted) != 0)
         give_up(fixture, wanted);
 }
 
 void await_healthy(struct fixture *fixture)
 {
-    await(fixture, all_are_healthy, "healthy");
+    redis_await(fixture, all_are_healthy, "healthy");
 }
 
 /* ---- opening ---- */
 
-hub_bus_t *open_url(const char *url, const char *query)
+hub_bus_t *redis_open_url(const char *url, const char *query)
 {
     char text[512];
     hub_error_t error = {0};
@@ -178,7 +178,7 @@ void start_broker(struct fixture *fixture, bool password, const char *line)
     assert_non_null(fixture->broker);
 }
 
-void admin(struct fixture *fixture, const char *command)
+void redis_admin(struct fixture *fixture, const char *command)
 {
     char *answer = broker_admin(fixture->broker, command);
 
@@ -202,7 +202,7 @@ void open_as(struct fixture *fixture, const char *user_and_password, const char 
 
     snprintf(url, sizeof(url), "redis://%s127.0.0.1:%u", user_and_password,
              broker_port(fixture->broker));
-    fixture->bus = open_url(url, rest);
+    fixture->bus = redis_open_url(url, rest);
 }
 
 void listen_to(struct fixture *fixture, const char *topic)
@@ -229,14 +229,14 @@ hub_status_t publish_here(struct fixture *fixture, const char *json)
 
 void assert_completed(struct fixture *fixture, hub_status_t status)
 {
-    await(fixture, has_completed, "completed");
+    redis_await(fixture, has_completed, "completed");
     assert_int_equal(fixture->result.status, status);
 }
 
 void open_both(struct fixture *fixture)
 {
-    fixture->bus = open_url(broker_url(fixture->broker), "");
-    fixture->far = open_url(broker_url(fixture->broker), "");
+    fixture->bus = redis_open_url(broker_url(fixture->broker), "");
+    fixture->far = redis_open_url(broker_url(fixture->broker), "");
     await_healthy(fixture);
 }
 
@@ -244,7 +244,7 @@ void open_pair(struct fixture *fixture)
 {
     open_both(fixture);
     listen_to(fixture, "room:1");
-    await(fixture, stands, "subscribed");
+    redis_await(fixture, stands, "subscribed");
     say(fixture->far, "room:1", "\"ready\"");
     await_heard(fixture, "\"ready\"");
     listener_clear(&fixture->listener);

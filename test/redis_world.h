@@ -12,7 +12,7 @@
 
 #include <pthread.h>
 
-#define REDIS_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define REDIS_TEST(test) cmocka_unit_test_setup_teardown(test, redis_set_up, redis_tear_down)
 
 extern unsigned hub__redis_ask_again_ms, hub__redis_farewell_ms; /* redis.c */
 
@@ -37,13 +37,13 @@ struct fixture {
 };
 
 bool log_has(struct fixture *fixture, const char *text);
-int set_up(void **state);
-int tear_down(void **state);
+int redis_set_up(void **state);
+int redis_tear_down(void **state);
 void give_up(struct fixture *fixture, const char *what);
-void await(struct fixture *fixture, bool (*holds)(struct fixture *fixture), const char *what);
-hub_bus_stats_t stats_of(hub_bus_t *bus);
+void redis_await(struct fixture *fixture, bool (*holds)(struct fixture *fixture), const char *what);
+hub_bus_stats_t redis_stats_of(hub_bus_t *bus);
 bool all_are_healthy(struct fixture *fixture);
-bool is_down(struct fixture *fixture);
+bool redis_is_down(struct fixture *fixture);
 bool has_completed(struct fixture *fixture);
 bool has_refusals(struct fixture *fixture);
 bool has_conns(struct fixture *fixture);
@@ -53,9 +53,9 @@ void await_log(struct fixture *fixture, const char *wanted);
 /* `wanted` as the end of all that was heard. */
 void await_heard(struct fixture *fixture, const char *wanted);
 void await_healthy(struct fixture *fixture);
-hub_bus_t *open_url(const char *url, const char *query);
+hub_bus_t *redis_open_url(const char *url, const char *query);
 void start_broker(struct fixture *fixture, bool password, const char *line);
-void admin(struct fixture *fixture, const char *command);
+void redis_admin(struct fixture *fixture, const char *command);
 void assert_admin_has(struct fixture *fixture, const char *command, const char *expected);
 /* By the broker's port, and by another name than the URL of the broker has. */
 void open_as(struct fixture *fixture, const char *user_and_password, const char *rest);

@@ -72,8 +72,8 @@ static void the_largest_message_is_that_of_the_url(void **state)
     struct fixture *fixture = *state;
 
     start_broker(fixture, false, NULL);
-    fixture->bus = open_url(broker_url(fixture->broker), "?max_message_bytes=4096");
-    fixture->far = open_url(broker_url(fixture->broker), "");
+    fixture->bus = redis_open_url(broker_url(fixture->broker), "?max_message_bytes=4096");
+    fixture->far = redis_open_url(broker_url(fixture->broker), "");
     assert_in_range(hub_bus_largest_message(fixture->bus), KIB(2), KIB(4));
     assert_in_range(hub_bus_largest_message(fixture->far), KIB(8190), KIB(8192));
 }
@@ -96,7 +96,7 @@ static void connections_carry_the_name_of_the_bus(void **state)
     struct fixture *fixture = *state;
 
     start_broker(fixture, false, NULL);
-    fixture->bus = open_url(broker_url(fixture->broker), "?name=blue");
+    fixture->bus = redis_open_url(broker_url(fixture->broker), "?name=blue");
     listen_to(fixture, "room:1");
     await_healthy(fixture);
     assert_admin_has(fixture, "CLIENT LIST TYPE pubsub", "name=blue");
@@ -108,7 +108,7 @@ static void a_password_may_come_without_a_user(void **state)
     struct fixture *fixture = *state;
 
     start_broker(fixture, false, NULL);
-    admin(fixture, "CONFIG SET requirepass " BROKER_PASSWORD);
+    redis_admin(fixture, "CONFIG SET requirepass " BROKER_PASSWORD);
     open_as(fixture, ":" BROKER_PASSWORD "@", "");
     await_healthy(fixture);
 }
@@ -120,8 +120,8 @@ static void a_wrong_password_is_told_and_tried_again(void **state)
     start_broker(fixture, true, NULL);
     open_as(fixture, BROKER_USER ":other-" BROKER_PASSWORD "@", "");
     await_log(fixture, "AUTH: WRONGPASS");
-    assert_true(is_down(fixture));
-    admin(fixture, "ACL SETUSER " BROKER_USER " >other-" BROKER_PASSWORD);
+    assert_true(redis_is_down(fixture));
+    redis_admin(fixture, "ACL SETUSER " BROKER_USER " >other-" BROKER_PASSWORD);
     await_healthy(fixture);
 }
 
@@ -132,7 +132,7 @@ static void a_broker_that_wants_a_password_is_told_and_tried_again(void **state)
     start_broker(fixture, true, NULL);
     open_as(fixture, "", "");
     await_log(fixture, "NOAUTH");
-    admin(fixture, "ACL SETUSER default on nopass &* +@all");
+    redis_admin(fixture, "ACL SETUSER default on nopass &* +@all");
     await_healthy(fixture);
 }
 
@@ -147,9 +147,9 @@ static void a_broker_that_knows_no_auth_does_not_bring_the_password_to_light(voi
     fixture->fake = fake_redis_start(&lines);
     snprintf(url, sizeof(url), "redis://" BROKER_USER ":" BROKER_PASSWORD "@127.0.0.1:%u",
              fake_redis_port(fixture->fake));
-    fixture->bus = open_url(url, "");
-    await_log(fixture, "AUTH: "); /* tear_down() looks for the password */
-    assert_true(is_down(fixture));
+    fixture->bus = redis_open_url(url, "");
+    await_log(fixture, "AUTH: "); /* redis_tear_down() looks for the password */
+    assert_true(redis_is_down(fixture));
 }
 
 static void three_commands_on_the_own_channels_are_enough(void **state)
@@ -157,8 +157,8 @@ static void three_commands_on_the_own_channels_are_enough(void **state)
     struct fixture *fixture = *state;
 
     start_broker(fixture, true, NULL);
-    admin(fixture, "ACL SETUSER " BROKER_USER " reset on >" BROKER_PASSWORD
-                   " &hub:* &hub/probe/* +publish +subscribe +unsubscribe");
+    redis_admin(fixture, "ACL SETUSER " BROKER_USER " reset on >" BROKER_PASSWORD
+                         " &hub:* &hub/probe/* +publish +subscribe +unsubscribe");
     open_pair(fixture);
     say(fixture->far, "room:1", "1");
     await_heard(fixture, "1");
@@ -171,10 +171,11 @@ static void the_rule_of_the_manual_is_enough(void **state)
     struct fixture *fixture = *state;
 
     start_broker(fixture, true, NULL);
-    admin(fixture, "ACL SETUSER " BROKER_USER " reset");
-    admin(fixture, "ACL SETUSER " BROKER_USER " on >" BROKER_PASSWORD
-                   " resetchannels &hub:* &hub/probe/* +subscribe +unsubscribe +publish +ping "
-                   "+client|setname +select");
+    redis_admin(fixture, "ACL SETUSER " BROKER_USER " reset");
+    redis_admin(fixture,
+                "ACL SETUSER " BROKER_USER " on >" BROKER_PASSWORD
+                " resetchannels &hub:* &hub/probe/* +subscribe +unsubscribe +publish +ping "
+                "+client|setname +select");
     open_pair(fixture);
     say(fixture->far, "room:1", "1");
     await_heard(fixture, "1");
@@ -187,10 +188,10 @@ static void another_program_publishes_with_a_command(void **state)
 
     start_broker(fixture, false, NULL);
     open_pair(fixture);
-    admin(fixture, "PUBLISH hub:room:1 "
-                   "'{\"event\": \"said\", \"payload\": {\"text\": \"hello\"}}'");
+    redis_admin(fixture, "PUBLISH hub:room:1 "
+                         "'{\"event\": \"said\", \"payload\": {\"text\": \"hello\"}}'");
     await_heard(fixture, "{\"text\": \"hello\"}");
-    assert_int_equal(stats_of(fixture->bus).remote_plain, 1);
+    assert_int_equal(redis_stats_of(fixture->bus).remote_plain, 1);
 }
 
 static void a_socket_will_do(void **state)
@@ -200,12 +201,12 @@ static void a_socket_will_do(void **state)
 
     start_broker(fixture, true, NULL);
     snprintf(url, sizeof(url), "redis+unix:%s/redis.sock?db=3", broker_folder(fixture->broker));
-    fixture->bus = open_url(url, "");
+    fixture->bus = redis_open_url(url, "");
     await_log(fixture, "NOAUTH");
     snprintf(url, sizeof(url), "redis+unix://" BROKER_USER ":" BROKER_PASSWORD "@%s/redis.sock",
              broker_folder(fixture->broker));
-    fixture->far = open_url(url, "");
-    admin(fixture, "ACL SETUSER default on nopass &* +@all");
+    fixture->far = redis_open_url(url, "");
+    redis_admin(fixture, "ACL SETUSER default on nopass &* +@all");
     await_healthy(fixture);
     assert_admin_has(fixture, "CLIENT LIST", "db=3");
 }
@@ -216,10 +217,10 @@ static void a_database_is_taken_and_has_no_part_in_it(void **state)
 
     start_broker(fixture, false, NULL);
     open_as(fixture, "", "/3");
-    fixture->far = open_url(broker_url(fixture->broker), "");
+    fixture->far = redis_open_url(broker_url(fixture->broker), "");
     await_healthy(fixture);
     listen_to(fixture, "room:1");
-    await(fixture, stands, "subscribed");
+    redis_await(fixture, stands, "subscribed");
     assert_admin_has(fixture, "CLIENT LIST TYPE pubsub", "db=3");
     say(fixture->far, "room:1", "1");
     await_heard(fixture, "1");
@@ -251,13 +252,13 @@ static int set_up_names(void **state)
 {
     sem_init(&name_server, 0, 0);
     hub__lookup_resolve = resolve;
-    return set_up(state);
+    return redis_set_up(state);
 }
 
 static int tear_down_names(void **state)
 {
     hub__lookup_resolve = getaddrinfo;
-    return tear_down(state);
+    return redis_tear_down(state);
 }
 
 static void a_name_is_found(void **state)
@@ -268,7 +269,7 @@ static void a_name_is_found(void **state)
     sem_post(&name_server);
     start_broker(fixture, false, NULL);
     snprintf(url, sizeof(url), "redis://localhost:%u", broker_port(fixture->broker));
-    fixture->bus = open_url(url, "");
+    fixture->bus = redis_open_url(url, "");
     await_healthy(fixture);
 }
 
@@ -278,7 +279,7 @@ static void a_name_that_is_none_is_told_and_tried_again(void **state)
 
     sem_post(&name_server);
     sem_post(&name_server);
-    fixture->bus = open_url("redis://nowhere.example", "");
+    fixture->bus = redis_open_url("redis://nowhere.example", "");
     await_log(fixture, "Name or service not known\" attempt=2");
 }
 
@@ -286,11 +287,11 @@ static void a_silent_name_server_holds_nobody(void **state)
 {
     struct fixture *fixture = *state;
 
-    fixture->bus = open_url("redis://nowhere.example", "?connect_timeout_ms=20");
+    fixture->bus = redis_open_url("redis://nowhere.example", "?connect_timeout_ms=20");
     await_log(fixture, "the name server does not answer\" attempt=2");
     hub_bus_destroy(fixture->bus); /* returns */
     sem_post(&name_server);        /* one thread has waited all the time */
-    fixture->bus = open_url("redis://nowhere.example", "");
+    fixture->bus = redis_open_url("redis://nowhere.example", "");
     sem_post(&name_server);
     await_log(fixture, "not known");
 }
@@ -302,18 +303,18 @@ static void a_channel_that_is_refused_stands_alone_and_is_asked_for_again(void *
     struct fixture *fixture = *state;
 
     start_broker(fixture, true, NULL);
-    admin(fixture, "ACL SETUSER " BROKER_USER " resetchannels &hub/probe/*");
+    redis_admin(fixture, "ACL SETUSER " BROKER_USER " resetchannels &hub/probe/*");
     open_both(fixture);
     listen_to(fixture, "room:1");
     fixture->refused = 1;
-    await(fixture, has_refusals, "refused");
+    redis_await(fixture, has_refusals, "refused");
     assert_true(all_are_healthy(fixture));
     await_heard(fixture, "gap(bus,0)");
-    admin(fixture, "ACL SETUSER " BROKER_USER " &hub:*");
+    redis_admin(fixture, "ACL SETUSER " BROKER_USER " &hub:*");
     await_heard(fixture, "gap(bus,0) gap(bus,0)"); /* it stands */
     say(fixture->far, "room:1", "1");
     await_heard(fixture, "gap(bus,0) gap(bus,0) 1");
-    assert_int_equal(stats_of(fixture->bus).topics_refused, 1);
+    assert_int_equal(redis_stats_of(fixture->bus).topics_refused, 1);
 }
 
 static void a_publish_that_is_refused_completes_so(void **state)
@@ -322,7 +323,7 @@ static void a_publish_that_is_refused_completes_so(void **state)
 
     start_broker(fixture, true, NULL);
     open_pair(fixture);
-    admin(fixture, "ACL SETUSER " BROKER_USER " -publish");
+    redis_admin(fixture, "ACL SETUSER " BROKER_USER " -publish");
     assert_int_equal(publish_here(fixture, "1"), HUB_OK);
     assert_completed(fixture, HUB_EREJECTED);
     await_log(fixture, "command=PUBLISH error=\"NOPERM");
@@ -371,11 +372,11 @@ static void assert_tried_again(struct fixture *fixture, fake_redis_lines_t lines
 
     fixture->fake = fake_redis_start(&lines);
     snprintf(url, sizeof(url), "redis://127.0.0.1:%u", fake_redis_port(fixture->fake));
-    fixture->bus = open_url(url, "?connect_timeout_ms=40");
+    fixture->bus = redis_open_url(url, "?connect_timeout_ms=40");
     listen_to(fixture, "room:1"); /* which is what the second answer is to */
     await_log(fixture, why);
     fixture->conns = 3;
-    await(fixture, has_conns, "tried again");
+    redis_await(fixture, has_conns, "tried again");
     assert_false(log_has(fixture, "deaf")); /* which is how anything ends that says nothing */
     listener_stop(&fixture->listener);
     hub_bus_detach(fixture->bus, &fixture->loop.base);
@@ -481,7 +482,7 @@ static void a_broker_that_stands_still_holds_nobody(void **state)
     broker_pause(fixture->broker);
     assert_int_equal(publish_here(fixture, "1"), HUB_OK);
     hub__remote_reconnect(fixture->bus);
-    await(fixture, is_down, "down");
+    redis_await(fixture, redis_is_down, "down");
     assert_completed(fixture, HUB_EUNKNOWN);
     broker_continue(fixture->broker);
     await_healthy(fixture);
@@ -509,10 +510,10 @@ static void one_half_that_ends_ends_both(void **state)
 
     start_broker(fixture, false, NULL);
     open_pair(fixture);
-    admin(fixture, "CLIENT KILL TYPE normal SKIPME yes");
+    redis_admin(fixture, "CLIENT KILL TYPE normal SKIPME yes");
     await_log(fixture, "publisher: Server closed the connection");
     await_healthy(fixture);
-    admin(fixture, "CLIENT KILL TYPE pubsub");
+    redis_admin(fixture, "CLIENT KILL TYPE pubsub");
     await_log(fixture, "subscriber: Server closed the connection");
     await_healthy(fixture);
 }
@@ -523,7 +524,7 @@ static void a_refused_connection_is_told_once_and_then_ever_less(void **state)
 
     start_broker(fixture, false, NULL);
     broker_kill(fixture->broker);
-    fixture->bus = open_url(broker_url(fixture->broker), "");
+    fixture->bus = redis_open_url(broker_url(fixture->broker), "");
     await_log(fixture, "Connection refused\" attempt=4");
     assert_true(log_has(fixture, "Connection refused\" attempt=1"));
     assert_false(log_has(fixture, "attempt=3"));

@@ -48,9 +48,9 @@ static void fill_its_disk(struct fixture *fixture)
     assert_int_equal(mkdir(path, 0700), 0);
     snprintf(path, sizeof(path), "%s/dump.rdb/full", broker_folder(fixture->broker));
     assert_int_equal(mkdir(path, 0700), 0);
-    admin(fixture, "CONFIG SET save \"3600 1\"");
-    admin(fixture, "BGSAVE");
-    await(fixture, can_not_save, "not saved");
+    redis_admin(fixture, "CONFIG SET save \"3600 1\"");
+    redis_admin(fixture, "BGSAVE");
+    redis_await(fixture, can_not_save, "not saved");
 }
 
 static void one_that_can_not_save_carries_messages(void **state)
@@ -80,12 +80,12 @@ static int make_it_read_its_data(struct fixture *fixture)
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    admin(fixture, "EVAL \"for i=1,5000 do redis.call('set',i,string.rep('x',1024)) end\" 0");
-    admin(fixture, "CONFIG SET key-load-delay 2000");
+    redis_admin(fixture, "EVAL \"for i=1,5000 do redis.call('set',i,string.rep('x',1024)) end\" 0");
+    redis_admin(fixture, "CONFIG SET key-load-delay 2000");
     address.sin_port = htons((uint16_t)broker_port(fixture->broker));
     assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
     assert_int_equal(send(fd, command, sizeof(command) - 1, MSG_NOSIGNAL), sizeof(command) - 1);
-    await(fixture, reads_its_data, "loading");
+    redis_await(fixture, reads_its_data, "loading");
     return fd;
 }
 
@@ -112,8 +112,8 @@ static void a_socket_that_is_replaced_is_found(void **state)
 
     start_broker(fixture, false, NULL);
     snprintf(url, sizeof(url), "redis+unix:%s/redis.sock", broker_folder(fixture->broker));
-    fixture->bus = open_url(url, "");
-    fixture->far = open_url(broker_url(fixture->broker), "");
+    fixture->bus = redis_open_url(url, "");
+    fixture->far = redis_open_url(broker_url(fixture->broker), "");
     listen_to(fixture, "room:1");
     await_healthy(fixture);
     assert_true(broker_restart(fixture->broker, true));
@@ -129,7 +129,7 @@ static broker_t *second; /* server */
 
 static int tear_down_second(void **state)
 {
-    int failed = tear_down(state);
+    int failed = redis_tear_down(state);
 
     broker_stop(second);
     second = NULL;
@@ -173,8 +173,8 @@ static bool follows(struct fixture *fixture)
 /* One node on each. */
 static void open_on_two(struct fixture *fixture)
 {
-    fixture->bus = open_url(broker_url(fixture->broker), "");
-    fixture->far = open_url(broker_url(second), "");
+    fixture->bus = redis_open_url(broker_url(fixture->broker), "");
+    fixture->far = redis_open_url(broker_url(second), "");
     assert_int_equal(hub_bus_attach(fixture->bus, &fixture->loop.base), HUB_OK);
     await_healthy(fixture);
     listener_start_ready(&fixture->listener, fixture->bus, "room:1", &fixture->loop.base);
@@ -188,8 +188,8 @@ static void a_cluster_is_as_one_server(void **state)
 
     start_two(fixture, "cluster-enabled yes");
     snprintf(command, sizeof(command), "CLUSTER MEET 127.0.0.1 %u", broker_port(second));
-    admin(fixture, command);
-    await(fixture, know_each_other, "a cluster");
+    redis_admin(fixture, command);
+    redis_await(fixture, know_each_other, "a cluster");
     open_on_two(fixture);
     say(fixture->far, "room:1", "1");
     await_heard(fixture, "ready 1");
@@ -205,7 +205,7 @@ static void what_is_published_on_a_replica_stays_there(void **state)
     start_two(fixture, "repl-diskless-sync-delay 0");
     snprintf(command, sizeof(command), "REPLICAOF 127.0.0.1 %u", broker_port(fixture->broker));
     free(broker_admin(second, command));
-    await(fixture, follows, "a replica");
+    redis_await(fixture, follows, "a replica");
     open_on_two(fixture);
     say(fixture->far, "room:1", "1");
     say(fixture->bus, "room:1", "2");
@@ -221,7 +221,7 @@ static void an_address_of_ipv6_will_do(void **state)
 
     start_broker(fixture, false, "bind 127.0.0.1 ::1");
     snprintf(url, sizeof(url), "redis://[::1]:%u", broker_port(fixture->broker));
-    fixture->bus = open_url(url, "");
+    fixture->bus = redis_open_url(url, "");
     await_healthy(fixture);
     assert_admin_has(fixture, "CLIENT LIST TYPE pubsub", "addr=[::1]:");
 }
@@ -249,7 +249,7 @@ static int resolve_two(const char *host, const char *service, const struct addri
 
 static int tear_down_names(void **state)
 {
-    int failed = tear_down(state);
+    int failed = redis_tear_down(state);
 
     hub__lookup_resolve = getaddrinfo;
     atomic_store(&asked, 0);
@@ -265,7 +265,7 @@ static void open_name(struct fixture *fixture,
     start_broker(fixture, false, NULL);
     hub__lookup_resolve = resolve;
     snprintf(url, sizeof(url), "redis://redis.example:%u", broker_port(fixture->broker));
-    fixture->bus = open_url(url, "");
+    fixture->bus = redis_open_url(url, "");
 }
 
 static void a_name_that_moves_is_followed(void **state)
@@ -326,15 +326,15 @@ static void all_that_was_refused_is_asked_for_again(void **state)
     struct fixture *fixture = *state;
 
     start_broker(fixture, true, NULL);
-    admin(fixture, "ACL SETUSER " BROKER_USER " resetchannels &hub/probe/*");
-    fixture->bus = open_url(broker_url(fixture->broker), "");
+    redis_admin(fixture, "ACL SETUSER " BROKER_USER " resetchannels &hub/probe/*");
+    fixture->bus = redis_open_url(broker_url(fixture->broker), "");
     await_healthy(fixture);
     for (unsigned i = 0; i < 600; i++)
         subscribe_room(fixture, i);
     fixture->refused = 600;
-    await(fixture, has_refusals, "refused");
-    admin(fixture, "ACL SETUSER " BROKER_USER " &hub:*");
-    await(fixture, all_stand, "all of them");
+    redis_await(fixture, has_refusals, "refused");
+    redis_admin(fixture, "ACL SETUSER " BROKER_USER " &hub:*");
+    redis_await(fixture, all_stand, "all of them");
 }
 
 static void what_was_refused_and_left_is_not_asked_for_again(void **state)
@@ -343,16 +343,16 @@ static void what_was_refused_and_left_is_not_asked_for_again(void **state)
     hub_bus_sub_t *left;
 
     start_broker(fixture, true, NULL);
-    admin(fixture, "ACL SETUSER " BROKER_USER " resetchannels &hub/probe/*");
-    fixture->bus = open_url(broker_url(fixture->broker), "");
+    redis_admin(fixture, "ACL SETUSER " BROKER_USER " resetchannels &hub/probe/*");
+    fixture->bus = redis_open_url(broker_url(fixture->broker), "");
     await_healthy(fixture);
     left = subscribe_room(fixture, 2);
     subscribe_room(fixture, 1);
     fixture->refused = 2;
-    await(fixture, has_refusals, "refused");
+    redis_await(fixture, has_refusals, "refused");
     hub_bus_unsubscribe(left);
-    admin(fixture, "ACL SETUSER " BROKER_USER " &hub:*");
-    await(fixture, stands, "room:1");
+    redis_admin(fixture, "ACL SETUSER " BROKER_USER " &hub:*");
+    redis_await(fixture, stands, "room:1");
     assert_admin_has(fixture, "PUBSUB NUMSUB hub:room:2", "\r\n:0\r\n");
 }
 
@@ -364,19 +364,19 @@ static void an_end_on_its_way_is_not_overtaken(void **state)
 
     hub__redis_ask_again_ms = 100;
     start_broker(fixture, true, NULL);
-    admin(fixture, "ACL SETUSER " BROKER_USER " resetchannels &hub/probe/*");
-    fixture->bus = open_url(broker_url(fixture->broker), "");
+    redis_admin(fixture, "ACL SETUSER " BROKER_USER " resetchannels &hub/probe/*");
+    fixture->bus = redis_open_url(broker_url(fixture->broker), "");
     await_healthy(fixture);
     left = subscribe_room(fixture, 2);
     fixture->refused = 1;
-    await(fixture, has_refusals, "refused");
-    admin(fixture, "ACL SETUSER " BROKER_USER " &hub:*");
+    redis_await(fixture, has_refusals, "refused");
+    redis_admin(fixture, "ACL SETUSER " BROKER_USER " &hub:*");
     broker_pause(fixture->broker);
     hub_bus_unsubscribe(left);
     poll(NULL, 0, 150);
     broker_continue(fixture->broker);
     subscribe_room(fixture, 1);
-    await(fixture, stands, "room:1");
+    redis_await(fixture, stands, "room:1");
     assert_admin_has(fixture, "PUBSUB NUMSUB hub:room:2", "\r\n:0\r\n");
 }
 
@@ -409,8 +409,8 @@ static void each_publish_has_its_own_answer(void **state)
     struct fixture *fixture = *state;
 
     start_broker(fixture, true, NULL);
-    admin(fixture, "ACL SETUSER " BROKER_USER " resetchannels &hub/probe/* &hub:room:1");
-    fixture->bus = open_url(broker_url(fixture->broker), "");
+    redis_admin(fixture, "ACL SETUSER " BROKER_USER " resetchannels &hub/probe/* &hub:room:1");
+    fixture->bus = redis_open_url(broker_url(fixture->broker), "");
     listen_to(fixture, "room:1");
     await_healthy(fixture);
     broker_pause(fixture->broker);
@@ -418,11 +418,11 @@ static void each_publish_has_its_own_answer(void **state)
     say_for(fixture, "room:1", &answers[1]);
     say_for(fixture, "room:1", &answers[2]);
     broker_continue(fixture->broker);
-    await(fixture, are_answered, "answered");
+    redis_await(fixture, are_answered, "answered");
     assert_int_equal(answers[0], HUB_EREJECTED);
     assert_int_equal(answers[1], HUB_OK);
     assert_int_equal(answers[2], HUB_OK);
-    assert_int_equal(stats_of(fixture->bus).refused_broker, 1);
+    assert_int_equal(redis_stats_of(fixture->bus).refused_broker, 1);
 }
 
 /* ---- subscriptions that come and go ---- */
@@ -457,7 +457,7 @@ static void one_that_goes_before_the_answer_leaves_nothing(void **state)
         hub_bus_unsubscribe(subscribe_room(fixture, i));
     listen_to(fixture, "room:1");
     broker_continue(fixture->broker);
-    await(fixture, stands, "subscribed");
+    redis_await(fixture, stands, "subscribed");
     assert_admin_has(fixture, "PUBSUB CHANNELS hub:room:*", "*1\r\n");
 }
 
@@ -478,7 +478,7 @@ static void ends_of_subscriptions_that_nobody_answers_are_bounded(void **state)
 
 static int tear_down_bounds(void **state)
 {
-    int failed = tear_down(state);
+    int failed = redis_tear_down(state);
 
     hub__redis_unanswered_bytes_max = (size_t)256 << 20;
     return failed;
@@ -518,10 +518,10 @@ static void a_message_before_anything_was_asked_for_ends_it(void **state)
 
     fixture->fake = fake_redis_start(&lines);
     snprintf(url, sizeof(url), "redis://127.0.0.1:%u", fake_redis_port(fixture->fake));
-    fixture->bus = open_url(url, "");
+    fixture->bus = redis_open_url(url, "");
     listen_to(fixture, "room:1");
     await_log(fixture, "subscriber: a message to no SUBSCRIBE");
-    assert_int_equal(stats_of(fixture->bus).remote_received, 0);
+    assert_int_equal(redis_stats_of(fixture->bus).remote_received, 0);
 }
 
 static void words_that_answer_nothing_are_told(void **state)
@@ -532,7 +532,7 @@ static void words_that_answer_nothing_are_told(void **state)
 
     fixture->fake = fake_redis_start(&lines);
     snprintf(url, sizeof(url), "redis://127.0.0.1:%u", fake_redis_port(fixture->fake));
-    fixture->bus = open_url(url, "?connect_timeout_ms=100");
+    fixture->bus = redis_open_url(url, "?connect_timeout_ms=100");
     await_log(fixture, "GOODBYE for maintenance");
 }
 
@@ -543,7 +543,7 @@ static void the_reason_is_told_whatever_peers_do(void **state)
     struct fixture *fixture = *state;
 
     start_broker(fixture, false, NULL);
-    fixture->bus = open_url(broker_url(fixture->broker), "");
+    fixture->bus = redis_open_url(broker_url(fixture->broker), "");
     await_healthy(fixture);
     for (int i = 0; i < 1000; i++)
         hub_log_peer(HUB_LOG_INFO, "flood", "by=peers");
@@ -593,8 +593,8 @@ static void an_end_while_it_connects_is_no_failure(void **state)
 
     sem_init(&name_server, 0, 0);
     hub__lookup_resolve = resolve_late;
-    fixture->bus = open_url("redis://redis.example", "");
-    await(fixture, is_asked, "asked");
+    fixture->bus = redis_open_url("redis://redis.example", "");
+    redis_await(fixture, is_asked, "asked");
     hub_bus_destroy(fixture->bus);
     fixture->bus = NULL;
     sem_post(&name_server);
@@ -696,9 +696,9 @@ static void one_that_has_nothing_to_do_does_nothing(void **state)
 
     start_broker(fixture, false, NULL);
     others = threads_now();
-    fixture->bus = open_url(broker_url(fixture->broker), NO_CLOCKWORK);
+    fixture->bus = redis_open_url(broker_url(fixture->broker), NO_CLOCKWORK);
     await_healthy(fixture);
-    await(fixture, nobody_moves, "at rest");
+    redis_await(fixture, nobody_moves, "at rest");
 }
 
 static void one_that_was_refused_a_topic_waits_at_rest(void **state)
@@ -707,13 +707,13 @@ static void one_that_was_refused_a_topic_waits_at_rest(void **state)
 
     hub__redis_ask_again_ms = 600000;
     start_broker(fixture, true, NULL);
-    admin(fixture, "ACL SETUSER " BROKER_USER " resetchannels");
+    redis_admin(fixture, "ACL SETUSER " BROKER_USER " resetchannels");
     others = threads_now();
-    fixture->bus = open_url(broker_url(fixture->broker), NO_CLOCKWORK);
+    fixture->bus = redis_open_url(broker_url(fixture->broker), NO_CLOCKWORK);
     subscribe_room(fixture, 1);
     fixture->refused = 1;
-    await(fixture, has_refusals, "refused");
-    await(fixture, nobody_moves, "at rest");
+    redis_await(fixture, has_refusals, "refused");
+    redis_await(fixture, nobody_moves, "at rest");
 }
 
 /* It is time to ask again, but something else is not answered. */
@@ -723,17 +723,18 @@ static void one_that_can_not_ask_again_waits_at_rest(void **state)
 
     hub__redis_ask_again_ms = 200;
     start_broker(fixture, true, NULL);
-    admin(fixture, "ACL SETUSER " BROKER_USER " resetchannels");
+    redis_admin(fixture, "ACL SETUSER " BROKER_USER " resetchannels");
     others = threads_now();
-    fixture->bus = open_url(broker_url(fixture->broker), NO_CLOCKWORK "&answer_timeout_ms=600000");
+    fixture->bus =
+        redis_open_url(broker_url(fixture->broker), NO_CLOCKWORK "&answer_timeout_ms=600000");
     subscribe_room(fixture, 1);
     subscribe_room(fixture, 2);
     fixture->refused = 2;
-    await(fixture, has_refusals, "refused");
+    redis_await(fixture, has_refusals, "refused");
     broker_pause(fixture->broker);
     subscribe_room(fixture, 3);
     poll(NULL, 0, 250);
-    await(fixture, nobody_moves, "at rest");
+    redis_await(fixture, nobody_moves, "at rest");
 }
 
 static void one_whose_broker_takes_no_more_waits_at_rest(void **state)
@@ -747,18 +748,19 @@ static void one_whose_broker_takes_no_more_waits_at_rest(void **state)
     hub__redis_farewell_ms = 50;
     start_broker(fixture, false, NULL);
     others = threads_now();
-    fixture->bus = open_url(broker_url(fixture->broker), NO_CLOCKWORK "&answer_timeout_ms=600000");
+    fixture->bus =
+        redis_open_url(broker_url(fixture->broker), NO_CLOCKWORK "&answer_timeout_ms=600000");
     await_healthy(fixture);
     broker_pause(fixture->broker);
     for (int i = 0; i < 256; i++)
         say(fixture->bus, "room:1", json);
-    await(fixture, nobody_moves, "at rest");
+    redis_await(fixture, nobody_moves, "at rest");
     free(json);
 }
 
-#define NAMES_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down_names)
-#define SECOND_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down_second)
-#define BOUNDS_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down_bounds)
+#define NAMES_TEST(test) cmocka_unit_test_setup_teardown(test, redis_set_up, tear_down_names)
+#define SECOND_TEST(test) cmocka_unit_test_setup_teardown(test, redis_set_up, tear_down_second)
+#define BOUNDS_TEST(test) cmocka_unit_test_setup_teardown(test, redis_set_up, tear_down_bounds)
 
 int main(void)
 {
