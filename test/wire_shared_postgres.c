@@ -153,8 +153,12 @@ static void clearing_does_not_pass_over_what_is_cleared_again(void **state)
 
     listen_up(fixture, 0, "?keep_seconds=1");
     session_run(session, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1");
-    admin(fixture, "INSERT INTO sockethub.messages (topic, body)"
-                   " SELECT 'hub:room:1', '' FROM generate_series(1, 20000)");
+    /* no probe comes between, and the last one stays */
+    admin(fixture, "BEGIN; LOCK TABLE sockethub.messages IN SHARE ROW EXCLUSIVE MODE;"
+                   "INSERT INTO sockethub.messages (topic, body)"
+                   " SELECT 'hub:room:1', '' FROM generate_series(1, 20000);"
+                   "INSERT INTO sockethub.messages (topic, body, created)"
+                   " VALUES ('hub:room:1', '', now() + interval '1 h'); COMMIT");
     wait_until(fixture, has_few_rows, 0);
     an_old_row_is_cleared(fixture);
     an_old_row_is_cleared(fixture);
@@ -235,7 +239,8 @@ static void a_table_that_is_altered_is_served_on(void **state)
 static bool has_high_numbers(struct fixture *fixture, size_t node)
 {
     (void)node;
-    return answers_true(fixture, "SELECT min(id) > 1000000 FROM sockethub.messages");
+    return answers_true(fixture, "SELECT NOT EXISTS (SELECT FROM sockethub.messages"
+                                 " WHERE id <= 1000000)");
 }
 
 static void numbers_that_begin_anew_behind_a_crash_are_heard_and_cleared(void **state)
@@ -251,8 +256,9 @@ static void numbers_that_begin_anew_behind_a_crash_are_heard_and_cleared(void **
     assert_true(broker_restart(fixture->broker, false));
     wait_until(fixture, has_gap, 0);
     wait_until(fixture, is_up, 0);
+    listener_clear(&fixture->nodes[0].heard);
     admin(fixture, say_2);
-    expect_heard(fixture, 0, "gap(bus,0) 2");
+    expect_heard(fixture, 0, "2");
     expect_answer(fixture, "SELECT max(id) < 1000000 FROM sockethub.messages", "t\n");
     an_old_row_is_cleared(fixture);
 }
