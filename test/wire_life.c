@@ -23,6 +23,7 @@
 
 #include "hub/h2o.h"
 #include "test/certificate.h"
+#include "test/fake_backend.h"
 
 /* ---- the hub of these cases ---- */
 
@@ -324,6 +325,22 @@ static void sigterm_ends_run(void **state)
 {
     (void)state;
     a_signal_ends_run(SIGTERM);
+}
+
+/* Whose threads were there before the server blocked the signals to wait for them. */
+static void sigterm_ends_run_beside_a_bus_with_a_broker(void **state)
+{
+    fake_broker_t *broker = fake_broker_create();
+    hub_bus_t *bus = NULL;
+
+    (void)state;
+    assert_int_equal(
+        hub_bus_create(&(hub_bus_options_t){.backend = &fake_backend, .backend_options = broker},
+                       &bus, NULL),
+        HUB_OK);
+    a_signal_ends_run(SIGTERM);
+    hub_bus_destroy(bus);
+    fake_broker_destroy(broker);
 }
 
 static void sigint_ends_run(void **state)
@@ -1041,6 +1058,7 @@ int main(void)
         SERVER_CASE(clients_that_do_not_answer_the_close_do_not_hold_up_the_stop),
         SERVER_CASE(a_client_that_does_not_read_is_cut_when_the_drain_is_over),
         SERVER_CASE(sigterm_ends_run),
+        SERVER_CASE(sigterm_ends_run_beside_a_bus_with_a_broker),
         SERVER_CASE(sigint_ends_run),
         SERVER_CASE(threads_for_jobs_take_no_signals),
         SERVER_CASE(the_first_worker_emits_while_others_begin),
