@@ -227,6 +227,7 @@ static void an_outage_of_the_broker_is_no_news(broker_kind_t kind)
     bob = come_there("bert"); /* all that came before has been told */
     watcher_expect(&nodes.alice, "{'alice':1,'bert':1,'bob':1}");
     expect_told(3, 0);
+    assert_int_equal(server_count_log("presence.publish"), 0); /* that it was down is one line */
     watcher_forget(&bob);
 }
 
