@@ -58,6 +58,7 @@ struct audience {
 
     horde_t hordes[NODES_MAX];
     int epoll_fd;
+    bool ended; /* the thread */
     pthread_t thread;
 };
 
@@ -455,12 +456,20 @@ audience_t *audience_start(const audience_options_t *options)
     return audience;
 }
 
-void audience_stop(audience_t *audience)
+void audience_end(audience_t *audience)
 {
+    if (audience->ended)
+        return;
+    audience->ended = true;
     pthread_mutex_lock(&audience->lock);
     audience->stop = true;
     pthread_mutex_unlock(&audience->lock);
     pthread_join(audience->thread, NULL);
+}
+
+void audience_stop(audience_t *audience)
+{
+    audience_end(audience);
     for (uint32_t i = 0; i < audience->options.members; i++) {
         free(audience->members[i].heard);
         hub__buffer_dispose(&audience->members[i].in);

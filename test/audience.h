@@ -47,5 +47,7 @@ bool audience_rest(audience_t *audience, unsigned timeout_ms);
 /* Nobody publishes any more: until everybody has heard the newest of all publishers, as far as that
  * was sent at `since_us` or later, or so long. */
 bool audience_await_end(audience_t *audience, uint64_t since_us, unsigned timeout_ms);
-/* Ends the connections and the thread. */
+/* Nothing more is written down. */
+void audience_end(audience_t *audience);
+/* The same, and ends the connections. */
 void audience_stop(audience_t *audience);

@@ -461,6 +461,9 @@ void cell_end(cell_t *cell)
     for (uint32_t i = CELL_THREADS; i < CELL_PUBLISHERS; i++)
         pusher_await_end(cell->publishers[i].pusher, since_us, END_MS);
     await_positions(cell);
+    audience_end(cell->audience);
+    for (uint32_t i = CELL_THREADS; i < CELL_PUBLISHERS; i++)
+        pusher_end(cell->publishers[i].pusher);
     stop_watch(cell);
 }
 

@@ -105,5 +105,6 @@ void cell_look(cell_t *cell);
 /* Until every node is connected, or so long. */
 void cell_await_well(cell_t *cell, unsigned timeout_ms);
 /* Publishers end, each with one more on every topic that is not silent, which shows whether what it
- * said before is lost. Until all is answered and heard, or a limit. Nobody looks any more. */
+ * said before is lost. Until all is answered and heard, or a limit. Nothing more is written down.
+ */
 void cell_end(cell_t *cell);

@@ -42,6 +42,7 @@ struct pusher {
     bool stop;
     bool closed;
     hub__buffer_t in; /* the thread's */
+    bool ended;       /* the thread */
     pthread_t thread;
 };
 
@@ -313,14 +314,22 @@ pusher_t *pusher_start(const pusher_options_t *options)
     return pusher;
 }
 
-void pusher_stop(pusher_t *pusher)
+void pusher_end(pusher_t *pusher)
 {
-    if (pusher == NULL)
+    if (pusher->ended)
         return;
+    pusher->ended = true;
     pthread_mutex_lock(&pusher->lock);
     pusher->stop = true;
     pthread_mutex_unlock(&pusher->lock);
     pthread_join(pusher->thread, NULL);
+}
+
+void pusher_stop(pusher_t *pusher)
+{
+    if (pusher == NULL)
+        return;
+    pusher_end(pusher);
     horde_destroy(&pusher->horde);
     hub__buffer_dispose(&pusher->in);
     pthread_mutex_destroy(&pusher->lock);

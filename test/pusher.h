@@ -24,4 +24,6 @@ void pusher_say(pusher_t *pusher, uint32_t topic);
 bool pusher_await_answers(pusher_t *pusher, unsigned timeout_ms);
 /* As audience_await_end(). */
 bool pusher_await_end(pusher_t *pusher, uint64_t since_us, unsigned timeout_ms);
+/* Nothing more is written down. */
+void pusher_end(pusher_t *pusher);
 void pusher_stop(pusher_t *pusher); /* NULL is allowed. */
