@@ -285,8 +285,10 @@ static void read_metrics(sample_t *sample)
 
     while ((line = strsep(&rest, "\n")) != NULL) {
         if (sscanf(line, "# TYPE sockethub_%*s %15s", kind) == 1 || line[0] == '#' ||
-            sscanf(line, "sockethub_%47s %" SCNu64, name, &sample->values[at]) != 2)
+            sscanf(line, "sockethub_%47[^ {]", name) != 1)
             continue;
+        /* with labels: of the one bus */
+        sample->values[at] = strtoull(strrchr(line, ' '), NULL, 10);
         if (at >= the.name_count) {
             snprintf(the.names[at], sizeof(the.names[at]), "%s", name);
             /* peaks are called gauges there, too */
