@@ -14,6 +14,7 @@ struct hub__pending {
     hub__pending_t *before;
     uint64_t incarnation;
     uint64_t seq;
+    uint64_t hash; /* of its topic */
     uint64_t deadline_ms;
     size_t bytes;
     hub_bus_ack_t *ack; /* until told */
@@ -69,7 +70,8 @@ static void end(hub__flight_t *flight, hub__pending_t *pending)
 
 static hub__outcome_t end_with(hub__flight_t *flight, hub__pending_t *pending, hub_status_t status)
 {
-    hub__outcome_t outcome = {.tell = !pending->told, .ack = pending->ack, .status = status};
+    hub__outcome_t outcome = {
+        .tell = !pending->told, .ack = pending->ack, .status = status, .hash = pending->hash};
 
     end(flight, pending);
     return outcome;
@@ -78,7 +80,8 @@ static hub__outcome_t end_with(hub__flight_t *flight, hub__pending_t *pending, h
 /* Unknown to its publisher, while the answer may still come. A return would find nobody waiting. */
 static hub__outcome_t give_up(hub__flight_t *flight, hub__pending_t *pending)
 {
-    hub__outcome_t outcome = {.tell = true, .ack = pending->ack, .status = HUB_EUNKNOWN};
+    hub__outcome_t outcome = {
+        .tell = true, .ack = pending->ack, .status = HUB_EUNKNOWN, .hash = pending->hash};
 
     if (pending->answered)
         return end_with(flight, pending, HUB_EUNKNOWN);
@@ -97,7 +100,7 @@ void hub__flight_dispose(hub__flight_t *flight)
 
 /* ---- out ---- */
 
-hub_status_t hub__flight_begin(hub__flight_t *flight, uint64_t token, size_t bytes,
+hub_status_t hub__flight_begin(hub__flight_t *flight, uint64_t token, size_t bytes, uint64_t hash,
                                uint64_t deadline_ms, hub_bus_ack_t *ack)
 {
     hub__pending_t *pending;
@@ -113,6 +116,7 @@ hub_status_t hub__flight_begin(hub__flight_t *flight, uint64_t token, size_t byt
     pending->node.hash = token;
     pending->queue = NULL; /* so its links there are not read */
     pending->bytes = bytes;
+    pending->hash = hash;
     pending->deadline_ms = deadline_ms;
     pending->ack = hub_bus_ack_retain(ack);
     pending->answered = pending->told = false;

@@ -21,6 +21,7 @@ typedef struct hub__outcome {
     bool tell;          /* it is known now: set `status`, if there is an `ack` */
     hub_bus_ack_t *ack; /* the receiver's to release; may be NULL */
     hub_status_t status;
+    uint64_t hash; /* of its topic */
 } hub__outcome_t;
 
 typedef struct hub__pending_list {
@@ -42,7 +43,7 @@ void hub__flight_dispose(hub__flight_t *flight);
 
 /* `ack` is retained, and may be NULL. HUB_ELIMIT: too many or too much is in flight; alone, one of
  * any size is taken. HUB_ENOMEM. */
-hub_status_t hub__flight_begin(hub__flight_t *flight, uint64_t token, size_t bytes,
+hub_status_t hub__flight_begin(hub__flight_t *flight, uint64_t token, size_t bytes, uint64_t hash,
                                uint64_t deadline_ms, hub_bus_ack_t *ack);
 /* It is to come back as that number, the highest in `queue`. Nothing where it has ended already. */
 void hub__flight_await(hub__flight_t *flight, uint64_t token, hub__pending_list_t *queue,

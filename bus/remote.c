@@ -75,6 +75,8 @@ void hub__remote_finish(hub__remote_t *remote, const hub__outcome_t *outcome)
 {
     if (outcome->tell && outcome->status == HUB_EUNKNOWN)
         hub__remote_count(&remote->unknown, 1);
+    if (outcome->tell && outcome->status != HUB_OK)
+        hub__streams_doubt(&remote->streams[outcome->hash >> 60], outcome->hash);
     if (outcome->tell)
         hub__ack_set(outcome->ack, outcome->status,
                      outcome->status == HUB_OK ? HUB_LEVEL_BUS : HUB_LEVEL_LOCAL);

@@ -99,7 +99,8 @@ uint64_t hub__remote_new_token(hub_bus_t *bus);
 void hub__remote_wake(hub_bus_t *bus);
 /* One subscription less to wait for; behind the last one publishes are taken. */
 void hub__remote_confirmed(hub_bus_t *bus);
-/* Tells the publisher, and takes the ack. Not under the lock of what is in flight. */
+/* Tells the publisher, and takes the ack; what failed is remembered for others. Not under the lock
+ * of what is in flight, nor of streams. */
 void hub__remote_finish(hub__remote_t *remote, const hub__outcome_t *outcome);
 
 /* ---- remote_publish.c ---- */

@@ -11,8 +11,8 @@
 #define SPOOL_PAUSE_MS 10         /* once the backend takes no more */
 #define WIRE_TOPIC_BYTES_MAX 1090 /* a bus name of 64, a topic of 1,024 */
 
-static hub_status_t begin_flight(hub__remote_t *remote, size_t bytes, hub_bus_ack_t *ack,
-                                 uint64_t *ret_token)
+static hub_status_t begin_flight(hub__remote_t *remote, uint64_t hash, size_t bytes,
+                                 hub_bus_ack_t *ack, uint64_t *ret_token)
 {
     uint64_t deadline_ms;
     hub_status_t err;
@@ -20,7 +20,7 @@ static hub_status_t begin_flight(hub__remote_t *remote, size_t bytes, hub_bus_ac
     pthread_mutex_lock(&remote->in_flight_lock);
     *ret_token = ++remote->last_token;
     deadline_ms = remote->now_ms(remote->now_user) + remote->timeout_ms;
-    err = hub__flight_begin(&remote->flight, *ret_token, bytes, deadline_ms, ack);
+    err = hub__flight_begin(&remote->flight, *ret_token, bytes, hash, deadline_ms, ack);
     /* mostly it looks for one before in time, even if that was answered since */
     if (err == HUB_OK && deadline_ms < remote->look_ms) {
         remote->look_ms = deadline_ms;
@@ -61,6 +61,7 @@ static void skip_number(hub_bus_t *bus, uint64_t hash, hub_str_t topic, bool ret
     stream = hub__streams_use(streams, &remote->incarnations, hash, topic, returns);
     if (stream != NULL) {
         stream->seq++;
+        stream->doubtful = true;
         wake = hub__pulse_beat(&remote->pulse, &streams->beats, &stream->beat);
     }
     pthread_mutex_unlock(&streams->lock);
@@ -175,8 +176,11 @@ static hub_status_t send_numbered(hub_bus_t *bus, uint64_t hash, hub_str_t wire_
         hub__wire_number(bytes, stream->incarnation, stream->seq + 1);
         if (returns)
             await_return(bus, stream, token);
+        if (stream->doubtful)
+            hub__wire_doubt(bytes);
         err = hand_over(remote, returns, wire_topic, hub_str_n(bytes, size), token);
         stream->seq += err == HUB_OK;
+        stream->doubtful &= err != HUB_OK; /* if it gets nowhere either, that is told then */
         wake = err == HUB_OK && hub__pulse_beat(&remote->pulse, &streams->beats, &stream->beat);
     }
     pthread_mutex_unlock(&streams->lock);
@@ -197,6 +201,8 @@ static hub_status_t publish_position(hub_bus_t *bus, const hub__stream_t *stream
     memcpy(topic + bus->prefix.len, stream->topic, stream->topic_bytes);
     hub__wire_write_mark(bytes, HUB__WIRE_POSITION, hub__remote_node(bus, stream->returns),
                          stream->incarnation, stream->seq);
+    if (stream->doubtful)
+        hub__wire_doubt(bytes);
     return hand_over(remote, stream->returns, hub_str_n(topic, topic_bytes),
                      hub_str_n(bytes, sizeof(bytes)), hub__remote_new_token(bus));
 }
@@ -230,7 +236,7 @@ static hub_status_t send_message(hub_bus_t *bus, uint64_t hash, const hub_messag
     hub_str_t wire_topic = hub_str_n(buffer, bus->prefix.len + msg->topic.len);
     char *bytes = buffer + wire_topic.len;
     uint64_t token;
-    hub_status_t err = begin_flight(bus->remote, wire_topic.len + size, ack, &token);
+    hub_status_t err = begin_flight(bus->remote, hash, wire_topic.len + size, ack, &token);
 
     if (err != HUB_OK)
         return err;

@@ -40,13 +40,15 @@ static void receive(hub_bus_t *bus, hub_str_t name, const hub__wire_t *wire,
     hub__shard_t *shard = hub__bus_shard(bus, hash);
     hub__topic_t *topic;
     uint64_t missed = 0;
-    bool fresh = false, due_gap = false, returned = wire->node == hub__remote_node(bus, true);
+    bool fresh = false, due_gap = false, doubt = false,
+         returned = wire->node == hub__remote_node(bus, true);
     hub__outcome_t outcome = {0};
 
     pthread_mutex_lock(&shard->lock);
     topic = hub__topic_find(shard, hash, name);
     if (topic != NULL) {
-        fresh = wire->node == 0 || hub__origins_note(&topic->origins, wire, &shard->clock, &missed);
+        fresh = wire->node == 0 ||
+                hub__origins_note(&topic->origins, wire, &shard->clock, &missed, &doubt);
         due_gap = topic->due_gap && !topic->gap_told;
         topic->gap_told |= due_gap;
         hub__topic_retain(topic);
@@ -62,7 +64,7 @@ static void receive(hub_bus_t *bus, hub_str_t name, const hub__wire_t *wire,
     hub__remote_count(&remote->plain, wire->node == 0);
     hub__remote_count(&remote->duplicates, msg != NULL && !fresh);
     hub__remote_count(&remote->missing, missed);
-    if (missed > 0)
+    if (missed > 0 || doubt)
         hub__bus_tell_gap(topic, HUB_GAP_LOST, missed);
     if (fresh && msg != NULL)
         hub__bus_deliver(bus, hash, msg, outcome.ack);

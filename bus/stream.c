@@ -95,6 +95,18 @@ hub__stream_t *hub__streams_use(hub__streams_t *streams, atomic_ullong *incarnat
     return stream;
 }
 
+void hub__streams_doubt(hub__streams_t *streams, uint64_t hash)
+{
+    hub__table_node_t *node;
+
+    pthread_mutex_lock(&streams->lock);
+    for (node = hub__table_chain(&streams->table, hash); node != NULL; node = node->next) {
+        if (node->hash == hash)
+            HUB__CONTAINER(node, hub__stream_t, node)->doubtful = true;
+    }
+    pthread_mutex_unlock(&streams->lock);
+}
+
 /* ---- those of other nodes ---- */
 
 static hub__origin_t *find_origin(const hub__origins_t *origins, uint64_t node)
@@ -134,13 +146,14 @@ void hub__origins_dispose(hub__origins_t *origins)
 }
 
 bool hub__origins_note(hub__origins_t *origins, const hub__wire_t *wire, uint64_t *clock,
-                       uint64_t *ret_missed)
+                       uint64_t *ret_missed, bool *ret_doubt)
 {
     hub__origin_t *origin = find_origin(origins, wire->node);
     /* the first number that is not missing if the last one heard is not the one before it */
     uint64_t next = wire->kind == HUB__WIRE_POSITION ? wire->seq + 1 : wire->seq;
     uint64_t expected = next; /* at the first contact: whatever it is */
 
+    *ret_doubt = origin == NULL && wire->doubtful;
     if (origin == NULL) {
         origin = new_origin(origins);
     } else if (wire->incarnation < origin->incarnation ||

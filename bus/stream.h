@@ -24,8 +24,9 @@ typedef struct hub__stream {
     struct hub__stream *newer;
     struct hub__stream *older;
     uint64_t incarnation;
-    uint64_t seq; /* the last one used */
-    bool returns; /* what has these numbers is delivered here when it comes back */
+    uint64_t seq;  /* the last one used */
+    bool returns;  /* what has these numbers is delivered here when it comes back */
+    bool doubtful; /* what has the last ones is not known to be anywhere else */
     hub__beat_t beat;
     size_t topic_bytes;
     char topic[];
@@ -49,6 +50,10 @@ void hub__streams_dispose(hub__streams_t *streams);
 hub__stream_t *hub__streams_use(hub__streams_t *streams, atomic_ullong *incarnations, uint64_t hash,
                                 hub_str_t topic, bool returns);
 
+/* Something that was published on topics of that hash is not known to be at the broker. Takes the
+ * lock. */
+void hub__streams_doubt(hub__streams_t *streams, uint64_t hash);
+
 static inline hub_str_t hub__stream_topic(const hub__stream_t *stream)
 {
     return hub_str_n(stream->topic, stream->topic_bytes);
@@ -71,9 +76,10 @@ typedef struct hub__origins {
 void hub__origins_dispose(hub__origins_t *origins);
 /* A message or a position with numbers came, at one more tick of `clock`. Returns whether it is new
  * (a message: to be delivered), and then how many before it never came, of a position: up to it.
- * First contact sets the base and misses nothing. */
+ * First contact sets the base and misses nothing; whether it may have been preceded by something
+ * that was lost is the node's to say, which only then is looked at, as `ret_doubt`. */
 bool hub__origins_note(hub__origins_t *origins, const hub__wire_t *wire, uint64_t *clock,
-                       uint64_t *ret_missed);
+                       uint64_t *ret_missed, bool *ret_doubt);
 /* What follows `stream->seq` is to come here from `node`: unlike a stranger's even the first one is
  * missed when it does not. Changes nothing where the node is known. */
 void hub__origins_expect(hub__origins_t *origins, uint64_t node, const hub__stream_t *stream,

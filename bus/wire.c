@@ -7,6 +7,7 @@
 enum {
     VERSION = 1,
     FLAGS_KNOWN = HUB_MESSAGE_SKIP_ORIGIN | HUB_MESSAGE_BUS_ORDER,
+    FLAG_DOUBTFUL = 4, /* not a message's own, so no enum hub_message_flags may use it */
 };
 
 static void put32(char *at, uint32_t value)
@@ -70,6 +71,11 @@ void hub__wire_number(char *bytes, uint64_t incarnation, uint64_t seq)
     put64(bytes + 24, seq);
 }
 
+void hub__wire_doubt(char *bytes)
+{
+    put32(bytes + 4, get32(bytes + 4) | FLAG_DOUBTFUL);
+}
+
 void hub__wire_write_mark(char bytes[HUB__WIRE_MARK_BYTES], hub__wire_kind_t kind, uint64_t node,
                           uint64_t incarnation, uint64_t seq)
 {
@@ -84,12 +90,14 @@ static hub_status_t read_mark(hub_str_t bytes, hub__wire_t *ret_wire)
 {
     const char *at = bytes.base;
 
-    if (bytes.len != HUB__WIRE_MARK_BYTES || get32(at + 4) != 0 || at[2] != 0 || at[3] != 0)
+    if (bytes.len != HUB__WIRE_MARK_BYTES || at[2] != 0 || at[3] != 0 ||
+        (at[1] == HUB__WIRE_PROBE && get32(at + 4) != 0))
         return HUB_ESYNTAX;
     *ret_wire = (hub__wire_t){.kind = (hub__wire_kind_t)at[1],
                               .node = get64(at + 8),
                               .incarnation = get64(at + 16),
-                              .seq = get64(at + 24)};
+                              .seq = get64(at + 24),
+                              .doubtful = (get32(at + 4) & FLAG_DOUBTFUL) != 0};
     if (ret_wire->node == 0 || ret_wire->seq == 0 || ret_wire->incarnation == 0)
         return HUB_ESYNTAX;
     return HUB_OK;
@@ -118,6 +126,7 @@ hub_status_t hub__wire_read(hub_str_t bytes, hub__wire_t *ret_wire)
         .node = get64(at + 8),
         .incarnation = get64(at + 16),
         .seq = get64(at + 24),
+        .doubtful = (get32(at + 4) & FLAG_DOUBTFUL) != 0,
         .options =
             {
                 .origin = {.node = get64(at + 32), .local = get64(at + 40)},

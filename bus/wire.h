@@ -8,7 +8,8 @@
  *      1  kind: 1 a message, 2 a probe, 3 a position. Nodes ignore kinds that they do not know.
  *      2  kind of payload: 0 JSON, 1 binary
  *      3  zero
- *      4  flags, 4 bytes: 1 not to the origin, 2 in one order. Unknown ones are ignored.
+ *      4  flags, 4 bytes: 1 not to the origin, 2 in one order, 4 what the node numbered before it
+ *         may have got nowhere. Unknown ones are ignored.
  *      8  node that published, 8 bytes
  *     16  incarnation of that node's numbering of this topic, 8 bytes, growing
  *     24  sequence number within it, 8 bytes, from 1, each one more than the last
@@ -21,10 +22,10 @@
  * What a node hears of its own only when it comes back is numbered apart from what it hears at
  * once, as if by another node: the one whose number has all bits the other way round.
  *
- * A probe and a position are marks: the first 32 bytes alone, 2 to 7 zero. A probe, on a topic of
- * its node's own, has the number of the connection as incarnation and that of the probe, never used
- * twice, as sequence; it is for its node alone. A position has the incarnation and the sequence
- * number of the last message before it. */
+ * A probe and a position are marks: the first 32 bytes alone, 2 and 3 zero, and in a probe the
+ * flags as well. A probe, on a topic of its node's own, has the number of the connection as
+ * incarnation and that of the probe, never used twice, as sequence; it is for its node alone. A
+ * position has the incarnation and the sequence number of the last message before it. */
 #pragma once
 
 #include "bus/message.h"
@@ -44,6 +45,7 @@ typedef struct hub__wire {
     uint64_t node; /* 0: another program, without numbers */
     uint64_t incarnation;
     uint64_t seq;
+    bool doubtful; /* what its node numbered before, or a position speaks for, may be lost */
     hub_message_options_t options; /* this and the rest of a message alone */
     hub_str_t event;
     hub_payload_t payload;
@@ -54,6 +56,8 @@ size_t hub__wire_size(const hub_message_t *msg);
 /* Writes hub__wire_size() bytes, the sequence still missing. */
 void hub__wire_write(char *bytes, const hub_message_t *msg, uint64_t node);
 void hub__wire_number(char *bytes, uint64_t incarnation, uint64_t seq);
+/* A message or a position. */
+void hub__wire_doubt(char *bytes);
 /* A probe or a position. */
 void hub__wire_write_mark(char bytes[HUB__WIRE_MARK_BYTES], hub__wire_kind_t kind, uint64_t node,
                           uint64_t incarnation, uint64_t seq);

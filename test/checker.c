@@ -39,7 +39,6 @@ struct walk {
     struct heard *heard; /* [publisher] */
     uint64_t *gaps_us;   /* of the join */
     size_t gap_count, gap_capacity;
-    bool *contact;             /* [node]: something of it was heard in the join */
     uint64_t told_bus;         /* gaps, in the join */
     uint64_t told_lost;        /* messages, by gaps in the join */
     history_event_t last_lost; /* the last of those */
@@ -173,7 +172,6 @@ static void begin_join(struct walk *walk, const history_event_t *event)
     walk->joined_us = event->at_us;
     walk->gap_count = 0;
     walk->told_bus = walk->told_lost = 0;
-    memset(walk->contact, 0, walk->history->nodes * sizeof(*walk->contact));
     walk->was_in[event->topic] = true;
     walk->report->joins++;
 }
@@ -211,21 +209,9 @@ static bool has_cause(const struct walk *walk, uint32_t publisher, const history
             cause_loses(history, history->publisher_nodes[publisher], publish->sent_us, before_us));
 }
 
-/* Its numbers begin with what comes next. */
-static bool is_stranger(const struct walk *walk, uint32_t publisher,
-                        const history_publish_t *publish)
-{
-    return !is_own(walk, publisher) && history_outcome(publish) != HISTORY_SENT &&
-           !walk->contact[walk->history->publisher_nodes[publisher]];
-}
-
 static void judge_missing(struct walk *walk, uint32_t publisher, const history_publish_t *publish,
                           const history_event_t *missing)
 {
-    if (!is_told(walk, &walk->heard[publisher], publish) && is_stranger(walk, publisher, publish)) {
-        walk->report->strangers++;
-        return;
-    }
     if (is_own(walk, publisher) || !is_told(walk, &walk->heard[publisher], publish)) {
         note_member(walk, CHECKER_lost, missing);
         return;
@@ -315,7 +301,6 @@ static void hear(struct walk *walk, const history_event_t *event)
         heard->seen[event->number - 1] = true;
         heard->last = event->number;
         heard->gaps_then = walk->gap_count;
-        walk->contact[walk->history->publisher_nodes[event->publisher]] = true;
     }
 }
 
@@ -520,7 +505,6 @@ void checker_run(const history_t *history, const checker_limits_t *limits,
 
     *ret_report = (checker_report_t){0};
     walk.was_in = hub__alloc_zeroed(history->topics * sizeof(bool));
-    walk.contact = hub__alloc_zeroed(history->nodes * sizeof(*walk.contact));
     walk.heard = hub__alloc_zeroed(history->publishers * sizeof(*walk.heard));
     check_publishes(history, limits, ret_report);
     for (walk.member = 0; walk.member < history->members; walk.member++)
@@ -536,6 +520,5 @@ void checker_run(const history_t *history, const checker_limits_t *limits,
     }
     free(walk.was_in);
     free(walk.heard);
-    free(walk.contact);
     free(walk.gaps_us);
 }

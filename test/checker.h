@@ -6,8 +6,7 @@
  * at the end. Owed and not heard, it must be covered by a gap notice that came after it was sent,
  * and between what the member heard of that publisher before and after it: a notice says nothing of
  * what follows it. On its publisher's own node nothing is lost at all, but for topics with one
- * order. What the broker is not known to have had nobody can miss who has heard nothing of that
- * node yet: numbers begin with the first contact.
+ * order.
  *
  * Losses and gaps have causes. Lost may be what was sent in a fault, or so shortly before that it
  * was under way, until the node had a connection again: the member's node, or the publisher's where
@@ -61,9 +60,8 @@ typedef struct checker_report {
     uint64_t under_way; /* when the first fault came */
     uint64_t rejoined;  /* sent in an outage of its node, and at the broker in the end */
     uint64_t joins, heard, gaps;
-    uint64_t covered;   /* owed, not heard, and told by a gap */
-    uint64_t strangers; /* not heard, and not told, of a node that was not heard of before */
-    uint64_t back_us;   /* the longest that it took */
+    uint64_t covered; /* owed, not heard, and told by a gap */
+    uint64_t back_us; /* the longest that it took */
 } checker_report_t;
 
 /* Pure. */

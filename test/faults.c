@@ -134,16 +134,15 @@ static void print_outcome(const struct run *run, const checker_report_t *report,
 {
     const cell_t *cell = &run->cell;
 
-    printf(
-        "%-8s  %-8s  %-8s  %-6s  back %5.2f s  %5llu published  %3llu under way  %4llu failed  "
-        "%4llu kept  %6llu heard  %4llu gaps  %4llu covered  %2llu strangers  %4.1f s  seed %u\n",
-        broker_name(cell->kind), run->mishap->name, cell_mode_name(cell->mode),
-        passed ? "ok" : "FAILED", (double)report->back_us / 1e6,
-        (unsigned long long)report->publishes, (unsigned long long)report->under_way,
-        (unsigned long long)report->failed, (unsigned long long)report->kept,
-        (unsigned long long)report->heard, (unsigned long long)report->gaps,
-        (unsigned long long)report->covered, (unsigned long long)report->strangers,
-        (double)(audience_now_us() - run->began_us) / 1e6, cell->seed);
+    printf("%-8s  %-8s  %-8s  %-6s  back %5.2f s  %5llu published  %3llu under way  %4llu failed  "
+           "%4llu kept  %6llu heard  %4llu gaps  %4llu covered  %4.1f s  seed %u\n",
+           broker_name(cell->kind), run->mishap->name, cell_mode_name(cell->mode),
+           passed ? "ok" : "FAILED", (double)report->back_us / 1e6,
+           (unsigned long long)report->publishes, (unsigned long long)report->under_way,
+           (unsigned long long)report->failed, (unsigned long long)report->kept,
+           (unsigned long long)report->heard, (unsigned long long)report->gaps,
+           (unsigned long long)report->covered, (double)(audience_now_us() - run->began_us) / 1e6,
+           cell->seed);
     for (int i = 0; i < CHECKER_RULE_COUNT; i++) {
         if (report->broken[i] > 0)
             printf("    %s, %llu times; %s\n", checker_rule_name((checker_rule_t)i),

@@ -1867,6 +1867,36 @@ static void what_was_in_flight_when_it_broke_is_unknown(void **state)
     assert_int_equal(fixture->completions, 1);
 }
 
+/* Its node was cut off with it, and who listened had not heard of that node yet: no number shows
+ * that one is missing. */
+static void what_was_lost_before_the_first_contact_is_told(void **state)
+{
+    struct fixture *fixture = *state;
+
+    fake_broker_set(fixture->broker, (fake_faults_t){.lose = 1, .answers = FAKE_ANSWERS_NEVER});
+    say_far(fixture, 1, 1);
+    fake_broker_run(fixture->broker);
+    fake_broker_disconnect(fixture->broker, fixture->far);
+    fake_broker_set(fixture->broker, (fake_faults_t){0});
+    fake_broker_connect(fixture->broker, fixture->far);
+    run(fixture);
+    say_far(fixture, 2, 3);
+    assert_heard(fixture, "gap(lost,0) 2 3");
+}
+
+/* Nobody is to blame for the connection: the broker took it not. */
+static void what_a_broker_refused_before_the_first_contact_is_told(void **state)
+{
+    struct fixture *fixture = *state;
+
+    fake_broker_set(fixture->broker, (fake_faults_t){.lose = 1, .verdict = HUB_EREJECTED});
+    say_far(fixture, 1, 1);
+    run(fixture);
+    fake_broker_set(fixture->broker, (fake_faults_t){0});
+    say_far(fixture, 2, 3);
+    assert_heard(fixture, "gap(lost,0) 2 3");
+}
+
 static void coming_up_again_renews_every_topic_and_tells_a_gap(void **state)
 {
     struct fixture *fixture = *state;
@@ -2382,6 +2412,8 @@ int main(void)
         BUFFERED_TEST(what_waited_for_too_long_is_a_line_a_second),
         BUFFERED_TEST(destroying_the_bus_cancels_what_waits),
         REMOTE_TEST(what_was_in_flight_when_it_broke_is_unknown),
+        REMOTE_TEST(what_was_lost_before_the_first_contact_is_told),
+        REMOTE_TEST(what_a_broker_refused_before_the_first_contact_is_told),
         REMOTE_TEST(coming_up_again_renews_every_topic_and_tells_a_gap),
         REMOTE_TEST(the_first_time_up_is_no_gap),
         REMOTE_TEST(a_message_that_overtakes_the_word_comes_behind_the_gap),

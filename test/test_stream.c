@@ -59,14 +59,25 @@ static void use_others(struct fixture *fixture, int first, int last)
     }
 }
 
+static uint64_t note_wire(struct fixture *fixture, const hub__wire_t *wire, bool *ret_doubt)
+{
+    uint64_t missed = 0;
+
+    return hub__origins_note(&fixture->origins, wire, &fixture->clock, &missed, ret_doubt)
+               ? missed
+               : HEARD_LATE;
+}
+
 static uint64_t note_kind(struct fixture *fixture, hub__wire_kind_t kind, uint64_t node,
                           uint64_t incarnation, uint64_t seq)
 {
     hub__wire_t wire = {.kind = kind, .node = node, .incarnation = incarnation, .seq = seq};
-    uint64_t missed = 0;
+    uint64_t missed;
+    bool doubt;
 
-    return hub__origins_note(&fixture->origins, &wire, &fixture->clock, &missed) ? missed
-                                                                                 : HEARD_LATE;
+    missed = note_wire(fixture, &wire, &doubt);
+    assert_false(doubt);
+    return missed;
 }
 
 static uint64_t note(struct fixture *fixture, uint64_t node, uint64_t incarnation, uint64_t seq)
@@ -139,6 +150,40 @@ static void the_first_contact_misses_nothing(void **state)
 {
     assert_int_equal(note(*state, 1, 1, 100), 0);
     assert_int_equal(note_position(*state, 2, 1, 100), 0);
+}
+
+/* Its node is not sure that what it said before has got anywhere: who knows it counts for himself,
+ * and who does not is told. */
+static void a_node_that_doubts_is_believed_at_the_first_contact(void **state)
+{
+    hub__wire_t wire = {
+        .kind = HUB__WIRE_MESSAGE, .node = 1, .incarnation = 1, .seq = 2, .doubtful = true};
+    bool doubt;
+
+    assert_int_equal(note_wire(*state, &wire, &doubt), 0);
+    assert_true(doubt);
+    wire.seq = 3;
+    assert_int_equal(note_wire(*state, &wire, &doubt), 0);
+    assert_false(doubt);
+    assert_int_equal(note_wire(*state, &wire, &doubt), HEARD_LATE);
+    assert_false(doubt);
+    wire.kind = HUB__WIRE_POSITION;
+    wire.node = 2;
+    assert_int_equal(note_wire(*state, &wire, &doubt), 0);
+    assert_true(doubt);
+}
+
+static void a_doubt_is_of_all_streams_of_the_topic(void **state)
+{
+    struct fixture *fixture = *state;
+    hub__stream_t *stream = use(fixture, "a", false), *returns = use(fixture, "a", true), *other;
+
+    use_others(fixture, 1, 1);
+    other = hub__streams_use(&fixture->streams, &fixture->incarnations, 1, hub_str("1"), false);
+    hub__streams_doubt(&fixture->streams, 7);
+    hub__streams_doubt(&fixture->streams, 8); /* whose stream has given way */
+    assert_true(stream->doubtful && returns->doubtful);
+    assert_false(other->doubtful);
 }
 
 static void a_hole_is_counted_once(void **state)
@@ -237,6 +282,8 @@ int main(void)
         STREAM_TEST(the_one_that_was_used_longest_ago_gives_way),
         STREAM_TEST(what_begins_anew_has_a_higher_incarnation),
         STREAM_TEST(the_first_contact_misses_nothing),
+        STREAM_TEST(a_node_that_doubts_is_believed_at_the_first_contact),
+        STREAM_TEST(a_doubt_is_of_all_streams_of_the_topic),
         STREAM_TEST(a_hole_is_counted_once),
         STREAM_TEST(what_is_doubled_or_late_is_not_new),
         STREAM_TEST(a_position_misses_what_it_names_as_well),
