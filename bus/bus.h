@@ -258,7 +258,8 @@ HUB_API HUB_MUST_USE hub_status_t hub_bus_open(const char *url, const hub_bus_op
 HUB_API void hub_bus_destroy(hub_bus_t *bus);
 
 /* An executor is attached before its first subscription and detached, on its own thread, after its
- * last; detaching sends its waiting emits. */
+ * last; detaching sends its waiting emits. Also from inside
+ * a callback that one of them is sent to. */
 HUB_API HUB_MUST_USE hub_status_t hub_bus_attach(hub_bus_t *bus, hub_executor_t *executor);
 HUB_API void hub_bus_detach(hub_bus_t *bus, hub_executor_t *executor);
 

@@ -6,7 +6,8 @@
 
 #define EMITS_MAX 1024
 
-/* The emits of one executor on one bus. Its thread's alone, but for `next_of_bus`. */
+/* The emits of one executor on one bus. Its thread's alone, but for `next_of_bus`. A callback may
+ * detach the executor, or destroy a bus, while they are sent: whoever sends holds them. */
 struct hub__emits {
     hub__emits_t *next_of_bus;
     hub__emits_t *next_of_executor;
@@ -15,8 +16,11 @@ struct hub__emits {
     hub_executor_t *executor;
     hub__waiting_list_t list;
     size_t count;
+    unsigned holds; /* one while attached */
+    bool gone;      /* not attached any more, and empty */
     uint64_t turn;
-    bool asked; /* for the flush of this turn */
+    bool is_done; /* in the hub_bus_flush(NULL) under way */
+    bool asked;   /* for the flush of this turn */
 };
 
 static _Thread_local hub__emits_t *of_this_thread;
@@ -87,7 +91,14 @@ void hub__emits_take(const hub_bus_t *bus, uint64_t hash, hub_str_t topic,
     }
 }
 
-/* Sends those that waited when it began, oldest first; a callback may emit again. */
+static void drop_hold(hub__emits_t *emits)
+{
+    if (--emits->holds == 0)
+        free(emits);
+}
+
+/* Sends those that waited when it began, oldest first; a callback may emit again. The caller holds
+ * them. */
 static void flush(hub__emits_t *emits)
 {
     uint64_t turn = emits->turn++;
@@ -114,9 +125,14 @@ hub_status_t hub_bus_emit(hub_bus_t *bus, const hub_message_t *msg,
     err = hub__publish_put_off(bus, hub__hash(msg->topic), msg, options, &waiting);
     if (err != HUB_OK || waiting == NULL)
         return err;
+    ++emits->holds;
     if (emits->count >= EMITS_MAX)
         flush(emits);
-    append_emit(emits, waiting);
+    if (emits->gone)
+        hub__publish_waiting(bus, waiting);
+    else
+        append_emit(emits, waiting);
+    drop_hold(emits);
     return HUB_OK;
 }
 
@@ -147,6 +163,7 @@ hub_status_t hub_bus_attach(hub_bus_t *bus, hub_executor_t *executor)
         return HUB_ENOMEM;
     emits->bus = bus;
     emits->executor = executor;
+    emits->holds = 1;
     hub__waiting_list_init(&emits->list);
     emits->next_of_executor = executor->_emits;
     executor->_emits = emits;
@@ -157,25 +174,37 @@ hub_status_t hub_bus_attach(hub_bus_t *bus, hub_executor_t *executor)
     return HUB_OK;
 }
 
-void hub_bus_detach(hub_bus_t *bus, hub_executor_t *executor)
+static void unlist_emits(hub__emits_t *emits)
 {
-    hub__emits_t *emits = emits_of(bus, executor), *head, **link;
+    hub_bus_t *bus = emits->bus;
+    hub_executor_t *executor = emits->executor;
+    hub__emits_t *head = executor->_emits, **link;
 
-    if (emits == NULL)
-        return;
-    while (emits->count > 0)
-        flush(emits);
+    emits->gone = true;
     pthread_mutex_lock(&bus->executors_lock);
     for (link = &bus->executors; *link != emits; link = &(*link)->next_of_bus)
         ;
     *link = emits->next_of_bus;
     pthread_mutex_unlock(&bus->executors_lock);
-    head = executor->_emits;
     for (link = &head; *link != emits; link = &(*link)->next_of_executor)
         ;
     *link = emits->next_of_executor;
     executor->_emits = head;
-    free(emits);
+    drop_hold(emits);
+}
+
+void hub_bus_detach(hub_bus_t *bus, hub_executor_t *executor)
+{
+    hub__emits_t *emits = emits_of(bus, executor);
+
+    if (emits == NULL)
+        return;
+    ++emits->holds;
+    while (emits->count > 0)
+        flush(emits);
+    if (!emits->gone)
+        unlist_emits(emits);
+    drop_hold(emits);
 }
 
 void hub__bus_detach_all(hub_bus_t *bus)
@@ -184,18 +213,44 @@ void hub__bus_detach_all(hub_bus_t *bus)
         hub_bus_detach(bus, bus->executors->executor);
 }
 
+static void hold_and_flush(hub__emits_t *emits)
+{
+    ++emits->holds;
+    flush(emits);
+    drop_hold(emits);
+}
+
+/* Looked for from the beginning each time: any of them may have gone. */
+static hub__emits_t *next_to_flush(const hub_executor_t *executor)
+{
+    hub__emits_t *emits = executor->_emits;
+
+    while (emits != NULL && emits->is_done)
+        emits = emits->next_of_executor;
+    return emits;
+}
+
+static void flush_all(const hub_executor_t *executor)
+{
+    hub__emits_t *emits;
+
+    for (emits = executor->_emits; emits != NULL; emits = emits->next_of_executor)
+        emits->is_done = false;
+    while ((emits = next_to_flush(executor)) != NULL) {
+        emits->is_done = true;
+        hold_and_flush(emits);
+    }
+}
+
 void hub_bus_flush(hub_bus_t *bus, hub_executor_t *executor)
 {
-    hub__emits_t *emits, *next;
+    hub__emits_t *emits;
 
-    if (bus != NULL) {
-        emits = emits_of(bus, executor);
-        if (emits != NULL)
-            flush(emits);
+    if (bus == NULL) {
+        flush_all(executor);
         return;
     }
-    for (emits = executor->_emits; emits != NULL; emits = next) {
-        next = emits->next_of_executor;
-        flush(emits);
-    }
+    emits = emits_of(bus, executor);
+    if (emits != NULL)
+        hold_and_flush(emits);
 }

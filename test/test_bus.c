@@ -505,6 +505,121 @@ static void hooks_see_who_comes_speaks_and_goes(void **state)
     hub_bus_destroy(bus);
 }
 
+/* ---- loops that go while their emits are sent ---- */
+
+static hub_executor_t *going_loop;
+static hub_bus_t *going_bus; /* NULL: gone */
+
+static void detach_loop(listener_t *self, const hub_message_t *msg)
+{
+    (void)msg;
+    hub_bus_detach(self->bus, going_loop);
+}
+
+static void destroy_bus(listener_t *self, const hub_message_t *msg)
+{
+    (void)self;
+    (void)msg;
+    hub_bus_destroy(going_bus);
+    going_bus = NULL;
+}
+
+static void listen_and_detach(listener_t *listener, struct fixture *fixture)
+{
+    going_loop = &fixture->loop.base;
+    listener_start(listener, fixture->bus, "room:1", NULL);
+    listener->then = detach_loop;
+}
+
+static void a_loop_that_detaches_within_its_flush_has_sent_all(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t listener = {0};
+
+    listen_and_detach(&listener, fixture);
+    say_later(fixture->bus, "room:1", "1");
+    say_later(fixture->bus, "room:2", "2");
+    say_later(fixture->bus, "room:1", "3");
+    hub_bus_flush(fixture->bus, &fixture->loop.base);
+    assert_string_equal(listener_heard(&listener), "1 3");
+    say_later(fixture->bus, "room:1", "4");
+    assert_string_equal(listener_heard(&listener), "1 3 4");
+    assert_int_equal(stats_of(fixture).published, 4);
+    listener_stop(&listener);
+}
+
+static void a_loop_may_be_detached_while_it_is_being_detached(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t listener = {0};
+
+    listen_and_detach(&listener, fixture);
+    say_later(fixture->bus, "room:1", "1");
+    say_later(fixture->bus, "room:1", "2");
+    hub_bus_detach(fixture->bus, &fixture->loop.base);
+    assert_string_equal(listener_heard(&listener), "1 2");
+    listener_stop(&listener);
+}
+
+static void what_is_emitted_as_the_loop_goes_is_heard(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t listener = {0};
+
+    listen_and_detach(&listener, fixture);
+    for (int i = 0; i < 1024; i++)
+        say_later(fixture->bus, "room:1", "1");
+    assert_int_equal(listener.messages, 0);
+    say_later(fixture->bus, "room:1", "2"); /* no more may wait */
+    assert_int_equal(listener.messages, 1025);
+    listener_stop(&listener);
+}
+
+static void a_bus_that_is_destroyed_within_the_flush_of_another_is_passed_over(void **state)
+{
+    struct fixture *fixture = *state;
+    hub_bus_t *first = open_in_memory(NULL, NULL);
+    listener_t listener = {0}, last = {0};
+
+    going_bus = open_in_memory(NULL, NULL); /* what was attached last is sent first */
+    assert_int_equal(hub_bus_attach(going_bus, &fixture->loop.base), HUB_OK);
+    assert_int_equal(hub_bus_attach(first, &fixture->loop.base), HUB_OK);
+    listener_start(&last, fixture->bus, "room:1", NULL);
+    listener_start(&listener, first, "room:1", NULL);
+    listener.then = destroy_bus;
+    say_later(fixture->bus, "room:1", "1");
+    say_later(going_bus, "room:1", "2");
+    say_later(first, "room:1", "3");
+    hub_bus_flush(NULL, &fixture->loop.base);
+    assert_null(going_bus);
+    assert_string_equal(listener_heard(&listener), "3");
+    assert_string_equal(listener_heard(&last), "1");
+    listener_stop(&listener);
+    listener_stop(&last);
+    hub_bus_destroy(first);
+}
+
+static void emit_again(listener_t *self, const hub_message_t *msg)
+{
+    (void)msg;
+    say_later(self->bus, "room:1", "2");
+}
+
+static void what_a_flush_of_all_makes_emit_waits_for_the_next(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t listener = {0};
+
+    listener_start(&listener, fixture->bus, "room:1", NULL);
+    listener.then = emit_again;
+    say_later(fixture->bus, "room:1", "1");
+    hub_bus_flush(NULL, &fixture->loop.base);
+    assert_string_equal(listener_heard(&listener), "1");
+    hub_bus_flush(NULL, &fixture->loop.base);
+    assert_string_equal(listener_heard(&listener), "1 2");
+    listener_stop(&listener);
+}
+
 #define BUS_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -531,6 +646,11 @@ int main(void)
         cmocka_unit_test(a_name_that_could_look_like_a_topic_is_refused),
         cmocka_unit_test(gap_reasons_have_names),
         BUS_TEST(in_memory_everything_fits_and_is_healthy),
+        BUS_TEST(a_loop_that_detaches_within_its_flush_has_sent_all),
+        BUS_TEST(a_loop_may_be_detached_while_it_is_being_detached),
+        BUS_TEST(what_is_emitted_as_the_loop_goes_is_heard),
+        BUS_TEST(a_bus_that_is_destroyed_within_the_flush_of_another_is_passed_over),
+        BUS_TEST(what_a_flush_of_all_makes_emit_waits_for_the_next),
         cmocka_unit_test(hooks_see_who_comes_speaks_and_goes),
     };
 
