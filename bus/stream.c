@@ -118,19 +118,28 @@ static hub__origin_t *find_origin(const hub__origins_t *origins, uint64_t node)
     return NULL;
 }
 
-/* Room for one more node, if need be the one that was silent longest. NULL: no memory. */
+/* The one that was silent longest. One alone is expected, this node itself, so there is another. */
+static hub__origin_t *least_heard(const hub__origins_t *origins)
+{
+    hub__origin_t *least = NULL;
+
+    for (size_t i = 0; i < origins->count; i++) {
+        hub__origin_t *origin = &origins->all[i];
+
+        if (!origin->expected && (least == NULL || origin->heard < least->heard))
+            least = origin;
+    }
+    return least;
+}
+
+/* Room for one more node, if need be that of another. NULL: no memory. */
 static hub__origin_t *new_origin(hub__origins_t *origins)
 {
     size_t used = origins->count;
-    hub__origin_t *origin = origins->all;
+    hub__origin_t *origin;
 
-    if (used == ORIGINS_MAX) {
-        for (size_t i = 1; i < used; i++) {
-            if (origins->all[i].heard < origin->heard)
-                origin = &origins->all[i];
-        }
-        return origin;
-    }
+    if (used == ORIGINS_MAX)
+        return least_heard(origins);
     if ((used & (used - 1)) == 0) { /* the capacity is the power of two from here on */
         origin = realloc(origins->all, (used == 0 ? 1 : 2 * used) * sizeof(*origin));
         if (origin == NULL)
@@ -151,7 +160,8 @@ bool hub__origins_note(hub__origins_t *origins, const hub__wire_t *wire, uint64_
     hub__origin_t *origin = find_origin(origins, wire->node);
     /* the first number that is not missing if the last one heard is not the one before it */
     uint64_t next = wire->kind == HUB__WIRE_POSITION ? wire->seq + 1 : wire->seq;
-    uint64_t expected = next; /* at the first contact: whatever it is */
+    uint64_t awaited = next; /* at the first contact: whatever it is */
+    bool expected = origin != NULL && origin->expected;
 
     *ret_doubt = origin == NULL && wire->doubtful;
     if (origin == NULL) {
@@ -160,28 +170,29 @@ bool hub__origins_note(hub__origins_t *origins, const hub__wire_t *wire, uint64_
                (wire->incarnation == origin->incarnation && wire->seq <= origin->seq)) {
         return false;
     } else {
-        expected = wire->incarnation == origin->incarnation ? origin->seq + 1 : 1;
+        awaited = wire->incarnation == origin->incarnation ? origin->seq + 1 : 1;
     }
-    *ret_missed = next - expected;
+    *ret_missed = next - awaited;
     if (origin != NULL)
         *origin = (hub__origin_t){.node = wire->node,
                                   .incarnation = wire->incarnation,
                                   .seq = wire->seq,
-                                  .heard = ++*clock};
+                                  .heard = ++*clock,
+                                  .expected = expected};
     return true;
 }
 
 void hub__origins_expect(hub__origins_t *origins, uint64_t node, const hub__stream_t *stream,
                          uint64_t *clock)
 {
-    hub__origin_t *origin;
+    hub__origin_t *origin = find_origin(origins, node);
 
-    if (find_origin(origins, node) != NULL)
-        return;
-    origin = new_origin(origins);
     if (origin != NULL)
+        origin->expected = true;
+    else if ((origin = new_origin(origins)) != NULL)
         *origin = (hub__origin_t){.node = node,
                                   .incarnation = stream->incarnation,
                                   .seq = stream->seq,
-                                  .heard = ++*clock};
+                                  .heard = ++*clock,
+                                  .expected = true};
 }

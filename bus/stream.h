@@ -66,6 +66,7 @@ typedef struct hub__origin {
     uint64_t incarnation;
     uint64_t seq;
     uint64_t heard; /* the shard's clock */
+    bool expected;  /* makes room for nobody: what is on its way counts from here */
 } hub__origin_t;
 
 typedef struct hub__origins {
@@ -81,6 +82,7 @@ void hub__origins_dispose(hub__origins_t *origins);
 bool hub__origins_note(hub__origins_t *origins, const hub__wire_t *wire, uint64_t *clock,
                        uint64_t *ret_missed, bool *ret_doubt);
 /* What follows `stream->seq` is to come here from `node`: unlike a stranger's even the first one is
- * missed when it does not. Changes nothing where the node is known. */
+ * missed when it does not, and no other node takes its place. Where the node is known its numbers
+ * stay. For one node, this one. */
 void hub__origins_expect(hub__origins_t *origins, uint64_t node, const hub__stream_t *stream,
                          uint64_t *clock);

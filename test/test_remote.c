@@ -1057,6 +1057,21 @@ static void its_completion_waits_for_the_return(void **state)
 }
 
 /* Even the first one: who said it knows that it was said. */
+static void however_many_others_speak_its_return_is_heard(void **state)
+{
+    struct fixture *fixture = *state;
+
+    listener_clear(&fixture->heard);
+    say_in_order(fixture->near, "1");
+    for (uint64_t node = 1; node <= 300; node++)
+        inject(fixture, node, 1, 1, "0");
+    test_executor_turn(&fixture->loop);
+    listener_clear(&fixture->heard);
+    say_in_order(fixture->near, "2");
+    assert_heard(fixture, "1 2");
+    assert_int_equal(stats_of(fixture->near).remote_duplicates, 0);
+}
+
 static void what_the_broker_lost_of_it_is_a_gap_here_too(void **state)
 {
     struct fixture *fixture = *state;
@@ -2382,6 +2397,7 @@ int main(void)
         REMOTE_TEST(what_has_an_order_is_heard_once),
         REMOTE_TEST(its_completion_has_the_counts_of_the_return),
         REMOTE_TEST(its_completion_waits_for_the_return),
+        REMOTE_TEST(however_many_others_speak_its_return_is_heard),
         REMOTE_TEST(what_the_broker_lost_of_it_is_a_gap_here_too),
         REMOTE_TEST(a_break_before_its_return_is_unknown_and_a_gap),
         POSITION_TEST(the_last_one_of_it_that_is_lost_is_found_by_its_position),

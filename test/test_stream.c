@@ -261,6 +261,21 @@ static void to_expect_again_changes_nothing(void **state)
     assert_int_equal(note(fixture, 1, stream->incarnation, 2), 0);
 }
 
+/* Else what is on its way would be taken for what came before, once this is expected anew. */
+static void who_is_expected_does_not_give_way(void **state)
+{
+    struct fixture *fixture = *state;
+    hub__stream_t *stream = use(fixture, "a", true);
+
+    assert_int_equal(note(fixture, 1, stream->incarnation, 1), 0); /* heard before it is expected */
+    stream->seq = 2;
+    hub__origins_expect(&fixture->origins, 1, stream, &fixture->clock);
+    note_first_of(fixture, 2, ORIGINS_MAX + 9);
+    assert_int_equal(note(fixture, 1, stream->incarnation, 3), 1);
+    note_first_of(fixture, ORIGINS_MAX + 10, 2 * ORIGINS_MAX + 9);
+    assert_int_equal(note(fixture, 1, stream->incarnation, 3), HEARD_LATE);
+}
+
 /* Of a node that says anything. */
 static void the_largest_numbers_stay_numbers(void **state)
 {
@@ -292,6 +307,7 @@ int main(void)
         STREAM_TEST(the_node_that_was_silent_longest_gives_way),
         STREAM_TEST(of_what_is_expected_even_the_first_is_missed),
         STREAM_TEST(to_expect_again_changes_nothing),
+        STREAM_TEST(who_is_expected_does_not_give_way),
         STREAM_TEST(the_largest_numbers_stay_numbers),
     };
 
