@@ -131,16 +131,20 @@ static hub_status_t refuse_unordered(hub_bus_t *bus, const hub_message_t *msg)
 }
 
 /* The next number of `stream` is to come back where somebody listens here. Unlike another node's,
- * even the first one is missed when it does not. Under the lock of the stream. */
-static void await_return(hub_bus_t *bus, const hub__stream_t *stream, uint64_t token)
+ * even the first one is missed when it does not. False: the broker has refused the topic since that
+ * was decided. What is awaited before it does is told as lost by the gap that says so. Under the
+ * lock of the stream. */
+static bool await_return(hub_bus_t *bus, const hub__stream_t *stream, uint64_t token)
 {
     hub__remote_t *remote = bus->remote;
     hub__shard_t *shard = hub__bus_shard(bus, stream->node.hash);
     hub__topic_t *topic;
+    bool refused;
 
     pthread_mutex_lock(&shard->lock);
     topic = hub__topic_find(shard, stream->node.hash, hub__stream_topic(stream));
-    if (topic != NULL) {
+    refused = topic != NULL && topic->refused;
+    if (topic != NULL && !refused) {
         hub__origins_expect(&topic->origins, hub__remote_node(bus, true), stream, &shard->clock);
         pthread_mutex_lock(&remote->in_flight_lock);
         hub__flight_await(&remote->flight, token, &topic->returns, stream->incarnation,
@@ -148,6 +152,7 @@ static void await_return(hub_bus_t *bus, const hub__stream_t *stream, uint64_t t
         pthread_mutex_unlock(&remote->in_flight_lock);
     }
     pthread_mutex_unlock(&shard->lock);
+    return !refused;
 }
 
 static hub_status_t hand_over(hub__remote_t *remote, bool returns, hub_str_t wire_topic,
@@ -160,8 +165,9 @@ static hub_status_t hand_over(hub__remote_t *remote, bool returns, hub_str_t wir
                : backend->publish(remote->self, wire_topic, bytes, token);
 }
 
+/* Sends nothing where it takes `returns` back. */
 static hub_status_t send_numbered(hub_bus_t *bus, uint64_t hash, hub_str_t wire_topic, char *bytes,
-                                  size_t size, uint64_t token, bool returns)
+                                  size_t size, uint64_t token, bool *returns)
 {
     hub__remote_t *remote = bus->remote;
     hub__streams_t *streams = &remote->streams[hash >> 60];
@@ -171,14 +177,14 @@ static hub_status_t send_numbered(hub_bus_t *bus, uint64_t hash, hub_str_t wire_
     bool wake = false;
 
     pthread_mutex_lock(&streams->lock);
-    stream = hub__streams_use(streams, &remote->incarnations, hash, topic, returns);
-    if (stream != NULL) {
+    stream = hub__streams_use(streams, &remote->incarnations, hash, topic, *returns);
+    if (stream != NULL && *returns && !await_return(bus, stream, token)) {
+        *returns = false;
+    } else if (stream != NULL) {
         hub__wire_number(bytes, stream->incarnation, stream->seq + 1);
-        if (returns)
-            await_return(bus, stream, token);
         if (stream->doubtful)
             hub__wire_doubt(bytes);
-        err = hand_over(remote, returns, wire_topic, hub_str_n(bytes, size), token);
+        err = hand_over(remote, *returns, wire_topic, hub_str_n(bytes, size), token);
         stream->seq += err == HUB_OK;
         stream->doubtful &= err != HUB_OK; /* if it gets nowhere either, that is told then */
         wake = err == HUB_OK && hub__pulse_beat(&remote->pulse, &streams->beats, &stream->beat);
@@ -229,9 +235,10 @@ bool hub__remote_send_position(hub_bus_t *bus, size_t place, uint64_t now_ms, ui
     return due;
 }
 
-/* `buffer` has room for the topic on the wire and the envelope. */
+/* `buffer` has room for the topic on the wire and the envelope. Sends nothing where it takes
+ * `returns` back. */
 static hub_status_t send_message(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg,
-                                 hub_bus_ack_t *ack, bool returns, char *buffer, size_t size)
+                                 hub_bus_ack_t *ack, bool *returns, char *buffer, size_t size)
 {
     hub_str_t wire_topic = hub_str_n(buffer, bus->prefix.len + msg->topic.len);
     char *bytes = buffer + wire_topic.len;
@@ -242,18 +249,21 @@ static hub_status_t send_message(hub_bus_t *bus, uint64_t hash, const hub_messag
         return err;
     memcpy(buffer, bus->prefix.base, bus->prefix.len);
     memcpy(buffer + bus->prefix.len, msg->topic.base, msg->topic.len);
-    hub__wire_write(bytes, msg, hub__remote_node(bus, returns));
+    hub__wire_write(bytes, msg, hub__remote_node(bus, *returns));
     err = send_numbered(bus, hash, wire_topic, bytes, size, token, returns);
     if (err != HUB_OK)
         abandon_flight(bus->remote, token);
     return err;
 }
 
+/* `returns`: whether it is to be heard here when it comes back; taken back where the broker refuses
+ * the topic at this moment. */
 static hub_status_t send_now(hub_bus_t *bus, uint64_t hash, const hub_message_t *msg,
-                             hub_bus_ack_t *ack, bool returns)
+                             hub_bus_ack_t *ack, bool *returns)
 {
     size_t size = hub__wire_size(msg), needed = bus->prefix.len + msg->topic.len + size;
     char few[BYTES_FEW], *buffer = few;
+    bool wanted = *returns;
     hub_status_t err;
 
     if (is_too_large(bus->remote, size))
@@ -263,6 +273,8 @@ static hub_status_t send_now(hub_bus_t *bus, uint64_t hash, const hub_message_t 
     if (buffer == NULL)
         return HUB_ENOMEM;
     err = send_message(bus, hash, msg, ack, returns, buffer, size);
+    if (*returns != wanted)
+        err = send_message(bus, hash, msg, ack, returns, buffer, size);
     if (buffer != few)
         free(buffer);
     return err;
@@ -290,14 +302,16 @@ hub_status_t hub__remote_publish(hub_bus_t *bus, uint64_t hash, const hub_messag
 {
     hub__remote_t *remote = bus->remote;
     hub_status_t err = HUB_EBUSDOWN;
+    bool returns;
 
     if ((msg->flags & HUB_MESSAGE_BUS_ORDER) != 0 && !remote->backend->one_order)
         return HUB_EINVAL;
-    *ret_here = !is_to_return(bus, hash, msg);
+    returns = is_to_return(bus, hash, msg);
     if (hub__remote_is_usable(remote) && hub__spool_is_empty(&remote->spool))
-        err = send_now(bus, hash, msg, ack, !*ret_here);
+        err = send_now(bus, hash, msg, ack, &returns);
     else if (is_too_large(remote, hub__wire_size(msg)))
         return HUB_ETOOLARGE;
+    *ret_here = !returns;
     if (err == HUB_ELIMIT)
         refuse_for_now(bus, msg);
     if (err == HUB_EREJECTED)
@@ -336,7 +350,7 @@ static void drop_spooled(hub_bus_t *bus, const hub__spooled_t *spooled, hub_stat
 static bool send_spooled(hub_bus_t *bus, const hub__spooled_t *spooled)
 {
     bool returns = !spooled->heard && is_to_return(bus, spooled->hash, spooled->msg);
-    hub_status_t err = send_now(bus, spooled->hash, spooled->msg, spooled->ack, returns);
+    hub_status_t err = send_now(bus, spooled->hash, spooled->msg, spooled->ack, &returns);
 
     if (err == HUB_EBUSDOWN || err == HUB_ELIMIT || err == HUB_ENOMEM)
         return false;

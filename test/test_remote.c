@@ -157,6 +157,36 @@ static int set_up_two_ways_degraded(void **state)
     return set_up_with(state, (hub_bus_options_t){.backend = &two_ways, .degraded_local = true});
 }
 
+/* A backend whose broker refuses the topic asked for last within the next publish, when that is
+ * about to be numbered. */
+static hub_bus_backend_t refusing;
+static uint64_t asked_last;
+static hub_bus_t *refused_on; /* NULL: not now */
+
+static void note_and_subscribe(void *self, hub_str_t topic, uint64_t token)
+{
+    asked_last = token;
+    fake_backend.subscribe(self, topic, token);
+}
+
+static size_t refuse_and_measure(void *self)
+{
+    hub_bus_t *bus = refused_on;
+
+    refused_on = NULL;
+    if (bus != NULL)
+        hub_bus_remote_refused(bus, HUB_STR("hub:room:1"), asked_last, HUB_EREJECTED);
+    return fake_backend.largest_message(self);
+}
+
+static int set_up_refusing(void **state)
+{
+    refusing = fake_backend;
+    refusing.subscribe = note_and_subscribe;
+    refusing.largest_message = refuse_and_measure;
+    return set_up_with(state, (hub_bus_options_t){.backend = &refusing});
+}
+
 static int tear_down(void **state)
 {
     struct fixture *fixture = *state;
@@ -1204,6 +1234,23 @@ static void a_refused_topic_has_no_order_but_this_nodes(void **state)
     listener_start(&far, fixture->far, "room:1", NULL);
     run(fixture);
     say_in_order_and_ask(fixture, "1");
+    assert_string_equal(listener_heard(&far), "gap(bus,0) 1");
+    assert_heard(fixture, "1");
+    assert_completed(fixture, HUB_OK, HUB_LEVEL_BUS);
+    listener_stop(&far);
+}
+
+static void what_is_published_while_its_topic_is_refused_is_heard_here(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t far = {0};
+
+    set_faults(fixture, (fake_faults_t){.late = true});
+    listener_start(&far, fixture->far, "room:1", NULL);
+    run(fixture);
+    refused_on = fixture->far;
+    say_in_order_and_ask(fixture, "1");
+    assert_null(refused_on);
     assert_string_equal(listener_heard(&far), "gap(bus,0) 1");
     assert_heard(fixture, "1");
     assert_completed(fixture, HUB_OK, HUB_LEVEL_BUS);
@@ -2406,6 +2453,8 @@ int main(void)
         REMOTE_TEST(where_nobody_listens_the_brokers_word_is_enough),
         REMOTE_TEST(who_leaves_before_the_return_holds_up_nobody),
         REMOTE_TEST(a_refused_topic_has_no_order_but_this_nodes),
+        cmocka_unit_test_setup_teardown(what_is_published_while_its_topic_is_refused_is_heard_here,
+                                        set_up_refusing, tear_down),
         DEGRADED_TEST(a_degraded_bus_has_no_order_but_its_own),
         BUFFERED_TEST(what_waits_in_the_buffer_has_its_order_from_the_broker),
         BUFFERED_TEST(what_waits_for_its_order_for_too_long_is_a_gap_here_too),
