@@ -138,13 +138,14 @@ static void topic_list(hub__topic_t *topic)
     hub__remote_topic_added(topic);
 }
 
-static void topic_unlist(hub__topic_t *topic)
+/* True: hub__remote_tell_up() is to follow, without the lock. */
+static bool topic_unlist(hub__topic_t *topic)
 {
     if (!topic->listed)
-        return;
+        return false;
     topic->listed = false;
     hub__table_remove(&topic->shard->topics, &topic->node);
-    hub__remote_topic_removed(topic);
+    return hub__remote_topic_removed(topic);
 }
 
 static hub__branch_t *branch_find(const hub__topic_t *topic, const hub_executor_t *executor)
@@ -221,7 +222,7 @@ static void detach(hub_bus_sub_t *sub)
     hub__branch_t *branch = sub->branch;
     hub__topic_t *topic = branch->topic;
     const hub_bus_hooks_t *hooks = &topic->bus->hooks;
-    bool unlinked = branch->walking == 0;
+    bool unlinked = branch->walking == 0, is_up;
     size_t left;
 
     pthread_mutex_lock(&topic->shard->lock);
@@ -237,9 +238,10 @@ static void detach(hub_bus_sub_t *sub)
         hub__ready_free(branch->ready);
         branch->ready = NULL;
     }
-    if (left == 0)
-        topic_unlist(topic);
+    is_up = left == 0 && topic_unlist(topic);
     pthread_mutex_unlock(&topic->shard->lock);
+    if (is_up)
+        hub__remote_tell_up(topic->bus);
     if (unlinked)
         hub__sub_release(sub);
     if (hooks->on_unsubscribe != NULL)
@@ -537,7 +539,7 @@ static void keep_topic(hub__table_node_t *node, void *user)
     hub__topic_t **list = user;
     hub__topic_t *topic = HUB__CONTAINER(node, hub__topic_t, node);
 
-    topic_unlist(topic);
+    (void)topic_unlist(topic); /* the connection has ended */
     hub__topic_retain(topic);
     /* out of the table, so its link is free for a list of our own */
     topic->node.next = *list == NULL ? NULL : &(*list)->node;

@@ -232,6 +232,9 @@ void hub__remote_forget(hub_bus_t *bus);
 void hub__remote_free(hub__remote_t *remote);
 void hub__remote_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats);
 
+/* Logs that publishes are taken. */
+void hub__remote_tell_up(hub_bus_t *bus);
+
 /* Throws the connection away; the backend makes another. */
 void hub__remote_reconnect(hub_bus_t *bus);
 
@@ -253,9 +256,10 @@ const char *hub__remote_backend_name(const hub_bus_t *bus); /* memory: there is 
 
 /* ---- remote_topic.c: under the shard's lock ---- */
 
-/* The topic came to be, or is gone. */
+/* The topic came to be, or is gone. True: it was the last that a new connection waited for, and
+ * hub__remote_tell_up() is to follow without the lock. */
 void hub__remote_topic_added(hub__topic_t *topic);
-void hub__remote_topic_removed(hub__topic_t *topic);
+bool hub__remote_topic_removed(hub__topic_t *topic);
 /* Whether a new subscription of the topic is to wait for the broker. Where it can't have it for
  * now, the topic is due a gap. */
 bool hub__remote_topic_awaits(hub__topic_t *topic);

@@ -204,16 +204,21 @@ static void resume_spool(hub__remote_t *remote)
     pthread_mutex_unlock(&remote->in_flight_lock);
 }
 
-void hub__remote_confirmed(hub_bus_t *bus)
+bool hub__remote_confirmed(hub_bus_t *bus)
 {
     hub__remote_t *remote = bus->remote;
 
     if (atomic_fetch_sub(&remote->unconfirmed, 1) != 1)
-        return;
+        return false;
     atomic_store(&remote->up, true);
     resume_spool(remote); /* by its thread: this one may hold a shard's lock */
     hub__pulse_resume(&remote->pulse);
-    hub_log(HUB_LOG_INFO, "bus.up", "backend=%s", remote->backend->name);
+    return true;
+}
+
+void hub__remote_tell_up(hub_bus_t *bus)
+{
+    hub_log(HUB_LOG_INFO, "bus.up", "backend=%s", bus->remote->backend->name);
 }
 
 void hub_bus_remote_up(hub_bus_t *bus)
@@ -229,7 +234,8 @@ void hub_bus_remote_up(hub_bus_t *bus)
         atomic_fetch_add(&remote->unconfirmed, 1);
         hub__pulse_subscribe(&remote->pulse);
     }
-    hub__remote_confirmed(bus);
+    if (hub__remote_confirmed(bus))
+        hub__remote_tell_up(bus);
 }
 
 void hub_bus_remote_down(hub_bus_t *bus)

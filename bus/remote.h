@@ -97,8 +97,9 @@ bool hub__remote_may_tell(hub_bus_t *bus, atomic_ullong *quiet_ms);
 uint64_t hub__remote_new_token(hub_bus_t *bus);
 /* What is due may have changed. */
 void hub__remote_wake(hub_bus_t *bus);
-/* One subscription less to wait for; behind the last one publishes are taken. */
-void hub__remote_confirmed(hub_bus_t *bus);
+/* One subscription less to wait for; behind the last one publishes are taken, which is returned,
+ * and hub__remote_tell_up() is to follow. Also under a shard's lock. */
+HUB_MUST_USE bool hub__remote_confirmed(hub_bus_t *bus);
 /* Tells the publisher, and takes the ack; what failed is remembered for others. Not under the lock
  * of what is in flight, nor of streams. */
 void hub__remote_finish(hub__remote_t *remote, const hub__outcome_t *outcome);

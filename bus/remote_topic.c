@@ -75,18 +75,18 @@ static void forget_returns(hub__topic_t *topic)
     } while (found);
 }
 
-void hub__remote_topic_removed(hub__topic_t *topic)
+/* What was waited for is confirmed under the lock, so that it counts for this connection. */
+bool hub__remote_topic_removed(hub__topic_t *topic)
 {
     hub__remote_t *remote = topic->bus->remote;
 
     if (remote != NULL)
         forget_returns(topic);
     if (!topic->shard->up)
-        return;
+        return false;
     remote->backend->unsubscribe(remote->self, topic->wire);
     stop_awaiting(topic);
-    if (stop_waiting(topic))
-        hub__remote_confirmed(topic->bus);
+    return stop_waiting(topic) && hub__remote_confirmed(topic->bus);
 }
 
 bool hub__remote_topic_awaits(hub__topic_t *topic)
@@ -131,8 +131,8 @@ static void settle(hub__topic_t *topic, bool stands)
     if (gap)
         hub__bus_tell_gap(topic, HUB_GAP_BUS, 0);
     hub__bus_tell_ready(waits);
-    if (waited)
-        hub__remote_confirmed(topic->bus);
+    if (waited && hub__remote_confirmed(topic->bus))
+        hub__remote_tell_up(topic->bus);
 }
 
 /* The first probe goes at once: until it is back the bus is not healthy. */
@@ -140,7 +140,8 @@ static void begin_probing(hub_bus_t *bus, uint64_t token)
 {
     if (!hub__pulse_subscribed(&bus->remote->pulse, token))
         return;
-    hub__remote_confirmed(bus);
+    if (hub__remote_confirmed(bus))
+        hub__remote_tell_up(bus);
     hub__pulse_begin(&bus->remote->pulse);
 }
 
@@ -152,7 +153,8 @@ static void refuse_probing(hub_bus_t *bus, uint64_t token, hub_status_t status)
     hub__remote_count(&bus->remote->refused, 1);
     hub_log(HUB_LOG_ERROR, "bus.probe_refused", "backend=%s topic=%s status=%s",
             bus->remote->backend->name, bus->remote->pulse.topic_bytes, hub_status_name(status));
-    hub__remote_confirmed(bus);
+    if (hub__remote_confirmed(bus))
+        hub__remote_tell_up(bus);
 }
 
 /* The topic that waits for this answer, retained; NULL: it is too late. */

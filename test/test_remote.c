@@ -2267,6 +2267,50 @@ static void a_topic_that_is_refused_does_not_keep_the_bus_down(void **state)
     assert_int_equal(stats_of(fixture->near).topics_refused, 1);
 }
 
+static unsigned locked_lines;
+
+/* Of bus.up. A line that is logged under the lock of a topic's shard is in the way of whoever takes
+ * the lines. */
+static void count_line_under_a_lock(hub_log_level_t level, const char *event, const char *text,
+                                    void *user)
+{
+    hub_bus_t *bus = user;
+
+    (void)level;
+    (void)text;
+    if (strcmp(event, "bus.up") != 0)
+        return;
+    atomic_fetch_add(&lines, 1);
+    for (size_t i = 0; i < HUB__SHARDS; i++) {
+        if (pthread_mutex_trylock(&bus->shards[i].lock) == 0)
+            pthread_mutex_unlock(&bus->shards[i].lock);
+        else
+            locked_lines++;
+    }
+}
+
+static void the_last_topic_that_is_waited_for_may_go_instead(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t far = {0};
+
+    listener_start(&far, fixture->far, "room:1", NULL);
+    run(fixture);
+    fake_broker_disconnect(fixture->broker, fixture->far);
+    set_faults(fixture, (fake_faults_t){.silent = true});
+    fake_broker_connect(fixture->broker, fixture->far);
+    run(fixture);
+    assert_int_equal(try_say(fixture->far, "room:1", "1", NULL), HUB_EBUSDOWN);
+    atomic_store(&lines, 0);
+    hub_log_set(count_line_under_a_lock, fixture->far);
+    hub_log_set_level(HUB_LOG_INFO);
+    listener_stop(&far);
+    assert_int_equal(end_counting(), 1);
+    assert_int_equal(locked_lines, 0);
+    say_far(fixture, 1, 1);
+    assert_heard(fixture, "1");
+}
+
 static void up_without_a_down_before_is_another_connection(void **state)
 {
     struct fixture *fixture = *state;
@@ -2497,6 +2541,7 @@ int main(void)
         REMOTE_TEST(a_break_before_the_word_is_one_more_gap),
         REMOTE_TEST(a_message_from_before_does_not_hide_what_the_new_subscription_misses),
         REMOTE_TEST(a_topic_that_is_refused_does_not_keep_the_bus_down),
+        REMOTE_TEST(the_last_topic_that_is_waited_for_may_go_instead),
         REMOTE_TEST(up_without_a_down_before_is_another_connection),
         REMOTE_TEST(one_remote_subscription_serves_all_here),
         REMOTE_TEST(a_subscriber_may_answer_on_the_brokers_own_thread),
