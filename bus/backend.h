@@ -51,9 +51,10 @@ struct hub_bus_backend {
     /* Asynchronous: hub_bus_remote_subscribed(topic, token) follows when the broker has taken it,
      * or hub_bus_remote_refused(), unless it is unsubscribed or the connection ends before. Called
      * only between hub_bus_remote_up() and hub_bus_remote_down(), on any thread, and never twice
-     * for a topic without unsubscribe() between. `topic` is borrowed: 1 to 1,090 bytes of UTF-8
-     * without controls; one is the core's own, "<name>/probe/<node>". Must not block nor call
-     * back. */
+     * for a topic without unsubscribe() between. Answers come in the order of the calls, near
+     * enough: one that comes later than that of a later call by probe_timeout_ms is taken for
+     * lost, and the connection for deaf. `topic` is borrowed: 1 to 1,090 bytes of UTF-8 without
+     * controls; one is the core's own, "<name>/probe/<node>". Must not block nor call back. */
     void (*subscribe)(void *self, hub_str_t topic, uint64_t token);
     void (*unsubscribe)(void *self, hub_str_t topic);
     /* HUB_OK: taken, hub_bus_remote_published(token) follows. HUB_EBUSDOWN: there is no connection.

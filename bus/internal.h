@@ -45,14 +45,15 @@ typedef struct hub__shard {
 typedef struct hub__topic {
     hub__table_node_t node;
     atomic_uint refs;
-    bool listed;   /* in the table, that is: somebody listens */
-    bool stands;   /* the broker has taken the subscription */
-    bool due_gap;  /* something may have been lost since it stood last */
-    bool gap_told; /* that gap, because a message came before it stands */
-    bool renewed;  /* subscribed by the connection's beginning, and not taken yet */
-    bool awaited;  /* subscribed at any time, and not taken yet */
-    bool refused;  /* the broker did not take it */
-    uint64_t ask;  /* the token of the subscription asked for; 0: none */
+    bool listed;         /* in the table, that is: somebody listens */
+    bool stands;         /* the broker has taken the subscription */
+    bool due_gap;        /* something may have been lost since it stood last */
+    bool gap_told;       /* that gap, because a message came before it stands */
+    bool renewed;        /* subscribed by the connection's beginning, and not taken yet */
+    bool awaited;        /* subscribed at any time, and not taken yet */
+    bool refused;        /* the broker did not take it */
+    uint64_t generation; /* of pulse.h, while awaited */
+    uint64_t ask;        /* the token of the subscription asked for; 0: none */
     hub_bus_t *bus;
     hub__shard_t *shard;
     hub__branch_t *branches;

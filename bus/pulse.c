@@ -79,6 +79,7 @@ hub_status_t hub__pulse_init(hub__pulse_t *pulse, hub_bus_t *bus, const hub_bus_
     pthread_mutex_init(&pulse->lock, NULL);
     atomic_store(&pulse->due_ms, NEVER);
     atomic_store(&pulse->beat_due_ms, NEVER);
+    atomic_store(&pulse->generation, 2); /* nothing was confirmed of it */
     pulse->bus = bus;
     pulse->ill_since_ms = hub__remote_now_us(bus) / 1000;
     len = snprintf(pulse->topic_bytes, sizeof(pulse->topic_bytes), "%.*s/probe/%016" PRIx64,
@@ -131,6 +132,8 @@ static void arm(hub__pulse_t *pulse)
         due = earlier(due, oldest->sent_us / 1000 + pulse->timeout_ms);
     if (pulse->connected && !pulse->deaf && pulse->waiting)
         due = earlier(due, pulse->waiting_since_ms + pulse->timeout_ms);
+    if (pulse->connected && !pulse->deaf && pulse->overtaken)
+        due = earlier(due, pulse->overtaken_since_ms + pulse->timeout_ms);
     atomic_store(&pulse->due_ms, due);
 }
 
@@ -139,7 +142,7 @@ static bool waits_too_long(hub__pulse_t *pulse, uint64_t now_ms)
 {
     uint64_t confirmed = atomic_load(&pulse->confirmed);
 
-    if (atomic_load(&pulse->awaited) == 0) {
+    if (atomic_load(&pulse->awaited[0]) + atomic_load(&pulse->awaited[1]) == 0) {
         pulse->waiting = false;
     } else if (!pulse->waiting || confirmed != pulse->confirmed_then) {
         pulse->waiting = true;
@@ -147,6 +150,25 @@ static bool waits_too_long(hub__pulse_t *pulse, uint64_t now_ms)
         pulse->confirmed_then = confirmed;
     }
     return pulse->waiting && now_ms >= pulse->waiting_since_ms + pulse->timeout_ms;
+}
+
+/* Whether the answer to a subscription has not come though those to later ones have, and for so
+ * long that it is not on its way: a backend asks and answers on more than one thread, and may have
+ * an answer to some at once. */
+static bool lacks_one(hub__pulse_t *pulse, uint64_t now_ms)
+{
+    uint64_t younger = atomic_load(&pulse->generation);
+    uint64_t left = atomic_load(&pulse->awaited[(younger + 1) % 2]);
+    bool overtaken = left != 0 && atomic_load(&pulse->confirmed_generation) == younger;
+
+    if (overtaken && (!pulse->overtaken || left != pulse->left_then)) {
+        pulse->overtaken_since_ms = now_ms; /* or they go on coming */
+        pulse->left_then = left;
+    }
+    pulse->overtaken = overtaken;
+    if (left == 0)
+        atomic_store(&pulse->generation, younger + 1);
+    return overtaken && now_ms >= pulse->overtaken_since_ms + pulse->timeout_ms;
 }
 
 static struct verdict find_deaf(hub__pulse_t *pulse, uint64_t now_ms)
@@ -157,6 +179,9 @@ static struct verdict find_deaf(hub__pulse_t *pulse, uint64_t now_ms)
     if (waits_too_long(pulse, now_ms))
         return (struct verdict){.deaf = "subscriptions",
                                 .silent_ms = now_ms - pulse->waiting_since_ms};
+    if (lacks_one(pulse, now_ms))
+        return (struct verdict){.deaf = "subscription",
+                                .silent_ms = now_ms - pulse->overtaken_since_ms};
     if (oldest->number == 0 || now_ms < sent_ms + pulse->timeout_ms)
         return (struct verdict){0};
     return (struct verdict){.deaf = oldest->back ? "answer" : "probe",
@@ -359,8 +384,9 @@ bool hub__pulse_up(hub__pulse_t *pulse)
     pulse->waiting_since_ms = now_ms;
     pulse->confirmed_then = atomic_load(&pulse->confirmed);
     pulse->next_probe_ms = now_ms + pulse->interval_ms;
+    pulse->overtaken = false;
     if (pulse->asked)
-        atomic_fetch_add(&pulse->awaited, 1);
+        pulse->asked_generation = hub__pulse_await(pulse);
     arm(pulse);
     pthread_mutex_unlock(&pulse->lock);
     if (pulse->interval_ms == 0)
@@ -384,7 +410,7 @@ void hub__pulse_down(hub__pulse_t *pulse)
     if (pulse->well)
         pulse->ill_since_ms = now_ms;
     if (pulse->asked)
-        atomic_fetch_sub(&pulse->awaited, 1);
+        hub__pulse_await_no_more(pulse, pulse->asked_generation);
     pulse->connected = pulse->asked = pulse->stands = pulse->well = false;
     atomic_store(&pulse->deaf, false);
     memset(pulse->probes, 0, sizeof(pulse->probes));
@@ -401,8 +427,8 @@ static bool take_answer(hub__pulse_t *pulse, uint64_t token, bool stands)
     if (fresh) {
         pulse->asked = false;
         pulse->stands = stands;
-        atomic_fetch_sub(&pulse->awaited, 1);
-        atomic_fetch_add(&pulse->confirmed, 1);
+        hub__pulse_await_no_more(pulse, pulse->asked_generation);
+        hub__pulse_confirmed(pulse, pulse->asked_generation);
     }
     pthread_mutex_unlock(&pulse->lock);
     return fresh;

@@ -7,7 +7,10 @@
  *
  * - a probe that none later has passed for is out for the timeout, or
  * - subscriptions are waited for, and none was confirmed within the timeout: one broker may need
- *   longer than that for a hundred thousand, and is well as long as it goes on.
+ *   longer than that for a hundred thousand, and is well as long as it goes on; or
+ * - some of them are still waited for, and none of these was confirmed within the timeout, though
+ *   one was that was asked for later. For that they have generations, of which two are waited for:
+ *   when none of the older is left, the younger is the older, and a new one begins.
  *
  * So what a node does not hear, it knows after an interval and a timeout. A deaf connection is not
  * used any more: publishes are refused as while it is down, and the backend is asked for another
@@ -61,13 +64,16 @@ typedef struct hub__pulse {
     char topic_bytes[HUB__PROBE_TOPIC_BYTES];
     atomic_ullong due_ms; /* of hub__pulse_turn() */
     atomic_ullong beat_due_ms;
-    atomic_ullong awaited;   /* subscriptions asked for and not confirmed */
-    atomic_ullong confirmed; /* so many were */
-    atomic_bool deaf;        /* changes under the lock */
+    atomic_ullong awaited[2]; /* subscriptions asked for and not confirmed: even, odd generations */
+    atomic_ullong generation; /* the younger */
+    atomic_ullong confirmed;  /* so many were */
+    atomic_ullong confirmed_generation; /* of one of these, when it was the younger */
+    atomic_bool deaf;                   /* changes under the lock */
 
     pthread_mutex_t lock; /* of what follows; no other is taken under it, and nobody called */
     bool connected;
-    bool asked;           /* for the probe's own subscription, and no answer yet */
+    bool asked; /* for the probe's own subscription, and no answer yet */
+    uint64_t asked_generation;
     bool stands;          /* that subscription */
     bool well;            /* a probe of this connection came back, and it is not deaf */
     uint64_t connections; /* up to this one */
@@ -80,6 +86,9 @@ typedef struct hub__pulse {
     bool waiting;          /* subscriptions are waited for, as far as was seen */
     uint64_t waiting_since_ms;
     uint64_t confirmed_then;
+    bool overtaken; /* one of the older generation is waited for, and one of the younger came */
+    uint64_t overtaken_since_ms;
+    uint64_t left_then; /* so many of the older one */
     uint64_t back_ms;
     uint64_t round_trip_us;
     uint64_t ill_since_ms;
@@ -131,6 +140,31 @@ void hub__pulse_beat_done(hub__pulse_t *pulse, hub__beats_t *beats, hub__beat_t 
 void hub__pulse_beat_end(hub__beats_t *beats, hub__beat_t *beat);
 /* What waits may go, after a time in which nothing could. Any thread. */
 void hub__pulse_resume(hub__pulse_t *pulse);
+
+/* ---- subscriptions: any thread ---- */
+
+/* One is asked for. Returns its generation, for one of those below. */
+static inline uint64_t hub__pulse_await(hub__pulse_t *pulse)
+{
+    uint64_t generation = atomic_load(&pulse->generation);
+
+    atomic_fetch_add(&pulse->awaited[generation % 2], 1);
+    return generation;
+}
+
+/* It is not waited for any longer. */
+static inline void hub__pulse_await_no_more(hub__pulse_t *pulse, uint64_t generation)
+{
+    atomic_fetch_sub(&pulse->awaited[generation % 2], 1);
+}
+
+/* It was confirmed, and that counts. 0: refused, which a backend may know before it has asked. */
+static inline void hub__pulse_confirmed(hub__pulse_t *pulse, uint64_t generation)
+{
+    atomic_fetch_add_explicit(&pulse->confirmed, 1, memory_order_relaxed);
+    if (generation == atomic_load(&pulse->generation))
+        atomic_store(&pulse->confirmed_generation, generation);
+}
 
 /* ---- Any thread. ---- */
 

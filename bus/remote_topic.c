@@ -22,7 +22,7 @@ static void ask(hub__topic_t *topic, bool renewed)
     topic->stands = false;
     topic->refused = false;
     topic->awaited = true;
-    atomic_fetch_add(&remote->pulse.awaited, 1);
+    topic->generation = hub__pulse_await(&remote->pulse);
     topic->renewed = renewed;
     if (renewed)
         atomic_fetch_add(&remote->unconfirmed, 1);
@@ -45,7 +45,7 @@ static bool stop_awaiting(hub__topic_t *topic)
 
     topic->awaited = false;
     if (awaited)
-        atomic_fetch_sub(&topic->bus->remote->pulse.awaited, 1);
+        hub__pulse_await_no_more(&topic->bus->remote->pulse, topic->generation);
     return awaited;
 }
 
@@ -126,7 +126,7 @@ static void settle(hub__topic_t *topic, bool stands)
     waits = hub__topic_take_waits(topic, NULL);
     /* until it is up only those count that it waits for */
     if (stop_awaiting(topic) && (waited || atomic_load(&remote->up)))
-        hub__remote_count(&remote->pulse.confirmed, 1);
+        hub__pulse_confirmed(&remote->pulse, stands ? topic->generation : 0);
     pthread_mutex_unlock(&shard->lock);
     if (gap)
         hub__bus_tell_gap(topic, HUB_GAP_BUS, 0);

@@ -412,6 +412,7 @@ static bool step(fake_broker_t *broker)
         if (broker->first == NULL)
             broker->last = &broker->first;
         broker->faults.lose -= faults.lose > 0 && !packet->subscribed;
+        broker->faults.mute -= faults.mute > 0 && packet->subscribed;
     }
     pthread_mutex_unlock(&broker->lock);
     if (node != NULL)
@@ -419,7 +420,7 @@ static bool step(fake_broker_t *broker)
     else if (packet->subscribed && faults.late)
         put_aside(broker, packet);
     else if (packet->subscribed)
-        confirm(broker, packet, faults.silent);
+        confirm(broker, packet, faults.silent || faults.mute > 0);
     else
         carry(broker, packet, faults);
     pthread_mutex_lock(&broker->lock);

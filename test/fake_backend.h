@@ -23,6 +23,7 @@ typedef struct fake_faults {
     bool slow;     /* nothing is carried until this is taken back */
     bool deaf;     /* nothing is delivered to anybody, though all is taken and acknowledged */
     bool silent;   /* no subscription is confirmed */
+    unsigned mute; /* this many of the next subscriptions are taken, and never confirmed */
     bool late;     /* none is taken until this is taken back, while all else goes on */
     bool stuck;    /* nobody connects anew, whoever asks for it */
     fake_answers_t answers;

@@ -16,6 +16,7 @@
 #include "bus/internal.h"
 #include "bus/log.h"
 #include "bus/pulse.h"
+#include "bus/remote.h"
 #include "bus/wire.h"
 #include "test/fake_backend.h"
 #include "test/listener.h"
@@ -369,6 +370,99 @@ static void a_refused_subscription_is_not_waited_for(void **state)
     assert_int_equal(reconnects_of(fixture), 0);
     assert_true(stats_of(fixture->near).healthy);
     listener_stop(&later);
+}
+
+/* So many intervals, in each of which somebody comes, whom the broker answers at once. */
+static void pass_with_visitors(struct fixture *fixture, int intervals)
+{
+    for (int i = 0; i < intervals; i++) {
+        listener_t visitor = {0};
+
+        listener_start(&visitor, fixture->near, "room:3", NULL);
+        pass_intervals(fixture, 1);
+        listener_stop(&visitor);
+    }
+}
+
+/* Room:2 alone, of which the broker says nothing. */
+static void miss_an_answer(struct fixture *fixture, listener_t *listener)
+{
+    set_faults(fixture, (fake_faults_t){.mute = 1});
+    listener_start_ready(listener, fixture->near, "room:2", NULL);
+    fake_broker_run(fixture->broker);
+}
+
+static void an_answer_that_later_ones_overtake_for_good_is_lost(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t listener = {0};
+
+    miss_an_answer(fixture, &listener);
+    pass_with_visitors(fixture, 3);
+    assert_int_equal(reconnects_of(fixture), 0);
+    pass_with_visitors(fixture, 2);
+    assert_int_equal(reconnects_of(fixture), 1);
+    assert_true(is_logged(fixture, "missing=subscription for_ms=3000\n"));
+    pass_with_visitors(fixture, 9);
+    assert_int_equal(reconnects_of(fixture), 1);
+    assert_true(stats_of(fixture->near).healthy);
+    say(fixture->far, "room:2", "1");
+    fake_broker_run(fixture->broker);
+    assert_string_equal(listener_heard(&listener), "ready gap(bus,0) 1");
+    listener_stop(&listener);
+}
+
+static void an_answer_that_comes_out_of_order_has_come(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t listener = {0};
+    uint64_t token;
+
+    miss_an_answer(fixture, &listener);
+    token = atomic_load(&fixture->near->remote->asks);
+    pass_with_visitors(fixture, 3);
+    hub_bus_remote_subscribed(fixture->near, HUB_STR("hub:room:2"), token);
+    pass_with_visitors(fixture, 9);
+    assert_int_equal(reconnects_of(fixture), 0);
+    listener_stop(&listener);
+}
+
+/* Of those, too, a broker may have many. */
+static void answers_that_later_ones_overtake_may_come_one_by_one(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t listeners[6] = {0};
+    char topic[] = "more:0";
+    uint64_t token = atomic_load(&fixture->near->remote->asks);
+
+    set_faults(fixture, (fake_faults_t){.mute = 6});
+    for (int i = 0; i < 6; i++, topic[5]++)
+        listener_start(&listeners[i], fixture->near, topic, NULL);
+    fake_broker_run(fixture->broker);
+    pass_with_visitors(fixture, 3);
+    for (int i = 0; i < 6; i++) {
+        char wire[] = "hub:more:0";
+
+        wire[9] = (char)('0' + i);
+        pass_with_visitors(fixture, 1);
+        hub_bus_remote_subscribed(fixture->near, hub_str(wire), ++token);
+    }
+    pass_with_visitors(fixture, 9);
+    assert_int_equal(reconnects_of(fixture), 0);
+    for (int i = 0; i < 6; i++)
+        listener_stop(&listeners[i]);
+}
+
+static void who_leaves_unanswered_is_not_waited_for_either(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t listener = {0};
+
+    miss_an_answer(fixture, &listener);
+    pass_with_visitors(fixture, 3);
+    listener_stop(&listener);
+    pass_with_visitors(fixture, 9);
+    assert_int_equal(reconnects_of(fixture), 0);
 }
 
 /* Else it would go from one connection to the next, and none would be better. */
@@ -841,6 +935,10 @@ int main(void)
         PULSE_TEST(a_subscription_made_later_is_waited_for_as_well),
         PULSE_TEST(a_subscription_that_ended_is_not_waited_for),
         PULSE_TEST(a_refused_subscription_is_not_waited_for),
+        PULSE_TEST(an_answer_that_later_ones_overtake_for_good_is_lost),
+        PULSE_TEST(an_answer_that_comes_out_of_order_has_come),
+        PULSE_TEST(answers_that_later_ones_overtake_may_come_one_by_one),
+        PULSE_TEST(who_leaves_unanswered_is_not_waited_for_either),
         PULSE_TEST(a_node_that_may_not_probe_is_used_and_never_healthy),
         PULSE_TEST(a_broker_that_goes_on_confirming_is_given_time),
         PULSE_TEST(a_backend_that_does_not_obey_is_asked_again_but_not_often),

@@ -1563,7 +1563,8 @@ static void who_comes_and_goes_while_connections_do_leaves_no_wait_behind(void *
     fake_broker_settle(broker);
     assert_int_equal(try_say(bus, "room:1", "1", NULL), HUB_OK);
     assert_int_equal(atomic_load(&bus->remote->unconfirmed), 0);
-    assert_int_equal(atomic_load(&bus->remote->pulse.awaited), 0);
+    assert_int_equal(atomic_load(&bus->remote->pulse.awaited[0]), 0);
+    assert_int_equal(atomic_load(&bus->remote->pulse.awaited[1]), 0);
     assert_int_equal(stats_of(bus).topics, 0);
     for (int i = 0; i < VISITORS; i++)
         assert_in_range(atomic_load(&visitors[i].ready), 0, visitors[i].came);
