@@ -34,21 +34,21 @@ typedef struct hub__nats {
     bool ended;
 
     size_t subject_max; /* The thread's, as the rest */
-    char reason[160];   /* of the last attempt that failed: each is told once */
+    hub_error_t said;   /* the text why the last attempt failed: each is told once */
 } hub__nats_t;
 
 /* ---- the thread ---- */
 
-static void note_reason(hub__nats_t *nats, const char *reason)
+static void note_reason(hub__nats_t *nats, bool was_up, const char *reason)
 {
     char server[HUB_LOG_FIELD], why[HUB_LOG_FIELD];
 
-    if (strcmp(reason, nats->reason) == 0)
+    if (strcmp(reason, nats->said.text) == 0)
         return;
-    snprintf(nats->reason, sizeof(nats->reason), "%s", reason);
-    hub_log_peer(HUB_LOG_WARN, "bus.broken", "backend=nats server=%s why=%s",
-                 hub_log_escape(hub_str(nats->settings.server), server),
-                 hub_log_escape(hub_str(reason), why));
+    snprintf(nats->said.text, sizeof(nats->said.text), "%s", reason);
+    hub_log(HUB_LOG_WARN, was_up ? "bus.broken" : "bus.failed", "backend=nats server=%s why=%s",
+            hub_log_escape(hub_str(nats->settings.server), server),
+            hub_log_escape(hub_str(reason), why));
 }
 
 static size_t server_limit(natsConnection *nc)
@@ -104,14 +104,14 @@ static bool serve(hub__nats_t *nats, hub__nats_link_t *link, unsigned *attempt)
     bool stop;
 
     atomic_store(&nats->largest, server_limit(hub__nats_link_connection(link)));
-    nats->reason[0] = '\0';
+    nats->said = (hub_error_t){0};
     set_link(nats, link);
     hub__nats_session_init(&session, nats->bus, nats->settings.name, &nats->courier, link,
                            &nats->order, nats->subject_max);
     stop = hub__nats_session_run(&session);
     set_link(nats, NULL);
     if (hub__nats_link_state(link) != HUB__NATS_CONNECTED) {
-        note_reason(nats, hub__nats_link_reason(link));
+        note_reason(nats, true, hub__nats_link_reason(link));
         note_longest(nats, &session, hub__nats_link_reason(link));
     }
     hub__nats_link_drop(link, stop);
@@ -130,14 +130,14 @@ static bool connect_once(hub__nats_t *nats, unsigned *attempt)
 
     ++*attempt;
     if (link == NULL) {
-        note_reason(nats, error.text);
+        note_reason(nats, false, error.text);
         return false;
     }
     stop = await_link(nats, link, (int)nats->settings.connect_timeout_ms + CONNECT_GRACE_MS);
     if (!stop && hub__nats_link_state(link) == HUB__NATS_CONNECTED)
         return serve(nats, link, attempt);
     if (!stop)
-        note_reason(nats, hub__nats_link_reason(link));
+        note_reason(nats, false, hub__nats_link_reason(link));
     hub__nats_link_drop(link, stop);
     return stop;
 }

@@ -212,8 +212,8 @@ static void report(postgres_t *self, bool was_up, const hub_error_t *error)
     if (strcmp(self->said.text, error->text) == 0)
         return;
     self->said = *error;
-    hub_log_peer(HUB_LOG_WARN, was_up ? "bus.broken" : "bus.failed", "backend=postgres what=%s",
-                 hub_log_escape(hub_str(error->text), what));
+    hub_log(HUB_LOG_WARN, was_up ? "bus.broken" : "bus.failed", "backend=postgres what=%s",
+            hub_log_escape(hub_str(error->text), what));
 }
 
 /* Whether it stood for a while; false as well where the bus is closed. */

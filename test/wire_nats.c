@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -387,7 +388,7 @@ static void tls_shows_a_certificate_of_its_own(void **state)
     fixture.bus = open_trusting(&server, more);
     await(is_healthy, fixture.bus);
     fixture.far = open_trusting(&server, "");
-    await(was_logged, "bus.broken");
+    await(was_logged, "bus.failed");
     assert_false(is_healthy(fixture.far));
 }
 
@@ -396,7 +397,7 @@ static void a_server_without_tls_is_not_spoken_to_in_the_clear(void **state)
     (void)state;
     start("authorization { token: \"t0ken\" }\n");
     fixture.bus = open_bus("nats+tls://t0ken@", "");
-    await(was_logged, "bus.broken");
+    await(was_logged, "bus.failed");
     assert_false(is_healthy(fixture.bus));
 }
 
@@ -993,6 +994,74 @@ static void the_end_of_a_bus_is_no_warning(void **state)
     assert_false(is_logged("bus.broken"));
 }
 
+static void the_reason_is_told_whatever_peers_do(void **state)
+{
+    (void)state;
+    start(NULL);
+    fixture.bus = open_bus("nats://", "");
+    await(is_healthy, fixture.bus);
+    for (int i = 0; i < 1000; i++)
+        hub_log_peer(HUB_LOG_INFO, "flood", "by=peers");
+    broker_kill(fixture.broker);
+    await(was_logged, "bus.broken backend=nats server=\"nats://127.0.0.1:");
+    await(was_logged, "bus.failed backend=nats server=\"nats://127.0.0.1:");
+}
+
+/* So many attempts have read this file. */
+static void await_reads(int watch, size_t reads)
+{
+    char events[4096];
+
+    while (reads > 0) {
+        struct pollfd polled = {.fd = watch, .events = POLLIN};
+        ssize_t len;
+
+        assert_int_equal(poll(&polled, 1, TEST_DEADLINE_MS), 1);
+        len = read(watch, events, sizeof(events));
+        assert_true(len > 0);
+        for (ssize_t at = 0; at < len && reads > 0; reads--)
+            at += (ssize_t)(sizeof(struct inotify_event) +
+                            ((struct inotify_event *)(void *)(events + at))->len);
+    }
+}
+
+static size_t count_logged(const char *what)
+{
+    size_t count = 0;
+
+    pthread_mutex_lock(&log_lock);
+    for (const char *at = logged.base; at != NULL && (at = strstr(at, what)) != NULL; at++)
+        count++;
+    pthread_mutex_unlock(&log_lock);
+    return count;
+}
+
+/* Paths are long where deployments are made of many parts. */
+static void a_long_reason_is_told_once(void **state)
+{
+    certificate_t certificate = certificate_make("localhost", 30, NULL);
+    char name[200], text[4096];
+    const char *path;
+    int watch = inotify_init1(IN_CLOEXEC);
+
+    (void)state;
+    memset(name, 'a', sizeof(name) - 1);
+    name[sizeof(name) - 1] = '\0';
+    path = certificate_write(name, "");
+    certificate_append(path, certificate.certificate_file);
+    start_tls(&certificate, "");
+    snprintf(text, sizeof(text), "?tls_ca=%s", path);
+    fixture.bus = open_bus("nats+tls://", text);
+    await(is_healthy, fixture.bus);
+    path = certificate_write(name, "no certificate");
+    assert_true(inotify_add_watch(watch, path, IN_OPEN) != -1);
+    broker_kill(fixture.broker);
+    await_reads(watch, 5);
+    close(watch);
+    assert_int_equal(count_logged("bus.failed"), 1);
+    assert_int_equal(count_logged("bus.broken"), 1);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -1025,6 +1094,8 @@ int main(void)
         CASE(what_was_published_before_the_end_still_goes_out),
         CASE(who_does_not_read_is_ended_by_the_server_and_told),
         CASE(many_topics_stand_again_after_a_broken_connection),
+        CASE(the_reason_is_told_whatever_peers_do),
+        CASE(a_long_reason_is_told_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

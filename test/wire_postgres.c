@@ -402,6 +402,18 @@ static void a_session_that_is_terminated_comes_back(void **state)
     expect_logged(fixture, "57P01");
 }
 
+static void the_reason_is_told_whatever_peers_do(void **state)
+{
+    struct fixture *fixture = *state;
+
+    listen_up(fixture, 0, "");
+    for (int i = 0; i < 1000; i++)
+        hub_log_peer(HUB_LOG_INFO, "flood", "by=peers");
+    broker_kill(fixture->broker);
+    expect_logged(fixture, "bus.broken backend=postgres");
+    expect_logged(fixture, "bus.failed backend=postgres");
+}
+
 static void a_wrong_password_is_told_without_it(void **state)
 {
     struct fixture *fixture = *state;
@@ -711,6 +723,7 @@ int main(void)
         POSTGRES_CASE(old_rows_are_cleared_and_no_others),
         POSTGRES_CASE(a_role_that_may_not_delete_serves_all_the_same),
         POSTGRES_CASE(a_session_that_is_terminated_comes_back),
+        POSTGRES_CASE(the_reason_is_told_whatever_peers_do),
         POSTGRES_CASE(a_wrong_password_is_told_without_it),
         POSTGRES_CASE(a_role_that_is_shut_out_comes_back),
         POSTGRES_CASE(a_socket_in_a_folder_will_do),
