@@ -76,7 +76,7 @@ static hub_str_t bus_topic(hub__presence_t *presence, const hub__venue_t *venue)
 
 static void on_answered(const hub_publish_result_t *result, void *query)
 {
-    hub__tracker_answered(query, result->status == HUB_OK);
+    hub__query_answered(query, result->status == HUB_OK);
 }
 
 static hub_status_t io_publish(hub__tracker_t *tracker, hub__venue_t *venue,

@@ -27,7 +27,7 @@ typedef struct hub__query {
  * tell_state() hooks and filters of the program may track, untrack and wish. */
 typedef struct hub__tracker_io {
     /* To the other workers and nodes at the venue, NULL: to all. In order. With a `query`:
-     * hub__tracker_answered() follows on a later turn, once everybody in this process has answered;
+     * hub__query_answered() follows on a later turn, once everybody in this process has answered;
      * not where it fails. */
     hub_status_t (*publish)(hub__tracker_t *tracker, hub__venue_t *venue, hub__replica_kind_t kind,
                             hub_str_t payload, hub__query_t *query);
@@ -163,7 +163,7 @@ void hub__tracker_gap(hub__venue_t *venue);
 /* What others say comes here only from now on: answers may have been missed. */
 void hub__tracker_ready(hub__venue_t *venue);
 /* `reached`: it went to other nodes as well. */
-void hub__tracker_answered(hub__query_t *query, bool reached);
+void hub__query_answered(hub__query_t *query, bool reached);
 
 /* The venue of a topic, made where there is none. `options` outlive it. NULL: no memory, or the
  * tracker is closed. It goes by itself once it is neither open nor used. */
@@ -196,8 +196,9 @@ void hub__attendance_unwish(hub__attendance_t *attendance);
 /* The member is gone. `may_return`: its leaves are kept back for the grace. */
 void hub__attendance_end(hub__attendance_t *attendance, bool may_return);
 
-/* ---- shared by tracker.c and venue.c ---- */
+/* ---- shared by tracker.c, peer.c, query.c and venue.c ---- */
 
+#define HUB__TRACKER_BEAT_MS 10000
 #define HUB__TRACKER_RETRY_MS 1000
 #define HUB__TRACKER_SYNC_MS 1000
 
@@ -209,6 +210,12 @@ void hub__venue_destroy(hub__venue_t *venue);
 /* A tracking of another owner has come: who holds the same key in grace lets go. */
 void hub__venue_met(hub__venue_t *venue, hub_str_t key);
 
+/* To the others at a venue, NULL: to all; `query` as in the table of functions. */
+hub_status_t hub__tracker_publish(hub__tracker_t *tracker, hub__venue_t *venue,
+                                  hub__replica_kind_t kind, const hub__replica_t *replica,
+                                  hub__query_t *query);
+/* When to try again what could not be published. */
+uint64_t hub__tracker_next_try_ms(hub__venue_t *venue);
 /* Listens to the others, and lets them know that it lives. Neither does anything twice. */
 void hub__tracker_begin(hub__tracker_t *tracker);
 /* Tells the others what changed of ours since members were told last; `end`: and that it was the
@@ -217,12 +224,3 @@ void hub__tracker_send_changes(hub__venue_t *venue, bool end);
 /* Goes on with the state that somebody asked for. */
 void hub__tracker_send_state(hub__venue_t *venue);
 void hub__tracker_forget_state(hub__venue_t *venue);
-/* Asks who is there: everybody, or one. Where nobody can be reached, everybody is asked later. */
-void hub__tracker_ask(hub__venue_t *venue, uint64_t owner, bool fresh);
-void hub__tracker_ask_later(hub__venue_t *venue);
-/* Asks once more those who live and have not answered, if there are any. */
-void hub__tracker_check(hub__venue_t *venue);
-/* Shares that nobody vouched for go. */
-void hub__tracker_drop_stale(hub__venue_t *venue);
-/* Unlinks it from its peer, and destroys it. */
-void hub__tracker_drop_share(hub__share_t *share);

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 
 #include "bus/json.h"
+#include "hub/peer.h"
+#include "hub/query.h"
 #include "hub/session.h"
 
 /* ---- when something is due ---- */
@@ -423,7 +425,7 @@ static hub__venue_t *create_venue(hub__tracker_t *tracker, uint64_t hash, hub_st
     if (tracker->alone)
         return venue;
     hub__tracker_begin(tracker);
-    hub__tracker_ask(venue, 0, true);
+    hub__query_ask(venue, 0, true);
     return venue;
 }
 
@@ -474,7 +476,7 @@ void hub__venue_destroy(hub__venue_t *venue)
     if (!tracker->alone)
         tracker->io->unsubscribe(tracker, venue);
     while ((share = hub__roster_shares(venue->roster)) != NULL)
-        hub__tracker_drop_share(share);
+        hub__peer_drop_share(share);
     hub__table_remove(&tracker->venues, &venue->node);
     hub__roster_destroy(venue->roster);
     free(venue->acks);
@@ -529,11 +531,11 @@ void hub__venue_run(hub__venue_t *venue)
         stay_end(stay);
     }
     if (venue->ask_ms != 0 && venue->ask_ms <= now_ms)
-        hub__tracker_ask_later(venue);
+        hub__query_ask_later(venue);
     if (venue->check_ms != 0 && venue->check_ms <= now_ms)
-        hub__tracker_check(venue);
+        hub__query_check(venue);
     if (venue->stale_ms != 0 && venue->stale_ms <= now_ms && !venue->refused)
-        hub__tracker_drop_stale(venue);
+        hub__query_drop_stale(venue);
     if (venue->sync_ms <= now_ms)
         venue->synced =
             true; /* a worker that is busy holds up nobody: its answer comes as a diff */

@@ -638,7 +638,7 @@ bool assembly_deliver(assembly_t *assembly, uint64_t draw, bool lose)
         assembly->acting = index;
         if (letter->answer) {
             if (to->alive && to->epoch == letter->promise->epoch)
-                hub__tracker_answered(letter->promise->query, letter->promise->reached);
+                hub__query_answered(letter->promise->query, letter->promise->reached);
             free(letter->promise);
         } else {
             if (to->alive)
