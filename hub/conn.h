@@ -73,7 +73,8 @@ HUB_API void hub_conn_close(hub_conn_t *conn, unsigned code, hub_str_t reason);
  * connections of this node were. HUB_ECLOSED: not started, or stopped. All text is copied. */
 
 /* Closes one connection, as hub_conn_close() does. One that is gone is no error, nor is a node that
- * is. HUB_ENOTFOUND: its node is 0, or another one and this hub has a bus to itself. Any thread. */
+ * is, nor an id that nobody ever had. HUB_ENOTFOUND: its node is 0, or another one and this hub has
+ * a bus to itself. Any thread. */
 HUB_API HUB_MUST_USE hub_status_t hub_conn_close_id(hub_t *hub, hub_conn_id_t id, unsigned code,
                                                     hub_str_t reason);
 /* An event on a topic to one connection if it has joined that topic, by id; as hub_member_push().

@@ -384,7 +384,10 @@ static hub_status_t to_conn(hub_t *hub, hub_conn_id_t id, hub__errand_t *errand)
     errand->local = id.local;
     pthread_mutex_lock(&root->lock);
     worker = hub__worker_of(root, id);
-    err = worker != NULL ? send_errand(worker, errand) : HUB_ECLOSED;
+    if (worker != NULL)
+        err = send_errand(worker, errand);
+    else /* who is gone, or never was, is no error; a token has been given out */
+        err = may_leave(errand) && root->worker_count != 0 ? HUB_OK : HUB_ECLOSED;
     pthread_mutex_unlock(&root->lock);
     return err;
 }

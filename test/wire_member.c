@@ -701,6 +701,35 @@ static void a_connection_is_closed_by_its_id(void **state)
     client_expect_quiet(left);
 }
 
+/* Whose worker or slot there never was, as who makes one up would. */
+static void an_id_of_this_node_that_nobody_has_is_one_that_is_gone(void **state)
+{
+    static const uint64_t locals[] = {
+        0,
+        1,
+        UINT64_C(3) << 54,
+        UINT64_C(900) << 54 | 1,
+        UINT64_C(1) << 54 | UINT64_C(0xfff) << 32,
+        UINT64_MAX,
+    };
+    server_t *s = members(2);
+    client_t *c = member_of(s, "m:1");
+    hub_conn_id_t id = id_of(c, "m:1");
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(locals) / sizeof(locals[0]); i++) {
+        id.local = locals[i];
+        assert_int_equal(
+            hub_conn_push_id(s->hub, id, HUB_STR("m:1"), HUB_STR("psst"), HUB_JSON("1")), HUB_OK);
+        assert_int_equal(hub_conn_close_id(s->hub, id, 4444, HUB_STR("go")), HUB_OK);
+    }
+    client_expect_quiet(c);
+    server_stop(s);
+    assert_int_equal(hub_conn_close_id(s->hub, id, 4444, HUB_STR("go")), HUB_ECLOSED);
+    assert_int_equal(hub_conn_push_id(s->hub, id, HUB_STR("m:1"), HUB_STR("psst"), HUB_JSON("1")),
+                     HUB_ECLOSED);
+}
+
 static void a_connection_is_closed_inside_its_own_callback(void **state)
 {
     server_t *s = members(1);
@@ -812,6 +841,7 @@ int main(void)
         SERVER_CASE(a_push_reaches_one_member_alone),
         SERVER_CASE(an_event_is_pushed_to_a_connection_by_its_id),
         SERVER_CASE(a_connection_is_closed_by_its_id),
+        SERVER_CASE(an_id_of_this_node_that_nobody_has_is_one_that_is_gone),
         SERVER_CASE(a_connection_is_closed_inside_its_own_callback),
         SERVER_CASE(all_connections_of_an_identity_are_ended_at_once),
         SERVER_CASE(a_member_that_is_stopped_gets_a_close_or_an_error),
