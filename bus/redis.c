@@ -79,7 +79,7 @@ struct redis {
     struct complaint refusals;
     struct complaint rejections;
     unsigned failures; /* since the last good connection */
-    char *told;        /* the last reason that was logged */
+    char *told;        /* the reason that was logged last, since the last connection */
 };
 
 /* ---- lists ---- */
@@ -488,6 +488,12 @@ static void say_farewell(struct redis *redis)
     }
 }
 
+static void forget_told(struct redis *redis)
+{
+    free(redis->told);
+    redis->told = NULL;
+}
+
 /* Until the connection ends, which `error` says the reason of, or all of it is to stop. */
 static void serve(struct redis *redis, hub_error_t *error)
 {
@@ -496,6 +502,7 @@ static void serve(struct redis *redis, hub_error_t *error)
         return;
     redis->up = true;
     redis->up_ms = hub__courier_now_ms();
+    forget_told(redis);
     hub__courier_set_open(&redis->courier, true);
     hub_bus_remote_up(redis->bus);
     while (!redis->stopping) {
@@ -535,17 +542,22 @@ static void print_address(const struct redis *redis, hub__buffer_t *text)
         hub__buffer_printf(text, " at=%s", redis->address);
 }
 
-/* The first failure, another one, and then ever fewer lines. Not of those that peers may cause,
- * whose number is limited: they would hide it. */
+/* Which of the two connections met it makes no other reason. */
+static bool is_told(const struct redis *redis, const char *what)
+{
+    return redis->told != NULL && strcmp(strchr(redis->told, ':'), strchr(what, ':')) == 0;
+}
+
+/* A reason that stays is one line. Not of those that peers may cause, whose number is limited: they
+ * would hide it. */
 static void tell_failure(struct redis *redis, bool was_up, const char *what)
 {
-    bool is_new = redis->told == NULL || strcmp(redis->told, what) != 0;
     char reason[HUB_LOG_FIELD];
     hub__buffer_t address = {0};
 
-    if (!was_up && !is_new && (redis->failures & (redis->failures - 1)) != 0)
+    if (is_told(redis, what))
         return;
-    free(redis->told);
+    forget_told(redis);
     redis->told = hub__str_copy(hub_str(what));
     print_address(redis, &address);
     hub_log_escape(hub_str(what), reason);
@@ -587,7 +599,7 @@ static void destroy(struct redis *redis)
     hub__redis_options_dispose(&redis->options);
     hub__lookup_release(redis->lookup);
     free(redis->address);
-    free(redis->told);
+    forget_told(redis);
     free(redis);
 }
 

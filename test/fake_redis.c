@@ -23,6 +23,7 @@ struct fake_redis {
     pthread_t thread;
     struct pollfd polled[FIXED + CONNS_MAX]; /* of the thread, as what follows */
     int heard[FIXED + CONNS_MAX];
+    size_t number[FIXED + CONNS_MAX]; /* of the connection */
 };
 
 static void end_conn(fake_redis_t *fake, size_t at)
@@ -48,6 +49,8 @@ static void on_bytes(fake_redis_t *fake, size_t at)
 
     if (recv(fake->polled[at].fd, bytes, sizeof(bytes), 0) <= 0)
         end_conn(fake, at);
+    else if (lines->in_turn && fake->number[at] % 2 != fake->number[at] / 2 % 2)
+        return;
     else if (fake->heard[at]++ == 0)
         say(fake, at, lines->first, lines->hang_up && lines->second == NULL);
     else if (fake->heard[at] == 2)
@@ -63,7 +66,7 @@ static void on_conn(fake_redis_t *fake)
             continue;
         fake->polled[i] = (struct pollfd){.fd = fd, .events = POLLIN};
         fake->heard[i] = 0;
-        atomic_fetch_add(&fake->accepted, 1);
+        fake->number[i] = atomic_fetch_add(&fake->accepted, 1);
         return;
     }
     close(fd);

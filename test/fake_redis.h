@@ -10,6 +10,7 @@ typedef struct fake_redis_lines {
     const char *first;  /* behind the first bytes of a connection; NULL: silence */
     const char *second; /* behind the next ones, */
     bool hang_up;       /* behind the last of these */
+    bool in_turn;       /* of each two connections one says it, not always the same of them */
 } fake_redis_lines_t;
 
 /* `lines` is borrowed. On a thread of its own. */
