@@ -313,12 +313,18 @@ function onlose() {
   }
 }
 
+// The chat keeps no messages, so there is nothing to fetch; all that a page can do is say so. Behind a
+// break between servers ("bus") nobody knows whether anything was lost.
+function gapText({ reason }) {
+  return reason === "bus" ? "Some messages may have been lost on the way." : "Some messages were lost on the way.";
+}
+
 function onevent(topic, event, payload) {
   const room = rooms.get(topic.slice(topic.indexOf(":") + 1));
   if (event.startsWith("presence_")) room?.onPresence(event, payload);
   else if (topic !== room?.topic) return;
   else if (event === "shout") room?.onShout(payload);
-  else if (event === "gap") room?.addEvent("Some messages were lost on the way.");
+  else if (event === "gap") room?.addEvent(gapText(payload));
   else if (event === "close" || event === "error") room?.setState("refused", "The room was closed.");
 }
 

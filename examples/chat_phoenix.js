@@ -11,6 +11,12 @@ const url = new URL("socket", location.href);
 const socket = new Socket(`${url.origin.replace("http", "ws")}${url.pathname}`, { longPollFallbackMs: 2500 });
 let room = null;
 
+// The chat keeps no messages, so there is nothing to fetch; all that a page can do is say so. Behind a
+// break between servers ("bus") nobody knows whether anything was lost.
+function gapText({ reason }) {
+  return reason === "bus" ? "Some messages may have been lost on the way." : "Some messages were lost on the way.";
+}
+
 // One room at a time: its channel, and the elements that show it.
 class Room {
   constructor(name) {
@@ -30,7 +36,7 @@ class Room {
   join() {
     const channel = socket.channel(this.topic);
     channel.on("shout", (payload) => this.onShout(payload));
-    channel.on("gap", () => this.add("Some messages were lost on the way.", { event: true }));
+    channel.on("gap", (gap) => this.add(gapText(gap), { event: true }));
     channel.onError(() => this.setState("waiting", ""));
     channel.onClose(() => { if (this.state !== "refused") this.setState("closed", "The room was closed."); });
     channel.join()

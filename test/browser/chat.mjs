@@ -5,7 +5,7 @@
 // Nothing here sleeps: every wait is for something, with a deadline.
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
-import { enter, joined, panel, people, said, say } from "./chat_page.js";
+import { enter, intrude, joined, panel, people, said, say } from "./chat_page.js";
 import { CHAT, startServer } from "./server.js";
 import { launch, openTab, picture, troubles } from "./tabs.js";
 
@@ -120,6 +120,18 @@ test("the rooms are walked with the keyboard alone", async () => {
   await ada.keyboard.press("ArrowRight");
   assert.equal(await ada.getByRole("tab", { selected: true }).textContent(), "tea");
   assert.equal(await ada.evaluate(() => document.activeElement.textContent), "tea");
+});
+
+test("the page tells what was lost from what only may have been", async () => {
+  const page = await openTab(browser, "Ada");
+  const tell = await intrude(page);
+  const gap = (reason, missed) => tell({ topic: "room:lobby", event: "gap", payload: { reason, missed } });
+  await enter(page, server.url, "Ada", "lobby");
+  gap("bus", 0);
+  await panel(page).getByText("Some messages may have been lost on the way.").waitFor();
+  assert.equal(await panel(page).getByText("Some messages were lost on the way.").count(), 0);
+  gap("lost", 1);
+  await panel(page).getByText("Some messages were lost on the way.").waitFor();
 });
 
 test("the page says that the server is gone, keeps what was typed, and comes back", async () => {

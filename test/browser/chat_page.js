@@ -23,3 +23,15 @@ export const said = (page, text) => panel(page).locator(".said", { hasText: text
 export const people = (page, ...names) => page.waitForFunction((wanted) =>
   [...document.querySelectorAll("#panels section:not([hidden]) .people li")].map((li) => li.textContent).join() === wanted,
   names.join());
+
+// Between the page's websocket and the server, to say what the server would say in rare cases. To be
+// called before the page is opened; resolves to what tells the page.
+export async function intrude(page) {
+  let tell;
+  await page.routeWebSocket(/\/socket/, (socket) => {
+    const server = socket.connectToServer();
+    server.onMessage((message) => socket.send(message));
+    tell = (message) => socket.send(JSON.stringify(message));
+  });
+  return (message) => tell(message);
+}

@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import path from "node:path";
 import { after, afterEach, before, test } from "node:test";
+import { intrude } from "./chat_page.js";
 import { load } from "./packages.js";
 import { CHAT, startServer } from "./server.js";
 import { launch, openTab, picture, troubles } from "./tabs.js";
@@ -59,6 +60,19 @@ afterEach(async () => {
 after(async () => {
   await browser?.close();
   await server?.stop();
+});
+
+test("the page tells what was lost from what only may have been", async () => {
+  const page = await openTab(browser, "Ada");
+  const tell = await intrude(page);
+  const gap = (reason, missed) => tell([null, null, "room:lobby", "gap", { reason, missed }]);
+  await page.goto(`${server.url}/phoenix#lobby`);
+  await joined(page);
+  gap("bus", 0);
+  await panel(page).getByText("Some messages may have been lost on the way.").waitFor();
+  assert.equal(await panel(page).getByText("Some messages were lost on the way.").count(), 0);
+  gap("lost", 1);
+  await panel(page).getByText("Some messages were lost on the way.").waitFor();
 });
 
 test("the two pages talk in one room", async () => {
