@@ -84,9 +84,9 @@ static void run_once(report_t *report, client_conn_t *conns, size_t count, unsig
     after = await(&subject, conns, -1, 0);
     report_add(report, "leave_s", bench_now_s() - began_s);
     subject_stop(&subject);
-    report_add(report, "turn_us_max_joined", (double)before.stats.turn_us_max);
-    report_add(report, "turn_us_max_tracked", (double)during.stats.turn_us_max);
-    report_add(report, "turn_us_max", (double)after.stats.turn_us_max);
+    report_add(report, "turn_us_max_joined", (double)before.stats.turn_max_us);
+    report_add(report, "turn_us_max_tracked", (double)during.stats.turn_max_us);
+    report_add(report, "turn_us_max", (double)after.stats.turn_max_us);
     report_add(report, "diffs", (double)after.stats.presence_diffs_total);
     report_add(report, "rss_bytes_per_presence",
                (during.rss_bytes - before.rss_bytes) / (double)count);

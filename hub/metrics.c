@@ -38,17 +38,65 @@ void hub__stats_merge(hub_stats_t *all, const hub_stats_t *worker)
 #undef HUB_METRIC_MERGE
 }
 
+/* Prometheus has seconds, whatever a time is kept in. */
+typedef struct hub__metric_unit {
+    const char *end; /* of the name */
+    unsigned per_second;
+    int digits;
+} hub__metric_unit_t;
+
+static const hub__metric_unit_t units[] = {{"_ms", 1000, 3}, {"_us", 1000000, 6}, {"", 1, 0}};
+
+static bool ends_with(const char *name, const char *end)
+{
+    size_t len = strlen(name), end_len = strlen(end);
+
+    return len >= end_len && strcmp(name + len - end_len, end) == 0;
+}
+
+static const hub__metric_unit_t *unit_of(const char *name)
+{
+    const hub__metric_unit_t *unit = units;
+
+    while (!ends_with(name, unit->end))
+        unit++;
+    return unit;
+}
+
+static void print_name(hub__buffer_t *text, const char *name)
+{
+    size_t cut = strlen(unit_of(name)->end);
+
+    hub__buffer_printf(text, "sockethub_%.*s%s", (int)(strlen(name) - cut), name,
+                       cut > 0 ? "_seconds" : "");
+}
+
+/* In figures alone: printf()'s point is the locale's. */
+static void print_value(hub__buffer_t *text, const char *name, uint64_t value)
+{
+    const hub__metric_unit_t *unit = unit_of(name);
+
+    hub__buffer_printf(text, " %llu", (unsigned long long)(value / unit->per_second));
+    if (unit->digits > 0)
+        hub__buffer_printf(text, ".%0*u", unit->digits, (unsigned)(value % unit->per_second));
+    HUB__APPEND_LITERAL(text, "\n");
+}
+
 static void print_help(hub__buffer_t *text, const char *name, const char *kind, const char *help)
 {
-    hub__buffer_printf(text, "# HELP sockethub_%s %s\n# TYPE sockethub_%s %s\n", name, help, name,
-                       strcmp(kind, "peak") == 0 ? "gauge" : kind);
+    HUB__APPEND_LITERAL(text, "# HELP ");
+    print_name(text, name);
+    hub__buffer_printf(text, " %s\n# TYPE ", help);
+    print_name(text, name);
+    hub__buffer_printf(text, " %s\n", strcmp(kind, "peak") == 0 ? "gauge" : kind);
 }
 
 static void print_metric(const char *name, const char *kind, const char *help, uint64_t value,
                          void *user)
 {
     print_help(user, name, kind, help);
-    hub__buffer_printf(user, "sockethub_%s %llu\n", name, (unsigned long long)value);
+    print_name(user, name);
+    print_value(user, name, value);
 }
 
 /* In memory only the first few say anything. */
@@ -106,8 +154,10 @@ static hub__bus_row_t *read_buses(const hub_server_t *server, size_t *ret_count)
 static void print_bus_metric(hub__buffer_t *text, const char *name, const hub__bus_row_t *row,
                              size_t number, uint64_t value)
 {
-    hub__buffer_printf(text, "sockethub_%s{bus=\"%zu\",hub=\"%s\",backend=\"%s\"} %llu\n", name,
-                       number, row->hub, row->backend, (unsigned long long)value);
+    print_name(text, name);
+    hub__buffer_printf(text, "{bus=\"%zu\",hub=\"%s\",backend=\"%s\"}", number, row->hub,
+                       row->backend);
+    print_value(text, name, value);
 }
 
 /* All lines of a metric stand together. */

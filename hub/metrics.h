@@ -9,8 +9,9 @@
 extern "C" {
 #endif
 
-/* X(name, kind, help). Names become sockethub_<name> in Prometheus' text, to which a peak is a
- * gauge; kinds: counter, gauge, peak. */
+/* X(name, kind, help). Names become sockethub_<name> in Prometheus' text, where times are in
+ * seconds (turn_max_us is sockethub_turn_max_seconds) and a peak is a gauge; kinds: counter, gauge,
+ * peak. */
 #define HUB_METRIC_MAP(X)                                                                          \
     X(conns, gauge, "connections open")                                                            \
     X(conns_blocked, gauge, "of the open connections, those whose socket takes no more for now")   \
@@ -87,7 +88,7 @@ extern "C" {
     X(reads_total, counter, "read calls on connections")                                           \
     X(writes_total, counter, "write calls on connections")                                         \
     X(turns_total, counter, "turns of the loop")                                                   \
-    X(turn_us_max, peak, "the longest turn of a worker since its start, in microseconds")          \
+    X(turn_max_us, peak, "the longest turn of a worker since its start")                           \
     X(wakeups_total, counter, "wake-ups by other threads")                                         \
     X(mailbox_full_total, counter, "messages that found this worker's mailbox full")               \
     X(presences, gauge, "keys tracked by members of this server")                                  \
@@ -118,7 +119,8 @@ typedef struct hub_stats {
 /* Of all workers. Any thread. */
 HUB_API void hub_server_stats(const hub_server_t *server, hub_stats_t *ret_stats);
 
-/* Calls `visit` for each metric in the order of the list. Any thread. */
+/* Calls `visit` for each metric in the order of the list, with name and unit as there. Any thread.
+ */
 typedef void (*hub_stats_visit_cb)(const char *name, const char *kind, const char *help,
                                    uint64_t value, void *user);
 HUB_API void hub_stats_foreach(const hub_server_t *server, hub_stats_visit_cb visit, void *user);

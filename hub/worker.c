@@ -719,8 +719,8 @@ static void measure_turn(hub__worker_t *worker)
     uint64_t took_us = hub__monotonic_us() - worker->turn_began_us;
 
     worker->turn_began_us = 0;
-    if (took_us > worker->stats.turn_us_max)
-        __atomic_store_n(&worker->stats.turn_us_max, took_us, __ATOMIC_RELAXED);
+    if (took_us > worker->stats.turn_max_us)
+        __atomic_store_n(&worker->stats.turn_max_us, took_us, __ATOMIC_RELAXED);
     if (worker->warn_ms != HUB_OFF && took_us >= worker->warn_ms * 1000)
         note_slow_turn(worker, took_us / 1000);
     worker->turn_warned = false;

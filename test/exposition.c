@@ -12,7 +12,8 @@
 #include <string.h>
 
 #define LOWER "abcdefghijklmnopqrstuvwxyz"
-#define NAME LOWER "0123456789_"
+#define FIGURES "0123456789"
+#define NAME LOWER FIGURES "_"
 
 struct reader {
     char *text; /* lines end with NUL as they are read */
@@ -37,6 +38,35 @@ static bool ends_with(const char *text, const char *end)
     return len >= end_len && strcmp(text + len - end_len, end) == 0;
 }
 
+static bool is_among(const char *word, size_t len, const char *const *words)
+{
+    for (; *words != NULL; words++)
+        if (strlen(*words) == len && strncmp(*words, word, len) == 0)
+            return true;
+    return false;
+}
+
+/* As "promtool check metrics" does: base units, none abbreviated, no type in a name, and endings
+ * that belong to histograms left to them. */
+static void check_words(const char *name)
+{
+    static const char *const refused[] = {
+        "s",       "ms",      "us",           "ns",           "sec",         "b",
+        "kb",      "mb",      "gb",           "tb",           "pb",          "m",
+        "h",       "d",       "milliseconds", "microseconds", "nanoseconds", "minutes",
+        "hours",   "days",    "weeks",        "bits",         "kilobytes",   "megabytes",
+        "percent", "counter", "gauge",        "histogram",    "summary",     NULL};
+
+    for (const char *word = name; *word != '\0'; word += *word == '_') {
+        size_t len = strcspn(word, "_");
+
+        REQUIRE(!is_among(word, len, refused), name);
+        word += len;
+    }
+    REQUIRE(!ends_with(name, "_count") && !ends_with(name, "_sum"), name);
+    REQUIRE(!ends_with(name, "_bucket"), name);
+}
+
 static void read_help(struct reader *reader, char *line)
 {
     char *name = line + strlen("# HELP "), *help = strchr(name, ' ');
@@ -45,6 +75,7 @@ static void read_help(struct reader *reader, char *line)
     REQUIRE(reader->sample_count != 0 || reader->name_count == 0, line); /* of the one before */
     *help = '\0';
     REQUIRE(strspn(name, NAME) == strlen(name) && strspn(name, LOWER) != 0, name);
+    check_words(name);
     for (size_t i = 0; i < reader->name_count; i++)
         REQUIRE(strcmp(reader->names[i], name) != 0, name);
     assert_in_range(reader->name_count, 0, 511);
@@ -80,6 +111,16 @@ static const char *read_labels(const char *at, const char *line)
     return at + 1;
 }
 
+/* Figures, and in seconds a point between them. */
+static bool is_value(const char *text, bool seconds)
+{
+    size_t len = strspn(text, FIGURES);
+
+    if (seconds && len > 0 && text[len] == '.')
+        return text[len + 1] != '\0' && text[len + 1 + strspn(text + len + 1, FIGURES)] == '\0';
+    return len > 0 && text[len] == '\0';
+}
+
 static void read_sample(struct reader *reader, char *line)
 {
     size_t len = strspn(line, NAME);
@@ -91,7 +132,7 @@ static void read_sample(struct reader *reader, char *line)
     if (*at == '{')
         at = read_labels(at, line);
     REQUIRE(at == space, line);
-    REQUIRE(at[1] != '\0' && strspn(at + 1, "0123456789") == strlen(at + 1), line);
+    REQUIRE(is_value(at + 1, ends_with(reader->name, "_seconds")), line);
     *space = '\0';
     for (size_t i = 0; i < reader->sample_count; i++)
         REQUIRE(strcmp(reader->samples[i], line) != 0, line);

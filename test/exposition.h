@@ -6,7 +6,8 @@
 
 /* The whole of an answer: a line ends with a newline; a metric is a HELP, a TYPE (counter or gauge)
  * and then its samples, all in one place and each with labels of its own; counters, and no gauges,
- * end with _total; values are whole numbers. */
+ * end with _total; names are such as promtool's linter passes; values are whole numbers, but for
+ * seconds. */
 void exposition_check(const char *text);
 /* The sample that stands so in `text`, "name" or "name{label=…}"; fails without. */
 uint64_t exposition_value(const char *text, const char *sample);

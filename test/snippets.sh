@@ -30,11 +30,13 @@ for snippet in "$folder"/*.c; do
     "$compiler" -std=c11 -Wall -Wextra -Werror -fsyntax-only "-I$source" "$snippet"
 done
 
-# names as the lists have them: a bus's own, without "bus_" before and "_total" behind
+# names as the lists have them: a bus's own, without "bus_" before and "_total" behind; times have
+# another unit
 grep -o 'sockethub_[a-z0-9_]*' "$source/README.md" | sed 's/^sockethub_//; s/^bus_$//' | sort -u |
     while read -r name; do
         own=${name#bus_}
         [ "$own" = "$name" ] || own=${own%_total}
+        [ "$own" = "${own%_seconds}" ] || own=${own%_seconds}_[mu]s
         if [ -n "$name" ] && ! grep -q "X($own, " "$source/hub/metrics.h" "$source/hub/metrics.c"; then
             echo "README.md: there is no metric sockethub_$name"
             exit 1

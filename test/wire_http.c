@@ -214,6 +214,31 @@ static void metrics_are_prometheus_text_of_every_counter(void **state)
     exposition_check(response.body.base);
 }
 
+static uint64_t longest_turn_us(server_t *s)
+{
+    hub_stats_t stats;
+
+    hub_server_stats(s->server, &stats);
+    return stats.turn_max_us;
+}
+
+static void metrics_have_times_in_seconds(void **state)
+{
+    static const char name[] = "\nsockethub_turn_max_seconds ";
+    server_t *s = site();
+    const char *found;
+    uint64_t before_us;
+    double seconds;
+
+    (void)state;
+    client_join(server_client(s, "/socket"), "t1", "1");
+    before_us = longest_turn_us(s);
+    found = strstr(get(s, "GET", "/metrics", "", 200).body.base, name);
+    assert_non_null(found);
+    seconds = strtod(found + strlen(name), NULL);
+    assert_in_range((uint64_t)(seconds * 1e6 + 0.5), before_us, longest_turn_us(s));
+}
+
 static void health_says_ok(void **state)
 {
     client_response_t response = get(site(), "GET", "/health", "", 200);
@@ -334,6 +359,7 @@ int main(void)
         SERVER_CASE(a_head_has_the_fields_and_no_body),
         SERVER_CASE(two_requests_in_one_segment_get_two_answers_in_order),
         SERVER_CASE(metrics_are_prometheus_text_of_every_counter),
+        SERVER_CASE(metrics_have_times_in_seconds),
         SERVER_CASE(health_says_ok),
         SERVER_CASE(a_path_is_taken_once),
         SERVER_CASE(a_raw_handler_that_fails_closes_1011),
