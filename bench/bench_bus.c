@@ -95,7 +95,8 @@ int main(int argc, char **argv)
     const char *url = "";
     unsigned long topics = 10000, runs = 5;
     const report_option_t options[] = {
-        {"bus", "the broker: redis://…, nats://…, postgres://…", .text = &url},
+        {"bus", "the broker: redis://…, nats://…, postgres://…, or @FILE with such a line",
+         .text = &url},
         {"topics", "that are subscribed", .number = &topics, .min = 1, .max = 1000000},
         {"runs", "connections that are thrown away", .number = &runs, .min = 1,
          .max = REPORT_RUNS_MAX},
@@ -106,7 +107,8 @@ int main(int argc, char **argv)
 
     report = report_open("reconnect", argc, argv, options);
     hub_log_set_level(HUB_LOG_ERROR);
-    if (hub_bus_open(url, &(hub_bus_options_t){.name = "bench"}, &bus, &error) != HUB_OK)
+    if (hub_bus_open(options_secret("bus", url), &(hub_bus_options_t){.name = "bench"}, &bus,
+                     &error) != HUB_OK)
         options_fail("--bus: %s", error.text);
     if (bus->remote == NULL)
         options_fail("--bus: memory: has no connection");

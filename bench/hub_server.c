@@ -34,7 +34,8 @@ static void read_command_line(int argc, char **argv, settings_t *settings)
         {"threads", "workers, each a thread", .number = &settings->threads, .min = 1, .max = 256},
         {"channels", "patterns, all but one of which nobody joins", .number = &settings->channels,
          .min = 1, .max = 1000000},
-        {"bus", "what carries publishes: memory: is this process; redis://, nats://, postgres://…",
+        {"bus",
+         "memory: is this process; redis://, nats://, postgres://…, or @FILE with such a line",
          .text = &settings->bus},
         {"deflate", "compresses messages for clients that offer it", .given = &settings->deflate},
         {"defaults", "keeps rate limits and connections as a hub has them",
@@ -217,6 +218,7 @@ int main(int argc, char **argv)
     hub_status_t err;
 
     read_command_line(argc, argv, &settings);
+    settings.bus = options_secret("bus", settings.bus);
     hold_signals();
     pin(settings.pin);
     hub_log_set_level(HUB_LOG_WARN);

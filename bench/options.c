@@ -28,6 +28,23 @@ _Noreturn void options_fail(const char *format, ...)
     options_end(OPTIONS_WRONG, format, args);
 }
 
+const char *options_secret(const char *name, const char *value)
+{
+    static char line[2048];
+    FILE *file;
+
+    if (value[0] != '@')
+        return value;
+    errno = 0;
+    file = fopen(value + 1, "re");
+    if (file == NULL || fgets(line, sizeof(line), file) == NULL)
+        options_fail("--%s '%s': %s", name, value,
+                     errno != 0 ? strerror(errno) : "the file is empty");
+    fclose(file);
+    line[strcspn(line, "\r\n")] = '\0';
+    return line;
+}
+
 void options_pin(unsigned long core)
 {
     cpu_set_t one;

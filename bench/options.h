@@ -29,6 +29,9 @@ void options_read(int argc, char **argv, const option_row_t *rows);
 /* `value` of the option `name`; ends the program unless it is a whole number from min to max. */
 unsigned long options_number(const char *name, const char *value, unsigned long min,
                              unsigned long max);
+/* `value` of the option `name`, or the first line of FILE where it is "@FILE": who lists processes
+ * reads command lines, and results name the options. Valid until the next call. */
+const char *options_secret(const char *name, const char *value);
 /* Says what is wrong with the command line and ends the program. */
 _Noreturn void options_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Says so much on stderr, and ends the program. */

@@ -12,6 +12,8 @@
 #include <dirent.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "test/client.h"
@@ -257,6 +259,23 @@ static void a_bad_option_is_named_with_its_value(void **state)
     assert_non_null(strstr(text, "more"));
 }
 
+/* Who lists processes, or reads results, is not to see a password. */
+static void the_url_of_the_bus_may_stand_in_a_file(void **state)
+{
+    char path[] = "/tmp/wire_bench.XXXXXX", option[sizeof(path) + 1], text[4096];
+    FILE *file = fdopen(mkstemp(path), "w");
+
+    (void)state;
+    fputs("kafka://u:secret@127.0.0.1\n", file);
+    fclose(file);
+    snprintf(option, sizeof(option), "@%s", path);
+    assert_int_equal(RUN(text, "--bus", option), 2);
+    assert_non_null(strstr(text, "kafka"));
+    assert_null(strstr(text, "secret"));
+    remove(path);
+    expect_error_naming("--bus", option);
+}
+
 static void messages_are_compressed_on_request(void **state)
 {
     client_response_t response;
@@ -316,6 +335,7 @@ int main(void)
         cmocka_unit_test_teardown(sigterm_ends_all_workers, clean_up),
         cmocka_unit_test_teardown(help_names_the_options, clean_up),
         cmocka_unit_test_teardown(a_bad_option_is_named_with_its_value, clean_up),
+        cmocka_unit_test_teardown(the_url_of_the_bus_may_stand_in_a_file, clean_up),
         cmocka_unit_test_teardown(messages_are_compressed_on_request, clean_up),
         cmocka_unit_test_teardown(what_the_hub_refuses_is_named_and_status_1, clean_up),
         cmocka_unit_test_teardown(limits_other_than_the_defaults_are_named, clean_up),
