@@ -108,6 +108,12 @@ static int set_up_degraded(void **state)
     return set_up_with(state, (hub_bus_options_t){.degraded_local = true});
 }
 
+static int set_up_degraded_positions(void **state)
+{
+    return set_up_with(state,
+                       (hub_bus_options_t){.degraded_local = true, .position_interval_ms = 1000});
+}
+
 /* Of publishes of "1" to "room:1", three. */
 #define ONE_IN_FLIGHT (10 + HUB__WIRE_HEADER_BYTES + 4 + 1)
 
@@ -1796,6 +1802,30 @@ static void what_a_degraded_bus_kept_to_itself_is_a_gap_elsewhere(void **state)
     assert_heard(fixture, "1 gap(lost,2) 4");
 }
 
+static void what_a_node_alone_kept_to_itself_is_missed_when_it_says_no_more(void **state)
+{
+    struct fixture *fixture = *state;
+    listener_t far = {0};
+
+    listener_start(&far, fixture->far, "room:1", NULL);
+    say_far(fixture, 1, 1);
+    run(fixture);
+    fake_broker_disconnect(fixture->broker, fixture->far);
+    atomic_store(&fixture->now_ms, 3600 * 1000); /* the other one hears nothing, and needs not */
+    hub__remote_clock_moved(fixture->far);
+    say_far(fixture, 2, 2);
+    assert_int_equal(say_and_ask(fixture, "3"), HUB_OK);
+    assert_completed(fixture, HUB_EBUSDOWN, HUB_LEVEL_LOCAL);
+    say(fixture->near, "room:1", "4"); /* which is served as ever */
+    assert_heard(fixture, "1 4");
+    come_up(fixture);
+    atomic_fetch_add(&fixture->now_ms, 1000);
+    hub__remote_clock_moved(fixture->far);
+    assert_heard(fixture, "1 4 gap(lost,2)");
+    assert_string_equal(listener_heard(&far), "1 2 3 gap(bus,0)");
+    listener_stop(&far);
+}
+
 static void publishes_wait_for_the_broker_and_go_out_in_order(void **state)
 {
     struct fixture *fixture = *state;
@@ -2514,6 +2544,9 @@ int main(void)
         DEGRADED_TEST(a_degraded_bus_delivers_here_and_says_so),
         DEGRADED_TEST(a_backend_that_notices_first_degrades_as_well),
         DEGRADED_TEST(what_a_degraded_bus_kept_to_itself_is_a_gap_elsewhere),
+        cmocka_unit_test_setup_teardown(
+            what_a_node_alone_kept_to_itself_is_missed_when_it_says_no_more,
+            set_up_degraded_positions, tear_down),
         BUFFERED_TEST(publishes_wait_for_the_broker_and_go_out_in_order),
         BUFFERED_TEST(what_comes_while_others_wait_goes_behind_them),
         BUFFERED_TEST(what_waits_survives_one_more_break),
