@@ -17,7 +17,8 @@ typedef enum hub__order_kind {
 typedef struct hub__order {
     struct hub__order *next;
     hub__order_kind_t kind;
-    bool again; /* of the thread's own: it was tried before */
+    bool again;      /* of the thread's own: it was tried before */
+    uint64_t number; /* its own, too */
     uint64_t token;
     hub_str_t topic; /* behind both is a NUL */
     hub_str_t bytes;

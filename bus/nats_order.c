@@ -62,6 +62,12 @@ hub_str_t hub__nats_order_ack_error(hub_str_t answer)
     return error_member(answer, "description");
 }
 
+bool hub__nats_order_is_ack(const hub__nats_order_t *order, hub_str_t answer)
+{
+    return hub__nats_order_ack_error(answer).base == NULL &&
+           has_text(answer, "stream", order->stream);
+}
+
 /* ---- the stream's configuration ---- */
 
 /* Each message replaces the one before: nothing has to be kept for it to be republished. */
@@ -76,26 +82,53 @@ static void write_config(const hub__nats_order_t *order, hub__buffer_t *body)
         order->stream, order->name, order->name, order->name);
 }
 
+static bool is_true(hub_str_t object, const char *key)
+{
+    hub_json_value_t value;
+
+    return find(object, key, &value) && value.kind == HUB_JSON_TRUE;
+}
+
+static bool has(hub_str_t object, const char *key)
+{
+    hub_json_value_t value;
+
+    return find(object, key, &value) && value.kind != HUB_JSON_NULL;
+}
+
+/* Whether the array has this text and no more. */
+static bool has_alone(hub_str_t object, const char *key, const char *text)
+{
+    hub_json_value_t array, first, second;
+    hub_json_cursor_t cursor;
+
+    return find(object, key, &array) &&
+           hub_json_open(&cursor, array.raw, HUB_JSON_ARRAY, JSON_DEPTH) == HUB_OK &&
+           hub_json_next(&cursor, NULL, &first) == HUB_OK && is_text(first, text) &&
+           hub_json_next(&cursor, NULL, &second) != HUB_OK;
+}
+
 /* What is wrong with somebody else's, or NULL. */
 static const char *find_fault(const hub__nats_order_t *order, hub_str_t config)
 {
     char source[HUB__SUBJECT_NAME_BYTES + 16], target[2][HUB__SUBJECT_NAME_BYTES + 24];
-    hub_json_value_t republish, subjects, first, flag;
-    hub_json_cursor_t cursor;
+    hub_json_value_t republish;
 
     snprintf(source, sizeof(source), "%s.order.*", order->name);
     snprintf(target[0], sizeof(target[0]), "%s.$1", order->name);
     snprintf(target[1], sizeof(target[1]), "%s.{{wildcard(1)}}", order->name);
-    if (!find(config, "subjects", &subjects) ||
-        hub_json_open(&cursor, subjects.raw, HUB_JSON_ARRAY, JSON_DEPTH) != HUB_OK ||
-        hub_json_next(&cursor, NULL, &first) != HUB_OK || !is_text(first, source))
+    if (!has_alone(config, "subjects", source))
         return "its subjects";
     if (!find(config, "republish", &republish) || !has_text(republish.raw, "src", source) ||
         !(has_text(republish.raw, "dest", target[0]) || has_text(republish.raw, "dest", target[1])))
         return "its republish";
-    if (find(republish.raw, "headers_only", &flag) && flag.kind == HUB_JSON_TRUE)
+    if (is_true(republish.raw, "headers_only"))
         return "its republish of headers only";
-    if (find(config, "no_ack", &flag) && flag.kind == HUB_JSON_TRUE)
+    if (has(config, "sources") || has(config, "mirror"))
+        return "its sources";
+    if (has(config, "subject_transform")) /* what is renamed is not republished */
+        return "its subject_transform";
+    if (is_true(config, "no_ack"))
         return "its no_ack";
     if (!has_text(config, "retention", "limits")) /* others republish nothing without a consumer */
         return "its retention";
@@ -111,26 +144,48 @@ static void enter(hub__nats_order_t *order, hub__nats_order_state_t state)
     order->due_ms = 0;
 }
 
+static void tell_that_it_stands(hub__nats_order_t *order)
+{
+    order->reason[0] = '\0';
+    order->doubted = false;
+    hub_log(HUB_LOG_INFO, "bus.order", "backend=nats stream=%s how=%s", order->stream, order->how);
+}
+
 static void stand(hub__nats_order_t *order, const char *how)
 {
     enter(order, HUB__NATS_ORDER_STANDS);
     atomic_store(&order->refused, false);
-    order->reason[0] = '\0';
-    hub_log(HUB_LOG_INFO, "bus.order", "backend=nats stream=%s how=%s", order->stream, how);
+    order->how = how;
+    if (!order->doubted)
+        tell_that_it_stands(order);
+}
+
+void hub__nats_order_prove(hub__nats_order_t *order)
+{
+    if (order->doubted)
+        tell_that_it_stands(order);
+}
+
+/* Where nothing but the reason is ever wrong anew, there is one line. */
+static void tell_reason(hub__nats_order_t *order, hub_log_level_t level, const char *event,
+                        const char *why)
+{
+    char field[HUB_LOG_FIELD];
+
+    if (strcmp(order->reason, why) == 0)
+        return;
+    snprintf(order->reason, sizeof(order->reason), "%s", why);
+    hub_log(level, event, "backend=nats stream=%s why=%s", order->stream,
+            hub_log_escape(hub_str(order->reason), field));
 }
 
 void hub__nats_order_refuse(hub__nats_order_t *order, const char *why, uint64_t now_ms)
 {
-    char field[HUB_LOG_FIELD];
-
+    order->doubted |= order->state == HUB__NATS_ORDER_STANDS;
     enter(order, HUB__NATS_ORDER_REFUSED);
     order->due_ms = now_ms + AGAIN_MS;
     atomic_store(&order->refused, true);
-    if (strcmp(order->reason, why) == 0)
-        return;
-    snprintf(order->reason, sizeof(order->reason), "%s", why);
-    hub_log(HUB_LOG_ERROR, "bus.order_refused", "backend=nats stream=%s why=%s", order->stream,
-            hub_log_escape(hub_str(order->reason), field));
+    tell_reason(order, HUB_LOG_ERROR, "bus.order_refused", why);
 }
 
 static void refuse_as_said(hub__nats_order_t *order, hub_str_t said, uint64_t now_ms)
@@ -177,11 +232,9 @@ void hub__nats_order_answer(hub__nats_order_t *order, hub_str_t answer, bool nob
 
 void hub__nats_order_lose(hub__nats_order_t *order, const char *why)
 {
-    char field[HUB_LOG_FIELD];
-
     enter(order, HUB__NATS_ORDER_IDLE);
-    hub_log_peer(HUB_LOG_WARN, "bus.order_lost", "backend=nats stream=%s why=%s", order->stream,
-                 hub_log_escape(hub_str(why), field));
+    order->doubted = true;
+    tell_reason(order, HUB_LOG_WARN, "bus.order_lost", why);
 }
 
 /* ---- asking ---- */

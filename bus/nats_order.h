@@ -34,6 +34,8 @@ typedef struct hub__nats_order {
     char stream[HUB__NATS_STREAM_BYTES];
     char request[HUB__NATS_REQUEST_BYTES]; /* the subject of the question */
     char reason[240];                      /* each is told once */
+    bool doubted; /* it stood, and did not take what it was sent: that it stands proves nothing */
+    const char *how; /* it came to stand; static */
 } hub__nats_order_t;
 
 /* `name` of the bus, borrowed. */
@@ -48,7 +50,11 @@ void hub__nats_order_answer(hub__nats_order_t *order, hub_str_t answer, bool nob
 void hub__nats_order_refuse(hub__nats_order_t *order, const char *why, uint64_t now_ms);
 /* The stream did not take what it was sent: it is looked for anew, at once. */
 void hub__nats_order_lose(hub__nats_order_t *order, const char *why);
-/* Why the stream did not take a message, if this says so; the absent string: it took it. */
+/* Why the stream did not take a message, if this says so; else the absent string. */
 hub_str_t hub__nats_order_ack_error(hub_str_t answer);
+/* Whether this stream, and no other, says that it took one. */
+bool hub__nats_order_is_ack(const hub__nats_order_t *order, hub_str_t answer);
+/* It has taken a barrier: what was wrong is over. */
+void hub__nats_order_prove(hub__nats_order_t *order);
 /* When there is something to do, if nothing comes; UINT64_MAX: never. */
 uint64_t hub__nats_order_due_ms(const hub__nats_order_t *order);

@@ -5,7 +5,7 @@
  * the barrier is back all of that is done: subscriptions stand, publishes are on their way. One is
  * under way at a time; what is sent meanwhile waits for the next. What goes by way of the stream
  * that orders it (nats_order.h) has a barrier of its own: a message to the stream, which
- * acknowledges it. */
+ * acknowledges it as it does each of them (nats_taken.h). */
 #include "bus/nats_session.h"
 
 #include <inttypes.h>
@@ -14,12 +14,18 @@
 #include <sys/random.h>
 
 #include "bus/buffer.h"
+#include "bus/log.h"
 
 #define BUFFERED_MAX (1024 * 1024) /* bytes in the library, the rest waits here */
 #define DELIVER_AT_ONCE 256        /* messages, before orders are looked at again */
 #define CLOSE_FLUSH_MS 100
 #define ORDERED_BACK_MS 3000 /* a stream that takes longer is looked for anew */
 #define NUMBER_BYTES 24
+/* behind "<name>.own.<16 hex>." */
+#define OWN_BARRIER "barrier"
+#define OWN_STREAM "stream-" /* what is said of the stream */
+#define OWN_TAKEN "taken-"   /* what the stream says to a barrier */
+#define OWN_SAID "said-"     /* what it says to a message */
 
 /* A topic that the server knows. */
 struct subject {
@@ -107,6 +113,19 @@ static void own_subject(const hub__nats_session_t *session, const char *what, ui
              session->random, what, number);
 }
 
+/* Whether it is such a subject, and then its number. */
+static bool is_own(const hub__nats_session_t *session, const char *subject, const char *what,
+                   uint64_t *ret_number)
+{
+    size_t before = strlen(session->plain.barrier_out) - strlen(OWN_BARRIER), len = strlen(what);
+
+    if (strncmp(subject, session->plain.barrier_out, before) != 0 ||
+        strncmp(subject + before, what, len) != 0)
+        return false;
+    *ret_number = strtoull(subject + before + len, NULL, 10);
+    return true;
+}
+
 static bool is_ordered(const hub__order_t *order)
 {
     return order->kind == HUB__ORDER_PUBLISH_ORDERED;
@@ -186,6 +205,20 @@ static hub__order_t *shrink(hub__order_t *order)
     return order;
 }
 
+/* The stream says nothing to who does not ask, not even that it has no room for this one. */
+static natsStatus say(hub__nats_session_t *session, hub__order_t *order, const char *subject)
+{
+    char reply[HUB__NATS_OWN_BYTES];
+
+    if (!is_ordered(order))
+        return natsConnection_Publish(session->nc, subject, order->bytes.base,
+                                      (int)order->bytes.len);
+    order->number = hub__nats_taken_number(&session->taken);
+    own_subject(session, OWN_SAID, order->number, reply);
+    return natsConnection_PublishRequest(session->nc, subject, reply, order->bytes.base,
+                                         (int)order->bytes.len);
+}
+
 static void carry_publish(hub__nats_session_t *session, hub__order_t *order)
 {
     char subject[HUB__SUBJECT_BYTES + 1];
@@ -193,8 +226,7 @@ static void carry_publish(hub__nats_session_t *session, hub__order_t *order)
     hub_status_t err = HUB_ETOPIC;
 
     if (encode(session, order, subject))
-        err = publish_status(
-            natsConnection_Publish(session->nc, subject, order->bytes.base, (int)order->bytes.len));
+        err = publish_status(say(session, order, subject));
     if (err == HUB_OK) {
         orders_append(&lane->sent, shrink(order));
         return;
@@ -231,12 +263,26 @@ static bool take_refusal(hub__nats_session_t *session, const hub__order_t *order
            hub__nats_link_take_refusal(session->link, subject, order->kind != HUB__ORDER_SUBSCRIBE);
 }
 
+/* By what the stream said to it. */
+static hub_status_t status_of(hub__nats_session_t *session, const hub__order_t *order)
+{
+    static const hub_status_t statuses[] = {
+        [HUB__NATS_SILENT] = HUB_EUNKNOWN,
+        [HUB__NATS_TAKEN] = HUB_OK,
+        [HUB__NATS_REFUSED] = HUB_EREJECTED,
+    };
+
+    return is_ordered(order) ? statuses[hub__nats_taken_word(&session->taken, order->number)]
+                             : HUB_OK;
+}
+
 static void confirm(hub__nats_session_t *session, hub__order_t *order, bool refused)
 {
     hub_bus_t *bus = session->bus;
 
     if (order->kind != HUB__ORDER_SUBSCRIBE) {
-        hub_bus_remote_published(bus, order->token, refused ? HUB_EREJECTED : HUB_OK);
+        hub_bus_remote_published(bus, order->token,
+                                 refused ? HUB_EREJECTED : status_of(session, order));
     } else if (refused) {
         drop_subject(session, order->topic);
         hub_bus_remote_refused(bus, order->topic, order->token, HUB_EREJECTED);
@@ -260,7 +306,7 @@ static void post_barrier(hub__nats_session_t *session, hub__nats_lane_t *lane)
         return;
     }
     lane->barrier_due_ms = hub__courier_now_ms() + ORDERED_BACK_MS;
-    own_subject(session, "taken-", lane->barrier_number, reply);
+    own_subject(session, OWN_TAKEN, lane->barrier_number, reply);
     natsConnection_PublishRequest(session->nc, lane->barrier_out, reply, number, len);
 }
 
@@ -343,7 +389,7 @@ static void on_barrier(hub__nats_session_t *session, hub_str_t number)
 
 /* ---- one order ---- */
 
-/* How much of what is under way it still took, nobody knows, but for what was refused. */
+/* What of that it still took, where it did not say so, nobody knows, but for what was refused. */
 static void drop_ordered(hub__nats_session_t *session)
 {
     hub__nats_lane_t *lane = &session->ordered;
@@ -352,9 +398,7 @@ static void drop_ordered(hub__nats_session_t *session)
 
     for (int i = 0; i < 2; i++) {
         while ((order = orders_take(both[i])) != NULL) {
-            hub_bus_remote_published(session->bus, order->token,
-                                     take_refusal(session, order) ? HUB_EREJECTED : HUB_EUNKNOWN);
-            free(order);
+            confirm(session, order, take_refusal(session, order));
         }
     }
     lane->barrier_away = lane->unfenced = lane->fenced = false;
@@ -384,9 +428,29 @@ static void on_taken(hub__nats_session_t *session, natsMsg *msg, hub_str_t bytes
     } else if (error.base != NULL) {
         snprintf(why, sizeof(why), "%.*s", (int)(error.len < 150 ? error.len : 150), error.base);
         refuse_order(session, why);
+    } else if (!hub__nats_order_is_ack(session->order, bytes)) {
+        lose_order(session, "something else takes its place");
     } else {
+        hub__nats_order_prove(session->order);
         take_barrier(session, &session->ordered);
     }
+}
+
+/* The same on a message. What has a size that it does not take, it may refuse alone. */
+static void on_said(hub__nats_session_t *session, uint64_t number, hub_str_t bytes)
+{
+    hub_str_t error = hub__nats_order_ack_error(bytes);
+    hub__nats_word_t word = HUB__NATS_SILENT;
+    char field[HUB_LOG_FIELD];
+
+    if (error.base != NULL)
+        word = HUB__NATS_REFUSED;
+    else if (hub__nats_order_is_ack(session->order, bytes))
+        word = HUB__NATS_TAKEN;
+    hub__nats_taken_note(&session->taken, number, word);
+    if (word == HUB__NATS_REFUSED)
+        hub_log_peer(HUB_LOG_WARN, "bus.refused", "backend=nats stream=%s why=%s",
+                     session->order->stream, hub_log_escape(error, field));
 }
 
 static void ask_for_order(hub__nats_session_t *session)
@@ -396,7 +460,7 @@ static void ask_for_order(hub__nats_session_t *session)
 
     if (!hub__nats_order_ask(session->order, hub__courier_now_ms(), &body))
         return;
-    own_subject(session, "stream-", ++session->questions, reply);
+    own_subject(session, OWN_STREAM, ++session->questions, reply);
     natsConnection_PublishRequest(session->nc, session->order->request, reply,
                                   body.base == NULL ? "" : body.base, (int)body.len);
     hub__buffer_dispose(&body);
@@ -472,17 +536,19 @@ static void take_orders(hub__nats_session_t *session, hub__order_t *orders)
 static void on_own(hub__nats_session_t *session, natsMsg *msg, hub_str_t bytes)
 {
     const char *subject = natsMsg_GetSubject(msg);
-    char stream[HUB__NATS_OWN_BYTES], taken[HUB__NATS_OWN_BYTES];
+    uint64_t number;
 
-    own_subject(session, "stream-", session->questions, stream);
-    own_subject(session, "taken-", session->ordered.barrier_number, taken);
-    if (strcmp(subject, session->plain.barrier_out) == 0)
+    if (strcmp(subject, session->plain.barrier_out) == 0) {
         on_barrier(session, bytes);
-    else if (strcmp(subject, stream) == 0)
+    } else if (is_own(session, subject, OWN_SAID, &number)) {
+        on_said(session, number, bytes);
+    } else if (is_own(session, subject, OWN_TAKEN, &number)) {
+        if (number == session->ordered.barrier_number && session->ordered.barrier_away)
+            on_taken(session, msg, bytes);
+    } else if (is_own(session, subject, OWN_STREAM, &number) && number == session->questions) {
         hub__nats_order_answer(session->order, bytes, natsMsg_IsNoResponders(msg),
                                hub__courier_now_ms());
-    else if (strcmp(subject, taken) == 0 && session->ordered.barrier_away)
-        on_taken(session, msg, bytes);
+    }
 }
 
 static void on_topic(hub__nats_session_t *session, natsMsg *msg, hub_str_t bytes)
@@ -532,7 +598,7 @@ static bool raise_barriers(hub__nats_session_t *session)
         return false;
     session->random = random;
     snprintf(all, sizeof(all), "%s.own.%016" PRIx64 ".*", name, random);
-    snprintf(plain->barrier_out, sizeof(all), "%s.own.%016" PRIx64 ".barrier", name, random);
+    snprintf(plain->barrier_out, sizeof(all), "%s.own.%016" PRIx64 "." OWN_BARRIER, name, random);
     snprintf(ordered->barrier_out, sizeof(all), "%s.order.%%%016" PRIx64, name, random);
     snprintf(session->fence_subject, sizeof(all), "%s.fence.%016" PRIx64, name, random);
     return hub__nats_link_subscribe(session->link, all, true, &session->own) == NATS_OK;
@@ -646,5 +712,6 @@ void hub__nats_session_dispose(hub__nats_session_t *session)
     lane_dispose(&session->ordered);
     hub__table_foreach(&session->subjects, free_subject, NULL);
     hub__table_dispose(&session->subjects);
+    hub__nats_taken_dispose(&session->taken);
     natsSubscription_Destroy(session->own);
 }

@@ -5,6 +5,7 @@
 #include "bus/backend.h"
 #include "bus/nats_link.h"
 #include "bus/nats_order.h"
+#include "bus/nats_taken.h"
 #include "bus/table.h"
 
 /* "<name>.own.<16 hex>.stream-<number>", and a NUL */
@@ -37,6 +38,7 @@ typedef struct hub__nats_session {
     hub__table_t subjects;
     hub__nats_lane_t plain;
     hub__nats_lane_t ordered; /* by way of the stream */
+    hub__nats_taken_t taken;
     natsSubscription *own;
     const char *name;   /* of the bus */
     uint64_t random;    /* in all subjects of this connection's own */

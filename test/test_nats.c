@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What of the NATS backend needs no server: the questions about the stream that orders, whatever is
- * answered, and the list of what was refused. */
+ * answered, what it said to each message, and the list of what was refused. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -13,6 +13,7 @@
 #include "bus/log.h"
 #include "bus/nats_order.h"
 #include "bus/nats_refusals.h"
+#include "bus/nats_taken.h"
 
 /* ---- the stream ---- */
 
@@ -120,6 +121,8 @@ static void a_stream_that_does_something_else_is_refused_by_what_it_does(void **
     (void)state;
     assert_refuses(CONFIG("[\"hub.>\"]", "hub.order.*", "hub.$1", "limits"), "(its subjects)");
     assert_refuses(CONFIG("[]", "hub.order.*", "hub.$1", "limits"), "(its subjects)");
+    assert_refuses(CONFIG("[\"hub.order.*\",\"shop.*\"]", "hub.order.*", "hub.$1", "limits"),
+                   "(its subjects)");
     assert_refuses(CONFIG("7", "hub.order.*", "hub.$1", "limits"), "(its subjects)");
     assert_refuses(CONFIG("[\"hub.order.*\"]", "hub.>", "hub.$1", "limits"), "(its republish)");
     assert_refuses(CONFIG("[\"hub.order.*\"]", "hub.order.*", "shop.$1", "limits"),
@@ -134,6 +137,13 @@ static void a_stream_that_does_something_else_is_refused_by_what_it_does(void **
                    "\"republish\":{\"src\":\"hub.order.*\",\"dest\":\"hub.$1\","
                    "\"headers_only\":true}}}",
                    "headers only");
+    assert_refuses(CONFIG("[\"hub.order.*\"],\"sources\":[{\"name\":\"shop\"}]", "hub.order.*",
+                          "hub.$1", "limits"),
+                   "(its sources)");
+    assert_refuses(CONFIG("[\"hub.order.*\"],\"subject_transform\":{\"src\":\"hub.order.*\","
+                          "\"dest\":\"shop.$1\"}",
+                          "hub.order.*", "hub.$1", "limits"),
+                   "(its subject_transform)");
 }
 
 static void junk_is_refused_as_it_was_said(void **state)
@@ -175,6 +185,112 @@ static void each_reason_is_told_once(void **state)
     assert_string_equal(ask(hub__nats_order_due_ms(&order)), INFO);
     answer("7");
     assert_int_equal(logged.len, told);
+}
+
+/* However often the server says that it stands, which is all that it can say. */
+static void a_stream_that_takes_nothing_is_told_once(void **state)
+{
+    size_t told = 0;
+
+    (void)state;
+    atomic_store(&order.wanted, true);
+    for (int i = 0; i < 6; i++) {
+        assert_string_equal(ask(hub__nats_order_due_ms(&order)), INFO);
+        answer(OURS);
+        assert_int_equal(order.state, HUB__NATS_ORDER_STANDS);
+        if (i < 3)
+            hub__nats_order_refuse(&order, "maximum messages exceeded", 0);
+        else
+            hub__nats_order_lose(&order, "it is gone");
+        if (i == 0 || i == 3)
+            told = logged.len;
+        assert_int_equal(logged.len, told);
+    }
+    assert_string_equal(logged.base,
+                        "bus.order backend=nats stream=sockethub-hub how=found\n"
+                        "bus.order_refused backend=nats stream=sockethub-hub"
+                        " why=\"maximum messages exceeded\"\n"
+                        "bus.order_lost backend=nats stream=sockethub-hub why=\"it is gone\"\n");
+    ask(0);
+    answer(NOT_FOUND);
+    ask(0);
+    answer(OURS);
+    assert_int_equal(logged.len, told);
+    hub__nats_order_prove(&order);
+    assert_non_null(strstr(logged.base + told, "how=made"));
+    told = logged.len;
+    hub__nats_order_prove(&order);
+    assert_int_equal(logged.len, told);
+}
+
+static void only_the_stream_itself_says_that_it_took_something(void **state)
+{
+    (void)state;
+    assert_true(
+        hub__nats_order_is_ack(&order, HUB_STR("{\"stream\":\"sockethub-hub\", \"seq\":2}")));
+    assert_false(hub__nats_order_is_ack(&order, HUB_STR("{\"stream\":\"all\", \"seq\":2}")));
+    assert_false(hub__nats_order_is_ack(
+        &order, HUB_STR("{\"error\":{\"description\":\"no\"},\"stream\":\"sockethub-hub\"}")));
+    assert_false(hub__nats_order_is_ack(&order, HUB_STR("+OK")));
+    assert_false(hub__nats_order_is_ack(&order, HUB_STR("")));
+}
+
+/* ---- what it said to each message ---- */
+
+static void each_message_has_its_own_answer(void **state)
+{
+    hub__nats_taken_t taken = {0};
+
+    (void)state;
+    for (uint64_t i = 1; i <= 5; i++)
+        assert_int_equal(hub__nats_taken_number(&taken), i);
+    hub__nats_taken_note(&taken, 1, HUB__NATS_TAKEN);
+    hub__nats_taken_note(&taken, 3, HUB__NATS_REFUSED);
+    hub__nats_taken_note(&taken, 4, HUB__NATS_TAKEN);
+    assert_int_equal(hub__nats_taken_word(&taken, 1), HUB__NATS_TAKEN);
+    assert_int_equal(hub__nats_taken_word(&taken, 2), HUB__NATS_SILENT);
+    assert_int_equal(hub__nats_taken_word(&taken, 3), HUB__NATS_REFUSED);
+    assert_int_equal(hub__nats_taken_word(&taken, 5), HUB__NATS_SILENT);
+    hub__nats_taken_dispose(&taken);
+}
+
+static void answers_that_nobody_asked_for_say_nothing(void **state)
+{
+    hub__nats_taken_t taken = {0};
+
+    (void)state;
+    hub__nats_taken_note(&taken, 0, HUB__NATS_TAKEN);
+    hub__nats_taken_note(&taken, 1, HUB__NATS_TAKEN);
+    hub__nats_taken_note(&taken, UINT64_MAX, HUB__NATS_TAKEN);
+    assert_int_equal(taken.end, 0);
+    hub__nats_taken_number(&taken);
+    hub__nats_taken_number(&taken);
+    hub__nats_taken_note(&taken, 2, HUB__NATS_REFUSED);
+    hub__nats_taken_note(&taken, 2, HUB__NATS_TAKEN);
+    hub__nats_taken_note(&taken, 1, HUB__NATS_TAKEN);
+    assert_int_equal(taken.end, 1);
+    assert_int_equal(hub__nats_taken_word(&taken, 1), HUB__NATS_SILENT);
+    assert_int_equal(hub__nats_taken_word(&taken, 2), HUB__NATS_REFUSED);
+    hub__nats_taken_dispose(&taken);
+}
+
+static void answers_take_the_room_of_those_that_were_heard(void **state)
+{
+    hub__nats_taken_t taken = {0};
+    size_t capacity = 0;
+
+    (void)state;
+    for (uint64_t i = 1; i <= 100000; i++) {
+        hub__nats_taken_number(&taken);
+        hub__nats_taken_note(&taken, i, HUB__NATS_TAKEN);
+        if (i % 1000 != 0)
+            continue;
+        for (uint64_t k = i - 999; k <= i; k++)
+            assert_int_equal(hub__nats_taken_word(&taken, k), HUB__NATS_TAKEN);
+        capacity = capacity == 0 ? taken.capacity : capacity;
+        assert_int_equal(taken.capacity, capacity);
+    }
+    hub__nats_taken_dispose(&taken);
 }
 
 /* ---- what was refused ---- */
@@ -238,6 +354,11 @@ int main(void)
         ORDER_TEST(junk_is_refused_as_it_was_said),
         ORDER_TEST(no_answer_is_one_and_is_asked_for_again),
         ORDER_TEST(each_reason_is_told_once),
+        ORDER_TEST(a_stream_that_takes_nothing_is_told_once),
+        ORDER_TEST(only_the_stream_itself_says_that_it_took_something),
+        cmocka_unit_test(each_message_has_its_own_answer),
+        cmocka_unit_test(answers_that_nobody_asked_for_say_nothing),
+        cmocka_unit_test(answers_take_the_room_of_those_that_were_heard),
         cmocka_unit_test(each_refusal_answers_for_one),
         cmocka_unit_test(a_subject_may_read_like_a_refusal),
         cmocka_unit_test(the_end_of_a_long_subject_may_be_missing),

@@ -1056,7 +1056,7 @@ static void a_long_reason_is_told_once(void **state)
     path = certificate_write(name, "no certificate");
     assert_true(inotify_add_watch(watch, path, IN_OPEN) != -1);
     broker_kill(fixture.broker);
-    await_reads(watch, 5);
+    await_reads(watch, 3);
     close(watch);
     assert_int_equal(count_logged("bus.failed"), 1);
     assert_int_equal(count_logged("bus.broken"), 1);

@@ -397,6 +397,49 @@ static void another_stream_that_takes_those_subjects_is_told_in_the_servers_word
     assert_true(is_logged("$JS.API.STREAM.CREATE." STREAM ": subjects overlap"));
 }
 
+/* Nobody hears what that takes. */
+static void a_stream_that_takes_the_place_of_ours_is_not_taken_for_it(void **state)
+{
+    char answer[8192];
+
+    (void)state;
+    start(NULL, false);
+    open_bus("");
+    assert_int_equal(say_in_order("1"), HUB_OK);
+    raw_open("");
+    delete_stream();
+    raw_send("SUB answer 1\r\n");
+    raw_publish("$JS.API.STREAM.CREATE.all", "answer",
+                "{\"name\":\"all\",\"subjects\":[\"hub.>\"],\"storage\":\"memory\","
+                "\"retention\":\"limits\",\"num_replicas\":1}");
+    raw_read_until("}\r\n", answer, sizeof(answer));
+    assert_int_equal(say_in_order("2"), HUB_EUNKNOWN);
+    await(was_logged, "subjects overlap");
+    assert_true(is_logged("bus.order_lost backend=nats stream=" STREAM
+                          " why=\"something else takes its place"));
+    assert_int_equal(say_in_order("3"), HUB_EBUSDOWN);
+}
+
+/* A stream refuses what it has no room for without a word to who does not ask for one. */
+static void what_the_stream_has_no_room_for_is_refused_alone(void **state)
+{
+    char large[32 * 1024];
+
+    (void)state;
+    memset(large, '1', sizeof(large) - 1);
+    large[sizeof(large) - 1] = '\0';
+    start(
+        "accounts { A { users: [ { user: hub, password: pw } ], jetstream { max_mem: 10KB } } }\n",
+        false);
+    open_bus("");
+    assert_int_equal(say_in_order("1"), HUB_OK);
+    assert_int_equal(say_in_order(large), HUB_EREJECTED);
+    assert_int_equal(say_in_order("2"), HUB_OK);
+    assert_string_equal(listener_heard(&fixture.listener), "1 gap(lost,1) 2");
+    assert_int_equal(stats().refused_broker, 1);
+    assert_true(is_logged("bus.refused backend=nats stream=" STREAM " why="));
+}
+
 /* It may be on a disk, or replicated: what a node needs is how it republishes. */
 #define OPERATORS                                                                                  \
     "{\"name\":\"" STREAM "\",\"subjects\":[\"hub.order.*\"],\"storage\":\"file\",\"retention\":"  \
@@ -532,6 +575,8 @@ int main(void)
         CASE(a_stream_that_somebody_deletes_is_made_anew),
         CASE(a_stream_of_that_name_that_is_none_of_ours_is_refused_by_name),
         CASE(another_stream_that_takes_those_subjects_is_told_in_the_servers_words),
+        CASE(a_stream_that_takes_the_place_of_ours_is_not_taken_for_it),
+        CASE(what_the_stream_has_no_room_for_is_refused_alone),
         CASE(a_node_without_the_right_to_make_it_uses_an_operators),
         CASE(a_node_without_any_right_to_it_says_so),
         CASE(a_node_may_be_forbidden_to_order_one_topic),
