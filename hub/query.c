@@ -31,11 +31,133 @@ static void free_query(hub__query_t *query)
     free(query);
 }
 
+/* ---- whose turn it is to ask ---- */
+
+static void leave_line(hub__venue_t *venue)
+{
+    hub__tracker_t *tracker = venue->tracker;
+
+    if (venue->asks_prev == NULL)
+        return;
+    if ((*venue->asks_prev = venue->asks_next) != NULL)
+        venue->asks_next->asks_prev = venue->asks_prev;
+    else
+        tracker->asks_last = venue->asks_prev;
+    venue->asks_prev = NULL;
+}
+
+static void next_in_line(hub__tracker_t *tracker)
+{
+    size_t max = tracker->ask_pause_ms == 0 ? tracker->asking_max : 1;
+
+    if (hub__timer_is_armed(&tracker->ask_timer))
+        return;
+    while (tracker->asks_first != NULL && tracker->asking < max) {
+        hub__venue_t *venue = tracker->asks_first;
+
+        leave_line(venue);
+        venue->asks = venue->asking = true;
+        ++tracker->asking;
+        hub__venue_wake(venue);
+    }
+}
+
+static void done(hub__venue_t *venue)
+{
+    if (!venue->asking)
+        return;
+    venue->asking = false;
+    --venue->tracker->asking;
+    next_in_line(venue->tracker);
+}
+
+static void stand_in_line(hub__venue_t *venue)
+{
+    hub__tracker_t *tracker = venue->tracker;
+
+    venue->ask_ms = 0;
+    if (venue->asks || venue->asks_prev != NULL)
+        return;
+    venue->asks_next = NULL;
+    venue->asks_prev = tracker->asks_last;
+    *tracker->asks_last = venue;
+    tracker->asks_last = &venue->asks_next;
+}
+
+void hub__query_line_up(hub__venue_t *venue)
+{
+    if (!venue->asks)
+        done(venue); /* what it asked before is no use any more */
+    venue->unreached = true;
+    stand_in_line(venue);
+    next_in_line(venue->tracker);
+    if (venue->asks_prev != NULL)
+        venue->refused = true;
+}
+
+void hub__query_forget(hub__venue_t *venue)
+{
+    leave_line(venue);
+    venue->asks = false;
+    done(venue);
+}
+
+void hub__query_on_timer(hub__timer_t *timer, uint64_t now_ms)
+{
+    (void)now_ms;
+    next_in_line(HUB__CONTAINER(timer, hub__tracker_t, ask_timer));
+}
+
+/* The others wait as well: one that does not get out speaks for all. */
 static void set_unreached(hub__venue_t *venue)
 {
+    hub__tracker_t *tracker = venue->tracker;
+    uint32_t pause_ms = tracker->ask_pause_ms;
+
     venue->unreached = venue->refused = true;
     venue->check_ms = 0;
-    venue->ask_ms = hub__tracker_next_try_ms(venue);
+    stand_in_line(venue);
+    if (!hub__timer_is_armed(&tracker->ask_timer)) {
+        pause_ms = pause_ms == 0 ? HUB__TRACKER_FIRST_PAUSE_MS : 2 * pause_ms;
+        tracker->ask_pause_ms = pause_ms < HUB__TRACKER_RETRY_MS ? pause_ms : HUB__TRACKER_RETRY_MS;
+        tracker->io->timer_arm(tracker, &tracker->ask_timer,
+                               *tracker->now_ms + tracker->ask_pause_ms);
+    }
+    done(venue);
+}
+
+/* ---- asking ---- */
+
+static bool is_anything_stale(const hub__venue_t *venue)
+{
+    const hub__share_t *share = hub__roster_shares(venue->roster);
+
+    while (share != NULL && !share->stale)
+        share = share->next;
+    return share != NULL;
+}
+
+void hub__query_heard(hub__venue_t *venue)
+{
+    if (venue->asking && !venue->asks && !is_anything_stale(venue))
+        done(venue);
+}
+
+static void set_reached(hub__venue_t *venue)
+{
+    hub__tracker_t *tracker = venue->tracker;
+
+    venue->pause_ms = 0;
+    tracker->ask_pause_ms = 0;
+    if (venue->unreached) {
+        venue->unreached = false;
+        venue->owes_state = venue->owes_state || venue->own->clock != 0;
+        venue->retry_ms = 0; /* what could not be said before can be said now */
+    }
+    if (!tracker->remote)
+        done(venue);
+    hub__query_heard(venue);
+    next_in_line(tracker);
 }
 
 void hub__query_answered(hub__query_t *query, bool reached)
@@ -47,15 +169,10 @@ void hub__query_answered(hub__query_t *query, bool reached)
         return;
     venue->query = NULL;
     venue->synced = true;
-    if (!reached) {
-        set_unreached(venue);
-    } else if (venue->unreached) {
-        venue->unreached = false;
-        venue->owes_state = venue->owes_state || venue->own->clock != 0;
-        venue->retry_ms = 0; /* what could not be said before can be said now */
-    }
     if (reached)
-        venue->pause_ms = 0;
+        set_reached(venue);
+    else
+        set_unreached(venue);
     hub__venue_wake(venue);
 }
 
@@ -89,11 +206,11 @@ void hub__query_ask(hub__venue_t *venue, uint64_t owner, bool fresh)
     hub__venue_wake(venue);
 }
 
-void hub__query_ask_later(hub__venue_t *venue)
+void hub__query_ask_in_turn(hub__venue_t *venue)
 {
     bool was_refused = venue->refused;
 
-    venue->ask_ms = 0;
+    venue->asks = false;
     venue->gap_ms = *venue->tracker->now_ms;
     venue->refused = false;
     hub__query_ask(venue, 0, venue->own->clock == 0);
@@ -123,6 +240,8 @@ void hub__query_check(hub__venue_t *venue)
     hub__replica_t replica = {0};
     bool is_first = venue->checks == CHECKS;
 
+    if (!venue->asks)
+        done(venue); /* whoever answers late does not hold up the others */
     venue->check_ms =
         --venue->checks != 0 ? venue->asked_ms + tracker->beat_ms + HUB__TRACKER_RETRY_MS : 0;
     if (!lacks_anybody(venue, is_first))
@@ -210,4 +329,5 @@ void hub__query_drop_stale(hub__venue_t *venue)
         else if (venue->stale_ms == 0 || due_ms < venue->stale_ms)
             venue->stale_ms = due_ms;
     }
+    hub__query_heard(venue);
 }

@@ -14,11 +14,11 @@
 #define CHUNK_BYTES (48u * 1024)
 #define AROUND_ROWS 256    /* bytes of a message, at most */
 #define ROWS_PER_TURN 2000 /* of a state */
-#define FIRST_PAUSE_MS 50  /* a bus that comes back tells gaps before it takes anything */
+#define ASKING_MAX 256
 
 uint64_t hub__tracker_next_try_ms(hub__venue_t *venue)
 {
-    uint32_t pause_ms = venue->pause_ms == 0 ? FIRST_PAUSE_MS : 2 * venue->pause_ms;
+    uint32_t pause_ms = venue->pause_ms == 0 ? HUB__TRACKER_FIRST_PAUSE_MS : 2 * venue->pause_ms;
 
     venue->pause_ms = pause_ms < HUB__TRACKER_RETRY_MS ? pause_ms : HUB__TRACKER_RETRY_MS;
     return *venue->tracker->now_ms + venue->pause_ms;
@@ -66,6 +66,9 @@ hub__tracker_t *hub__tracker_create(const hub__tracker_options_t *options)
     tracker->remote = options->remote;
     tracker->due_last = &tracker->due_first;
     tracker->beat.on_due = on_beat;
+    tracker->asks_last = &tracker->asks_first;
+    tracker->asking_max = options->asking_max != 0 ? options->asking_max : ASKING_MAX;
+    tracker->ask_timer.on_due = hub__query_on_timer;
     return tracker;
 }
 
@@ -105,6 +108,7 @@ void hub__tracker_close(hub__tracker_t *tracker)
     hub__tracker_stop(tracker);
     hub__table_foreach(&tracker->venues, destroy_venue, NULL);
     hub__table_dispose(&tracker->venues);
+    tracker->io->timer_disarm(tracker, &tracker->ask_timer);
     tracker->due_first = NULL;
     tracker->due_last = &tracker->due_first;
     while (tracker->peers != NULL) {
@@ -309,10 +313,7 @@ void hub__tracker_gap(hub__venue_t *venue)
     } else {
         venue->gap_ms = now_ms;
         venue->pause_ms = 0;
-        hub__query_ask(venue, 0, false);
-        /* a question may have been lost as well */
-        venue->owes_state = venue->owes_state || venue->own->clock != 0;
-        venue->retry_ms = 0;
+        hub__query_line_up(venue);
     }
     hub__venue_wake(venue);
 }
@@ -468,6 +469,7 @@ static void on_state(hub__venue_t *venue, hub__peer_t *peer, const hub__replica_
     if (replica->last) {
         drop_unconfirmed(venue, share);
         share->receiving = false;
+        hub__query_heard(venue);
     }
     hub__venue_wake(venue);
 }

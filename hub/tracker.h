@@ -74,6 +74,11 @@ struct hub__tracker {
     hub__venue_t *due_first, **due_last;
     hub__timer_t beat;
     hub__query_t *queries;
+    /* venues whose question waits for its turn; see query.h */
+    hub__venue_t *asks_first, **asks_last;
+    size_t asking, asking_max;
+    uint32_t ask_pause_ms; /* before the next try, since the last one failed; grows */
+    hub__timer_t ask_timer;
     hub__buffer_t payload, joins, leaves, meta;
     hub__buffer_t news; /* to members: hooks may track, and so publish, while it is being told */
 };
@@ -114,7 +119,7 @@ struct hub__venue {
     uint64_t retry_ms;       /* 0: now */
     uint64_t sync_ms;        /* who has not answered by then is not waited for */
     uint64_t gap_ms;         /* when everybody was asked last since something was lost */
-    uint64_t ask_ms;         /* when the question is put that could not be put; 0: there is none */
+    uint64_t ask_ms;         /* when the question is put that came too soon; 0: there is none */
     uint64_t asked_ms;       /* when the last one was put */
     uint64_t check_ms;       /* when it is put again to those who have not answered; 0: it is not */
     uint32_t pause_ms;       /* before the last try to reach the others again; grows */
@@ -129,6 +134,9 @@ struct hub__venue {
     bool unreached;  /* what we told may have reached nobody elsewhere */
     bool refused;    /* nor has the question, so nobody can have answered */
     bool sending, is_first;
+    bool asks;                            /* everybody, in its next turn */
+    bool asking;                          /* it does, or has, and nobody has answered yet */
+    hub__venue_t *asks_next, **asks_prev; /* `asks_prev` NULL: it waits for nothing */
     uint16_t topic_len;
     char topic[];
 };
@@ -143,6 +151,7 @@ typedef struct hub__tracker_options {
     size_t largest_bytes; /* of a message; SIZE_MAX: any */
     bool alone;
     bool remote;
+    size_t asking_max; /* venues at once whose members' lists are asked for anew; 0 means 256 */
 } hub__tracker_options_t;
 
 hub__tracker_t *hub__tracker_create(const hub__tracker_options_t *options);
@@ -201,6 +210,8 @@ void hub__attendance_end(hub__attendance_t *attendance, bool may_return);
 #define HUB__TRACKER_BEAT_MS 10000
 #define HUB__TRACKER_RETRY_MS 1000
 #define HUB__TRACKER_SYNC_MS 1000
+#define HUB__TRACKER_FIRST_PAUSE_MS                                                                \
+    50 /* a bus that comes back tells gaps before it takes anything */
 
 /* Something is to be told, or to be done now. */
 void hub__venue_wake(hub__venue_t *venue);

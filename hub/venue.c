@@ -43,6 +43,14 @@ static void earliest(uint64_t *due, uint64_t at)
         *due = at;
 }
 
+/* While no question gets out, what it owes would not either, and follows its own. */
+static bool has_to_tell_others(const hub__venue_t *venue)
+{
+    bool waits = venue->asks_prev != NULL && venue->tracker->ask_pause_ms != 0;
+
+    return venue->sending || (venue->owes_state && !waits);
+}
+
 static uint64_t next_due(const hub__venue_t *venue)
 {
     uint64_t due = UINT64_MAX;
@@ -53,6 +61,8 @@ static uint64_t next_due(const hub__venue_t *venue)
         earliest(&due, next_telling(venue));
     if (venue->grace_first != NULL)
         earliest(&due, venue->grace_first->grace_due_ms);
+    if (venue->asks)
+        return 0;
     if (venue->ask_ms != 0)
         earliest(&due, venue->ask_ms);
     if (venue->check_ms != 0)
@@ -61,7 +71,7 @@ static uint64_t next_due(const hub__venue_t *venue)
         earliest(&due, venue->stale_ms);
     if (venue->wishes != NULL && !venue->synced)
         earliest(&due, venue->sync_ms);
-    if (venue->owes_state || venue->sending)
+    if (has_to_tell_others(venue))
         earliest(&due, venue->retry_ms);
     return due;
 }
@@ -465,6 +475,7 @@ void hub__venue_destroy(hub__venue_t *venue)
     tracker->io->timer_disarm(tracker, &venue->timer);
     if (venue->query != NULL)
         venue->query->venue = NULL;
+    hub__query_forget(venue);
     hub__tracker_forget_state(venue);
     while (venue->grace_first != NULL) {
         hub__stay_t *stay = venue->grace_first;
@@ -531,7 +542,9 @@ void hub__venue_run(hub__venue_t *venue)
         stay_end(stay);
     }
     if (venue->ask_ms != 0 && venue->ask_ms <= now_ms)
-        hub__query_ask_later(venue);
+        hub__query_line_up(venue);
+    if (venue->asks)
+        hub__query_ask_in_turn(venue);
     if (venue->check_ms != 0 && venue->check_ms <= now_ms)
         hub__query_check(venue);
     if (venue->stale_ms != 0 && venue->stale_ms <= now_ms && !venue->refused)

@@ -43,6 +43,7 @@ typedef struct node {
     attendee_t attendees[ASSEMBLY_GUESTS];
     int process;
     uint64_t epoch;
+    size_t refusals;
     bool listens; /* to what is for all */
     bool alive, frozen, refused, isolated, cut, scheduled;
     assembly_t *assembly;
@@ -112,10 +113,10 @@ static hub_status_t io_publish(hub__tracker_t *tracker, hub__venue_t *venue,
     int topic = venue == NULL ? -1 : topic_of(venue);
     promise_t *promise = NULL;
 
-    if (self->refused)
-        return HUB_ELIMIT;
-    if (self->cut)
-        return HUB_EBUSDOWN;
+    if (self->refused || self->cut) {
+        self->refusals += kind != HUB__REPLICA_BEAT;
+        return self->refused ? HUB_ELIMIT : HUB_EBUSDOWN;
+    }
     if (payload.len > LARGEST_BYTES)
         return HUB_ETOOLARGE;
     if (query != NULL) {
@@ -849,6 +850,11 @@ void assembly_check(assembly_t *assembly)
 size_t assembly_letters(const assembly_t *assembly)
 {
     return assembly->delivered;
+}
+
+size_t assembly_refusals(const assembly_t *assembly, int node)
+{
+    return assembly->nodes[node].refusals;
 }
 
 char *assembly_list(assembly_t *assembly, int node, int topic)

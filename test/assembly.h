@@ -73,6 +73,8 @@ void assembly_check(assembly_t *assembly);
 void assembly_check_views(assembly_t *assembly);
 /* Letters handed over so far, those of heartbeats left out. */
 size_t assembly_letters(const assembly_t *assembly);
+/* How often a node tried in vain to say something, beats left out. */
+size_t assembly_refusals(const assembly_t *assembly, int node);
 /* The list of a node as text with sorted keys, to be freed; references as '*'. */
 char *assembly_list(assembly_t *assembly, int node, int topic);
 const hub_stats_t *assembly_stats(const assembly_t *assembly, int node);

@@ -554,6 +554,134 @@ static void a_gap_leads_to_an_exchange_within_a_moment(void **state)
     assembly_destroy(assembly);
 }
 
+/* ---- a loss on all topics ---- */
+
+/* Two nodes with one member each on every topic, where the first asks about one at a time. */
+static assembly_t *assemble_pairs(void)
+{
+    assembly_t *assembly = assembly_create(2, 1, NULL);
+
+    for (int topic = 0; topic < ASSEMBLY_TOPICS; topic++)
+        for (int node = 0; node < 2; node++)
+            assert_int_equal(track(assembly_come(assembly, node, topic, true),
+                                   node == 0 ? "alice" : "bob", "{}"),
+                             HUB_OK);
+    assembly_tracker(assembly, 0)->asking_max = 1;
+    assembly_settle(assembly, 2 * ASSEMBLY_BEAT_MS + 1200);
+    return assembly;
+}
+
+static void lose_on_all_topics(assembly_t *assembly)
+{
+    for (int topic = 0; topic < ASSEMBLY_TOPICS; topic++)
+        hub__tracker_gap(assembly_venue(assembly, 0, topic));
+}
+
+static bool waits_in_line(assembly_t *assembly, int topic)
+{
+    return assembly_venue(assembly, 0, topic)->asks_prev != NULL;
+}
+
+static size_t count_waiting(assembly_t *assembly)
+{
+    size_t count = 0;
+
+    for (int topic = 0; topic < ASSEMBLY_TOPICS; topic++)
+        count += waits_in_line(assembly, topic);
+    return count;
+}
+
+static void questions_about_a_loss_go_as_fast_as_they_are_answered(void **state)
+{
+    assembly_t *assembly = assemble_pairs();
+
+    (void)state;
+    lose_on_all_topics(assembly);
+    for (size_t left = ASSEMBLY_TOPICS - 1; left > 0; left--) {
+        assembly_turn(assembly, 0);
+        assert_int_equal(count_waiting(assembly), left);
+        while (assembly_deliver(assembly, 1, false)) /* the question, and not the answer */
+            if (assembly_waiting(assembly, 0, 1) == 0)
+                break;
+        assembly_turn(assembly, 0);
+        assert_int_equal(count_waiting(assembly), left);
+        assert_true(assembly_turn(assembly, 1));
+        assert_true(assembly_deliver(assembly, 2, false));
+        while (assembly_deliver(assembly, 0, false))
+            ;
+    }
+    assert_int_equal(count_waiting(assembly), 0);
+    assembly_settle(assembly, 200);
+    for (int topic = 0; topic < ASSEMBLY_TOPICS; topic++)
+        assert_false(assembly_venue(assembly, 0, topic)->asking);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
+static void who_does_not_answer_holds_up_the_others_for_a_second(void **state)
+{
+    assembly_t *assembly = assemble_pairs();
+
+    (void)state;
+    assembly_freeze(assembly, 1, true);
+    lose_on_all_topics(assembly);
+    assembly_settle(assembly, 900);
+    assert_int_equal(count_waiting(assembly), ASSEMBLY_TOPICS - 1);
+    assembly_settle(assembly, 200);
+    assert_int_equal(count_waiting(assembly), ASSEMBLY_TOPICS - 2);
+    assembly_settle(assembly, 1000 * (ASSEMBLY_TOPICS - 2));
+    assert_int_equal(count_waiting(assembly), 0);
+    assembly_freeze(assembly, 1, false);
+    assembly_settle(assembly, SILENCE_MS);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
+/* Or who waits would be taken for somebody who has nothing. */
+static void who_waits_to_ask_answers_at_once(void **state)
+{
+    assembly_t *assembly = assemble_pairs();
+
+    (void)state;
+    assembly_freeze(assembly, 1, true);
+    lose_on_all_topics(assembly);
+    assembly_turn(assembly, 0);
+    assert_true(waits_in_line(assembly, ASSEMBLY_TOPICS - 1));
+    while (assembly_waiting(assembly, 0, 1) != 0)
+        assert_true(assembly_vanish(assembly, 0, 1));
+    hub__tracker_receive(
+        assembly_tracker(assembly, 0), assembly_venue(assembly, 0, ASSEMBLY_TOPICS - 1),
+        assembly_tracker(assembly, 1)->owner, HUB_STR("hello"), HUB_STR("{}"), NULL);
+    assembly_turn(assembly, 0);
+    assert_true(waits_in_line(assembly, ASSEMBLY_TOPICS - 1));
+    assert_int_equal(assembly_waiting(assembly, 0, 1), 1);
+    assembly_freeze(assembly, 1, false);
+    assembly_settle(assembly, SILENCE_MS);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
+/* There may be ten thousand topics, and none will fare better. */
+static void while_nothing_gets_out_one_question_is_tried(void **state)
+{
+    assembly_t *assembly = assemble_pairs();
+    uint64_t diffs = assembly_stats(assembly, 0)->presence_diffs_total;
+
+    (void)state;
+    assembly_tracker(assembly, 0)->asking_max = ASSEMBLY_TOPICS;
+    assembly_refuse(assembly, 0, true);
+    lose_on_all_topics(assembly);
+    assembly_settle(assembly, 3 * ASSEMBLY_BEAT_MS);
+    assert_in_range(assembly_refusals(assembly, 0), 5, 7 + ASSEMBLY_TOPICS);
+    assembly_refuse(assembly, 0, false);
+    assembly_settle(assembly, 2 * ASSEMBLY_BEAT_MS);
+    assert_int_equal(count_waiting(assembly), 0);
+    assembly_settle(assembly, SILENCE_MS);
+    assert_int_equal(assembly_stats(assembly, 0)->presence_diffs_total, diffs);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
 /* Nobody tells the gap: the next delta shows the hole. */
 static void a_hole_between_deltas_is_noticed(void **state)
 {
@@ -1136,6 +1264,8 @@ static void random_run(uint64_t run_seed)
     options.state_bytes = draw(&seed) % 3 == 0 ? 400 + (uint32_t)(draw(&seed) % 400) : 0;
     assembly = assembly_create(ASSEMBLY_NODES, 1 + (int)(draw(&seed) % 3), &options);
     assembly_hurry(assembly, draw(&seed) % 4 == 0);
+    for (int i = 0; i < ASSEMBLY_NODES && draw(&seed) % 2 == 0; i++)
+        assembly_tracker(assembly, i)->asking_max = 1;
     for (int step = 0; step < 400; step++)
         random_step(assembly, &seed);
     release_all(assembly);
@@ -1192,6 +1322,10 @@ int main(void)
         cmocka_unit_test(a_question_that_was_lost_is_answered_all_the_same),
         cmocka_unit_test(many_gaps_are_one_question),
         cmocka_unit_test(a_gap_leads_to_an_exchange_within_a_moment),
+        cmocka_unit_test(questions_about_a_loss_go_as_fast_as_they_are_answered),
+        cmocka_unit_test(who_does_not_answer_holds_up_the_others_for_a_second),
+        cmocka_unit_test(who_waits_to_ask_answers_at_once),
+        cmocka_unit_test(while_nothing_gets_out_one_question_is_tried),
         cmocka_unit_test(a_hole_between_deltas_is_noticed),
         cmocka_unit_test(who_answers_to_no_question_is_not_there),
         cmocka_unit_test(a_question_that_could_not_be_put_is_put_later),
