@@ -308,7 +308,9 @@ static void carry_message(fake_broker_t *broker, struct packet *packet, fake_fau
 {
     int times = faults.twice ? 2 : 1;
 
-    if (faults.lose > 0 || faults.deaf) {
+    if (faults.lose > 0 || faults.deaf ||
+        (faults.mute != NULL && packet->from->bus == faults.mute &&
+         !is_probe(hub_str_n(packet->data, packet->topic_bytes)))) {
         free(packet);
     } else if (faults.swap && broker->swapped == NULL) {
         broker->swapped = packet;

@@ -31,6 +31,7 @@ typedef struct fake_faults {
     hub_status_t refuse;        /* what publish() returns, HUB_OK to take it */
     hub_status_t refuse_topics; /* subscriptions are refused with it, HUB_OK to take them */
     size_t largest;             /* of the bytes; 0: SIZE_MAX */
+    const hub_bus_t *mute;      /* what this one publishes is lost, acknowledged all the same */
 } fake_faults_t;
 
 extern const hub_bus_backend_t fake_backend;
