@@ -19,6 +19,7 @@
 
 #include "bus/internal.h"
 #include "bus/log.h"
+#include "test/port.h"
 
 #define KIB(n) ((size_t)(n) << 10)
 #define COMES_IN "+OK\r\n+PONG\r\n" /* to CLIENT SETNAME and PING */
@@ -136,9 +137,9 @@ static int tear_down_second(void **state)
     return failed;
 }
 
-static void start_two(struct fixture *fixture, const char *line)
+static void start_two(struct fixture *fixture, const char *line, const char *line_of_second)
 {
-    const char *config[] = {line, NULL};
+    const char *config[] = {line_of_second, NULL};
 
     start_broker(fixture, false, line);
     second = broker_start(BROKER_REDIS, &(broker_options_t){.config = config});
@@ -184,15 +185,25 @@ static void open_on_two(struct fixture *fixture)
 static void a_cluster_is_as_one_server(void **state)
 {
     struct fixture *fixture = *state;
-    char command[64];
+    char lines[2][64], command[64];
+    unsigned ports[2]; /* 10,000 above their own may be one that the kernel gives away */
+    int claims[2];
 
-    start_two(fixture, "cluster-enabled yes");
-    snprintf(command, sizeof(command), "CLUSTER MEET 127.0.0.1 %u", broker_port(second));
+    for (int i = 0; i < 2; i++) {
+        claims[i] = port_claim(&ports[i]);
+        assert_int_not_equal(claims[i], -1);
+        snprintf(lines[i], sizeof(lines[i]), "cluster-enabled yes\ncluster-port %u", ports[i]);
+    }
+    start_two(fixture, lines[0], lines[1]);
+    snprintf(command, sizeof(command), "CLUSTER MEET 127.0.0.1 %u %u", broker_port(second),
+             ports[1]);
     redis_admin(fixture, command);
     redis_await(fixture, know_each_other, "a cluster");
     open_on_two(fixture);
     say(fixture->far, "room:1", "1");
     await_heard(fixture, "ready 1");
+    close(claims[0]);
+    close(claims[1]);
 }
 
 /* Which is why all nodes must be on one server: the master's messages come to it, and its own go
@@ -202,7 +213,7 @@ static void what_is_published_on_a_replica_stays_there(void **state)
     struct fixture *fixture = *state;
     char command[64];
 
-    start_two(fixture, "repl-diskless-sync-delay 0");
+    start_two(fixture, "repl-diskless-sync-delay 0", "repl-diskless-sync-delay 0");
     snprintf(command, sizeof(command), "REPLICAOF 127.0.0.1 %u", broker_port(fixture->broker));
     free(broker_admin(second, command));
     redis_await(fixture, follows, "a replica");
@@ -653,6 +664,32 @@ static bool has_thread(const struct threads *threads, int id)
     return false;
 }
 
+/* Not one that only waits for a processor. */
+static bool sleeps(int id)
+{
+    char path[64], state = 'S';
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/self/task/%d/stat", id);
+    if ((file = fopen(path, "r")) == NULL)
+        return true;
+    if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+        state = 'R';
+    fclose(file);
+    return state == 'S';
+}
+
+static bool all_sleep(const struct threads *others)
+{
+    struct threads threads = threads_now();
+
+    for (size_t i = 0; i < threads.count; i++) {
+        if (!has_thread(others, threads.ids[i]) && !sleeps(threads.ids[i]))
+            return false;
+    }
+    return true;
+}
+
 /* How often the threads that are not among `others` were given a processor so far. */
 static unsigned long turns_of_others(const struct threads *others)
 {
@@ -685,7 +722,7 @@ static bool nobody_moves(struct fixture *fixture)
 
     (void)fixture;
     poll(NULL, 0, WINDOW_MS);
-    return turns_of_others(&others) == before;
+    return all_sleep(&others) && turns_of_others(&others) == before;
 }
 
 #define NO_CLOCKWORK "?probe_ms=off&position_ms=off"
