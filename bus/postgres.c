@@ -343,20 +343,96 @@ static const char *value_of(const postgres_t *self, const char *name)
     return NULL;
 }
 
-/* Neither an address nor a folder, and none of several. */
-static bool is_name(const char *host)
-{
-    struct in6_addr address;
+/* ---- who is looked up ---- */
 
-    return host != NULL && strpbrk(host, "/@,%:") == NULL &&
-           inet_pton(AF_INET, host, &address) != 1;
+/* What libpq can use without a name server: an address or the folder of a socket. */
+static bool is_address(const char *host, size_t len)
+{
+    char text[INET6_ADDRSTRLEN];
+    struct in6_addr address;
+    const char *scope = memchr(host, '%', len);
+
+    if (len == 0 || *host == '/' || *host == '@')
+        return true;
+    if (scope != NULL && memchr(host, ':', len) != NULL)
+        len = (size_t)(scope - host);
+    if (len >= sizeof(text))
+        return false;
+    memcpy(text, host, len);
+    text[len] = '\0';
+    return inet_pton(AF_INET, text, &address) == 1 || inet_pton(AF_INET6, text, &address) == 1;
 }
 
-/* Also where the URL leaves it to the environment: libpq would look that up itself. NULL: nobody
- * names one. */
-static const char *host_of(const hub_bus_url_t *url)
+/* Of what is separated by commas, the first that libpq would ask a name server for, or that is
+ * empty, which it takes for a host without an address. NULL: there is none. */
+static const char *find_name(const char *hosts, bool allow_empty, size_t *ret_len)
 {
-    return url->host != NULL || getenv("PGHOSTADDR") != NULL ? url->host : getenv("PGHOST");
+    for (;; hosts++) {
+        size_t len = strcspn(hosts, ",");
+
+        *ret_len = len;
+        if (len == 0 ? !allow_empty : !is_address(hosts, len))
+            return hosts;
+        hosts += len;
+        if (*hosts == '\0')
+            return NULL;
+    }
+}
+
+/* NULL: nobody says. */
+static const char *default_of(const PQconninfoOption *options, const char *name)
+{
+    for (; options->keyword != NULL; options++) {
+        if (strcmp(options->keyword, name) == 0 && options->val != NULL && *options->val != '\0')
+            return options->val;
+    }
+    return NULL;
+}
+
+static hub_status_t refuse_host(const char *what, const char *host, size_t len, hub_error_t *error)
+{
+    char field[HUB_LOG_FIELD];
+
+    return hub_error_set(error, HUB_EINVAL, 0, "%s, %s: of several each is an address", what,
+                         hub_log_escape(hub_str_n(host, len), field));
+}
+
+/* `hosts` and `addresses` may be NULL: libpq's default needs no name server. */
+static hub_status_t set_hosts(postgres_t *self, const char *hosts, const char *addresses,
+                              hub_error_t *error)
+{
+    const char *name;
+    size_t len;
+
+    set(self, "host", hosts);
+    if (addresses != NULL && (name = find_name(addresses, false, &len)) != NULL)
+        return refuse_host("hostaddr", addresses, strlen(addresses), error);
+    if (addresses != NULL || hosts == NULL || (name = find_name(hosts, true, &len)) == NULL)
+        return HUB_OK;
+    if (strchr(hosts, ',') != NULL)
+        return refuse_host("host", name, len, error);
+    self->host = value_of(self, "host");
+    return HUB_OK;
+}
+
+/* What the URL leaves to the environment, or to the service file that this names, is looked up as
+ * well: libpq would do it itself. */
+static hub_status_t read_hosts(postgres_t *self, const hub_bus_url_t *url, hub_error_t *error)
+{
+    PQconninfoOption *defaults = PQconndefaults();
+    const char *addresses = value_of(self, "hostaddr");
+    hub_status_t err;
+
+    if (defaults == NULL)
+        return hub_error_set(error, HUB_ENOMEM, 0, "no memory for a bus");
+    if (addresses != NULL && *addresses == '\0') /* as libpq has it */
+        addresses = NULL;
+    if (addresses == NULL && url->host == NULL)
+        addresses = default_of(defaults, "hostaddr");
+    err = set_hosts(self, url->host != NULL ? url->host : default_of(defaults, "host"), addresses,
+                    error);
+    PQconninfoFree(defaults);
+    return err;
 }
 
 static hub_status_t read_url(postgres_t *self, const hub_bus_url_t *url, hub_error_t *error)
@@ -374,15 +450,12 @@ static hub_status_t read_url(postgres_t *self, const hub_bus_url_t *url, hub_err
             return err;
     }
     snprintf(port, sizeof(port), "%u", url->port);
-    set(self, "host", host_of(url));
     set(self, "port", url->port == 0 ? NULL : port);
     set(self, "user", url->user);
     set(self, "password", url->password);
     set(self, "dbname", url->path);
     set(self, "client_encoding", "UTF8");
-    if (is_name(host_of(url)) && value_of(self, "hostaddr") == NULL)
-        self->host = value_of(self, "host");
-    return HUB_OK;
+    return read_hosts(self, url, error);
 }
 
 static void free_self(postgres_t *self)

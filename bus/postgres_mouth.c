@@ -215,7 +215,7 @@ static void finish_refused(hub__postgres_mouth_t *mouth)
     hub_log_peer(HUB_LOG_WARN, "bus.refused", "backend=postgres topic=%s what=%s",
                  hub_log_escape(mouth->sent.first->topic, topic),
                  hub_log_escape(hub_str(mouth->why.text), why));
-    answer(mouth, HUB_ESYSTEM);
+    answer(mouth, HUB_EREJECTED);
 }
 
 /* Numbers may have begun anew where there is no row at all. */

@@ -43,7 +43,7 @@ static const char make_sql[] =
     "  number bigint;\n"
     "BEGIN\n"
     "  INSERT INTO sockethub.messages (topic, body) VALUES (publish.topic, publish.body)\n"
-    "    RETURNING messages.id INTO number;\n"
+    "    RETURNING messages.id INTO STRICT number;\n" /* somebody's trigger may suppress it */
     "  PERFORM pg_notify('" HUB__POSTGRES_CHANNEL "' || substr(hash, 1, 2),"
     " number || ' ' || hash);\n"
     "  RETURN number;\n"

@@ -168,11 +168,12 @@ static void only_what_is_refused_fails(void **state)
     }
     wait_until(fixture, all_answered, BATCH);
     for (int i = 0; i < BATCH; i++)
-        assert_int_equal(fixture->answers[i], i % 10 == 9 ? HUB_ESYSTEM : HUB_OK);
+        assert_int_equal(fixture->answers[i], i % 10 == 9 ? HUB_EREJECTED : HUB_OK);
     expect_heard(fixture, 0, expected.base);
     expect_logged(fixture,
                   "bus.refused backend=postgres topic=\"hub:room:1\" what=\"publish: 23514");
     assert_true(is_up(fixture, 1));
+    assert_int_equal(stats_of(fixture, 1).refused_broker, BATCH / 10);
     hub__buffer_dispose(&expected);
 }
 
@@ -191,7 +192,7 @@ static void what_is_refused_at_the_commit_fails_alone(void **state)
         say_and_ask(fixture, 0, i == 3 ? "\"bad\"" : "1");
     wait_until(fixture, all_answered, 5);
     for (int i = 0; i < 5; i++)
-        assert_int_equal(fixture->answers[i], i == 3 ? HUB_ESYSTEM : HUB_OK);
+        assert_int_equal(fixture->answers[i], i == 3 ? HUB_EREJECTED : HUB_OK);
     expect_logged(fixture, "what=\"publish: P0001 no");
     assert_true(is_up(fixture, 0));
 }
@@ -468,6 +469,16 @@ static void a_host_may_be_a_name(void **state)
     expect_logged(fixture, "host.invalid");
 }
 
+static void assert_open_refused(const char *url, const char *named)
+{
+    hub_error_t error = {0};
+    hub_bus_t *bus = NULL;
+
+    assert_int_equal(hub_bus_open(url, NULL, &bus, &error), HUB_EINVAL);
+    if (strstr(error.text, named) == NULL)
+        fail_msg("%s: %s", url, error.text);
+}
+
 /* By us, not by libpq: nothing ends its wait for a name server. */
 static void a_name_from_the_environment_is_looked_up(void **state)
 {
@@ -479,6 +490,41 @@ static void a_name_from_the_environment_is_looked_up(void **state)
     hub_bus_destroy(fixture->nodes[0].bus);
     fixture->nodes[0].bus = NULL;
     unsetenv("PGHOST");
+}
+
+static void a_name_from_a_service_file_is_looked_up(void **state)
+{
+    struct fixture *fixture = *state;
+    char path[256];
+    FILE *file;
+
+    snprintf(path, sizeof(path), "%s/services", broker_folder(fixture->broker));
+    file = fopen(path, "w");
+    assert_non_null(file);
+    fputs("[away]\nhost=host.invalid\n", file);
+    fclose(file);
+    setenv("PGSERVICEFILE", path, 1);
+    setenv("PGSERVICE", "away", 1);
+    open_url(fixture, 0, "postgres:///hub");
+    expect_logged(fixture, "what=\"host \\\"host.invalid");
+    hub_bus_destroy(fixture->nodes[0].bus);
+    fixture->nodes[0].bus = NULL;
+    unsetenv("PGSERVICE");
+    unsetenv("PGSERVICEFILE");
+}
+
+static void of_several_hosts_each_is_an_address(void **state)
+{
+    struct fixture *fixture = *state;
+    char url[256];
+
+    assert_open_refused("postgres://a.example,b.example/hub", "a.example");
+    assert_open_refused("postgres://127.0.0.1,b.example/hub", "b.example");
+    assert_open_refused("postgres://a.example/hub?hostaddr=127.0.0.1,", "hostaddr");
+    snprintf(url, sizeof(url), "postgres://%s:%s@127.0.0.1,127.0.0.2:%u/hub", BROKER_USER,
+             BROKER_PASSWORD, broker_port(fixture->broker));
+    open_url(fixture, 0, url);
+    wait_until(fixture, is_up, 0);
 }
 
 static void closing_does_not_wait_for_a_server_that_hangs(void **state)
@@ -729,6 +775,8 @@ int main(void)
         POSTGRES_CASE(a_socket_in_a_folder_will_do),
         POSTGRES_CASE(a_host_may_be_a_name),
         POSTGRES_CASE(a_name_from_the_environment_is_looked_up),
+        POSTGRES_CASE(a_name_from_a_service_file_is_looked_up),
+        POSTGRES_CASE(of_several_hosts_each_is_an_address),
         POSTGRES_CASE(closing_does_not_wait_for_a_server_that_hangs),
         POSTGRES_CASE(what_is_no_answer_ends_the_connection),
         POSTGRES_CASE(a_server_that_wants_a_copy_holds_nobody),

@@ -89,6 +89,30 @@ static void a_lock_of_somebody_ends_sessions_and_says_so(void **state)
     PQfinish(session);
 }
 
+/* ---- triggers ---- */
+
+/* The INSERT succeeds, and there is no row that anybody could fetch. */
+static void a_row_that_a_trigger_suppresses_is_rejected_alone(void **state)
+{
+    struct fixture *fixture = *state;
+
+    listen_up(fixture, 0, "");
+    listen_up(fixture, 1, "");
+    admin(fixture, "CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS"
+                   " $$ BEGIN RETURN NULL; END $$;"
+                   "CREATE TRIGGER skip BEFORE INSERT ON sockethub.messages FOR EACH ROW"
+                   " WHEN (position('bad'::bytea IN NEW.body) > 0) EXECUTE FUNCTION skip()");
+    for (int i = 0; i < 5; i++)
+        say_and_ask(fixture, 1, i == 3 ? "\"bad\"" : "1");
+    wait_until(fixture, all_answered, 5);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(fixture->answers[i], i == 3 ? HUB_EREJECTED : HUB_OK);
+    expect_heard(fixture, 0, "1 1 1 gap(lost,1) 1");
+    expect_logged(fixture, "bus.refused backend=postgres topic=\"hub:room:1\"");
+    assert_int_equal(stats_of(fixture, 0).remote_invalid, 0);
+    assert_true(is_up(fixture, 1));
+}
+
 /* ---- transactions ---- */
 
 static void what_is_committed_late_is_heard_all_the_same(void **state)
@@ -442,6 +466,7 @@ int main(void)
 {
     struct CMUnitTest tests[] = {
         SHARED_CASE(a_lock_of_somebody_ends_sessions_and_says_so),
+        SHARED_CASE(a_row_that_a_trigger_suppresses_is_rejected_alone),
         SHARED_CASE(what_is_committed_late_is_heard_all_the_same),
         SHARED_CASE(a_message_is_as_old_as_its_row_not_as_its_transaction),
         SHARED_CASE(clearing_does_not_pass_over_what_is_cleared_again),
