@@ -44,6 +44,7 @@ typedef struct node {
     int process;
     uint64_t epoch;
     size_t refusals;
+    uint64_t skew_us;
     bool listens; /* to what is for all */
     bool alive, frozen, refused, isolated, cut, scheduled;
     assembly_t *assembly;
@@ -318,7 +319,7 @@ static void io_timer_disarm(hub__tracker_t *tracker, hub__timer_t *timer)
 
 static uint64_t io_wall_us(hub__tracker_t *tracker)
 {
-    return ++node_of(tracker)->assembly->wall_us;
+    return ++node_of(tracker)->assembly->wall_us + node_of(tracker)->skew_us;
 }
 
 static const hub__tracker_io_t io = {
@@ -587,6 +588,11 @@ bool assembly_turn(assembly_t *assembly, int node)
     self->scheduled = false;
     hub__tracker_settle(self->tracker);
     return true;
+}
+
+void assembly_skew(assembly_t *assembly, int node, uint64_t hours)
+{
+    assembly->nodes[node].skew_us = hours * 3600 * 1000000;
 }
 
 void assembly_pass(assembly_t *assembly, uint64_t ms)

@@ -40,6 +40,8 @@ void assembly_hurry(assembly_t *assembly, bool hurries);
 /* The end of a turn of one tracker. False: it had nothing to do. */
 bool assembly_turn(assembly_t *assembly, int node);
 void assembly_pass(assembly_t *assembly, uint64_t ms);
+/* Its wall clock is so far ahead of the others. */
+void assembly_skew(assembly_t *assembly, int node, uint64_t hours);
 /* Hands over one letter, whichever `draw` picks; false: there is none. Lost ones become gaps. */
 bool assembly_deliver(assembly_t *assembly, uint64_t draw, bool lose);
 /* The next letter from one to the other is gone, and nobody will notice; false: there is none. */

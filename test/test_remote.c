@@ -623,6 +623,45 @@ static void a_kind_of_later_versions_is_left_alone(void **state)
     assert_heard(fixture, "");
 }
 
+/* `bytes` as message number `seq`, with one byte of it as a later version may have it. */
+static void inject_later(struct fixture *fixture, hub_str_t bytes, char seq, size_t at, char byte)
+{
+    char later[128];
+
+    memcpy(later, bytes.base, bytes.len);
+    later[31] = seq; /* the last byte of the number */
+    later[at] = byte;
+    fake_broker_inject(fixture->broker, fixture->near, HUB_STR("hub:room:1"),
+                       hub_str_n(later, bytes.len));
+}
+
+/* Nodes are upgraded one by one: what an old one can't read is not passed over in silence. */
+static void a_message_of_a_later_version_is_counted_and_told_as_lost(void **state)
+{
+    struct fixture *fixture = *state;
+    hub_str_t first;
+
+    say_far(fixture, 1, 1);
+    run(fixture);
+    first = fake_broker_last_bytes(fixture->broker);
+    inject_later(fixture, first, 2, 0, 2);
+    assert_int_equal(stats_of(fixture->near).remote_invalid, 1);
+    inject_later(fixture, first, 3, 0, 1);
+    assert_heard(fixture, "1 gap(lost,1) 1");
+    assert_int_equal(stats_of(fixture->near).remote_missing, 1);
+}
+
+static void a_flag_of_later_versions_is_ignored(void **state)
+{
+    struct fixture *fixture = *state;
+
+    say_far(fixture, 1, 1);
+    run(fixture);
+    inject_later(fixture, fake_broker_last_bytes(fixture->broker), 2, 4, 0x40);
+    assert_heard(fixture, "1 1");
+    assert_int_equal(stats_of(fixture->near).remote_invalid, 0);
+}
+
 static void a_message_that_is_on_its_way_after_the_unsubscribe_is_ignored(void **state)
 {
     struct fixture *fixture = *state;
@@ -2499,6 +2538,8 @@ int main(void)
         REMOTE_TEST(json_that_is_no_message_is_junk),
         REMOTE_TEST(an_event_with_escapes_has_its_bound),
         REMOTE_TEST(a_kind_of_later_versions_is_left_alone),
+        REMOTE_TEST(a_message_of_a_later_version_is_counted_and_told_as_lost),
+        REMOTE_TEST(a_flag_of_later_versions_is_ignored),
         REMOTE_TEST(a_message_that_is_on_its_way_after_the_unsubscribe_is_ignored),
         REMOTE_TEST(the_brokers_answer_is_the_level),
         REMOTE_TEST(the_brokers_refusal_is_the_status),

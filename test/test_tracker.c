@@ -106,6 +106,33 @@ static void metas_of_one_key_are_the_oldest_first_everywhere(void **state)
     assembly_destroy(assembly);
 }
 
+/* All that it does is to put the metas of a key into another order, everywhere the same. */
+static void clocks_that_differ_by_hours_do_no_harm(void **state)
+{
+    assembly_t *assembly = assembly_create(3, 1, NULL);
+    attendee_t *first;
+
+    (void)state;
+    assembly_skew(assembly, 0, 5);
+    assembly_skew(assembly, 1, 2);
+    first = assembly_come(assembly, 0, 0, true);
+    assert_int_equal(track(first, "alice", "{\"n\":1}"), HUB_OK);
+    assert_int_equal(track(assembly_come(assembly, 1, 0, true), "alice", "{\"n\":2}"), HUB_OK);
+    assert_int_equal(track(assembly_come(assembly, 2, 0, true), "alice", "{\"n\":3}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    for (int i = 0; i < 3; i++)
+        expect_list(assembly, i, "{'alice':{'metas':[{'n':3},{'n':2},{'n':1}]}}");
+    assembly_check(assembly);
+    assert_int_equal(update(first, "alice", "{\"n\":4}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    expect_list(assembly, 2, "{'alice':{'metas':[{'n':3},{'n':2},{'n':4}]}}");
+    assembly_kill(assembly, 1);
+    assembly_settle(assembly, SILENCE_MS + 2 * ASSEMBLY_BEAT_MS);
+    expect_list(assembly, 2, "{'alice':{'metas':[{'n':3},{'n':4}]}}");
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
 static void a_node_that_is_killed_is_cleared_in_time(void **state)
 {
     assembly_t *assembly = assembly_create(2, 1, NULL);
@@ -1303,6 +1330,7 @@ int main(void)
         cmocka_unit_test(who_comes_later_gets_the_whole_list),
         cmocka_unit_test(a_worker_that_is_busy_holds_up_nobody_for_long),
         cmocka_unit_test(metas_of_one_key_are_the_oldest_first_everywhere),
+        cmocka_unit_test(clocks_that_differ_by_hours_do_no_harm),
         cmocka_unit_test(a_node_that_is_killed_is_cleared_in_time),
         cmocka_unit_test(a_node_that_stops_says_so),
         cmocka_unit_test(a_node_that_stops_owes_no_answer),
