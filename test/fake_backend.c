@@ -414,7 +414,7 @@ static bool step(fake_broker_t *broker)
         if (broker->first == NULL)
             broker->last = &broker->first;
         broker->faults.lose -= faults.lose > 0 && !packet->subscribed;
-        broker->faults.mute -= faults.mute > 0 && packet->subscribed;
+        broker->faults.unconfirmed -= faults.unconfirmed > 0 && packet->subscribed;
     }
     pthread_mutex_unlock(&broker->lock);
     if (node != NULL)
@@ -422,7 +422,7 @@ static bool step(fake_broker_t *broker)
     else if (packet->subscribed && faults.late)
         put_aside(broker, packet);
     else if (packet->subscribed)
-        confirm(broker, packet, faults.silent || faults.mute > 0);
+        confirm(broker, packet, faults.silent || faults.unconfirmed > 0);
     else
         carry(broker, packet, faults);
     pthread_mutex_lock(&broker->lock);

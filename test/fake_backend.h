@@ -23,9 +23,9 @@ typedef struct fake_faults {
     bool slow;     /* nothing is carried until this is taken back */
     bool deaf;     /* nothing is delivered to anybody, though all is taken and acknowledged */
     bool silent;   /* no subscription is confirmed */
-    unsigned mute; /* this many of the next subscriptions are taken, and never confirmed */
-    bool late;     /* none is taken until this is taken back, while all else goes on */
-    bool stuck;    /* nobody connects anew, whoever asks for it */
+    unsigned unconfirmed; /* this many of the next subscriptions are taken, and never confirmed */
+    bool late;            /* none is taken until this is taken back, while all else goes on */
+    bool stuck;           /* nobody connects anew, whoever asks for it */
     fake_answers_t answers;
     hub_status_t verdict;       /* the broker's answer, HUB_OK to accept */
     hub_status_t refuse;        /* what publish() returns, HUB_OK to take it */

@@ -387,7 +387,7 @@ static void pass_with_visitors(struct fixture *fixture, int intervals)
 /* Room:2 alone, of which the broker says nothing. */
 static void miss_an_answer(struct fixture *fixture, listener_t *listener)
 {
-    set_faults(fixture, (fake_faults_t){.mute = 1});
+    set_faults(fixture, (fake_faults_t){.unconfirmed = 1});
     listener_start_ready(listener, fixture->near, "room:2", NULL);
     fake_broker_run(fixture->broker);
 }
@@ -435,7 +435,7 @@ static void answers_that_later_ones_overtake_may_come_one_by_one(void **state)
     char topic[] = "more:0";
     uint64_t token = atomic_load(&fixture->near->remote->asks);
 
-    set_faults(fixture, (fake_faults_t){.mute = 6});
+    set_faults(fixture, (fake_faults_t){.unconfirmed = 6});
     for (int i = 0; i < 6; i++, topic[5]++)
         listener_start(&listeners[i], fixture->near, topic, NULL);
     fake_broker_run(fixture->broker);
