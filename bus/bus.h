@@ -67,7 +67,8 @@ typedef hub_status_t (*hub_bus_on_message_cb)(hub_bus_sub_t *sub, const hub_mess
                                               hub_bus_ack_t *ack, void *user);
 
 /* At least one message of the topic was lost before the next on_message. `missed` is their number,
- * 0 where it is unknown. May do what on_message may, and runs where it does. */
+ * 0 where it is unknown. May do what on_message may, and runs where it does. After an outage
+ * (reason bus) it may come before publishes are taken again: those are HUB_EBUSDOWN still. */
 typedef void (*hub_bus_on_gap_cb)(hub_bus_sub_t *sub, hub_gap_reason_t reason, uint64_t missed,
                                   void *user);
 
