@@ -49,8 +49,8 @@ typedef struct hub__topic {
     bool stands;         /* the broker has taken the subscription */
     bool due_gap;        /* something may have been lost since it stood last */
     bool gap_told;       /* that gap, because a message came before it stands */
-    bool renewed;        /* subscribed by the connection's beginning, and not taken yet */
-    bool awaited;        /* subscribed at any time, and not taken yet */
+    bool renewed;        /* asked for when the connection began, and no word yet: publishes wait */
+    bool awaited;        /* asked for at any time, and no word yet */
     bool refused;        /* the broker did not take it */
     uint64_t generation; /* of pulse.h, while awaited */
     uint64_t ask;        /* the token of the subscription asked for; 0: none */

@@ -144,7 +144,7 @@ void hub_bus_remote_published(hub_bus_t *bus, uint64_t token, hub_status_t statu
     known = hub__flight_answer(&remote->flight, token, status, &outcome);
     pthread_mutex_unlock(&remote->in_flight_lock);
     if (known && status != HUB_OK)
-        hub__remote_count(&remote->rejected, 1);
+        hub__remote_count(&remote->refused_broker, 1);
     if (known)
         hub__remote_finish(remote, &outcome);
     else
@@ -382,10 +382,10 @@ void hub__remote_get_stats(hub_bus_t *bus, hub_bus_stats_t *ret_stats)
     ret_stats->remote_missing = atomic_load(&remote->missing);
     ret_stats->remote_invalid = atomic_load(&remote->invalid);
     ret_stats->unknown = atomic_load(&remote->unknown);
-    ret_stats->topics_refused = atomic_load(&remote->refused);
+    ret_stats->topics_refused = atomic_load(&remote->topics_refused);
     ret_stats->refused_down = atomic_load(&remote->refused_down);
     ret_stats->refused_limit = atomic_load(&remote->refused_limit);
-    ret_stats->refused_broker = atomic_load(&remote->rejected);
+    ret_stats->refused_broker = atomic_load(&remote->refused_broker);
     ret_stats->buffer_expired = atomic_load(&remote->buffer_expired);
     pthread_mutex_lock(&remote->in_flight_lock);
     ret_stats->in_flight = remote->flight.count;

@@ -11,11 +11,11 @@ struct hub__remote {
     const hub_bus_backend_t *backend;
     void *self;
     bool degraded_local;
-    atomic_bool was_up;
+    atomic_bool was_up;        /* there was a connection at some time */
     atomic_bool connected;     /* topics are subscribed, publishes not taken yet */
     atomic_bool up;            /* all that was subscribed before stands again */
     atomic_ullong unconfirmed; /* subscriptions until then, and one while they are asked for */
-    atomic_ullong asks;
+    atomic_ullong asks;        /* tokens of subscriptions, given out so far */
     atomic_ullong incarnations;
     hub__streams_t streams[HUB__SHARDS];
 
@@ -41,11 +41,11 @@ struct hub__remote {
     atomic_ullong missing;
     atomic_ullong invalid;
     atomic_ullong unknown;
-    atomic_ullong refused;
+    atomic_ullong topics_refused;
     atomic_ullong refused_down;
     atomic_ullong refused_limit;
     atomic_ullong buffer_expired;
-    atomic_ullong rejected;
+    atomic_ullong refused_broker;
     atomic_ullong limit_quiet_ms; /* until then no line about it */
     atomic_ullong expired_quiet_ms;
     atomic_ullong unordered_quiet_ms;

@@ -124,7 +124,7 @@ static hub_status_t refuse_unordered(hub_bus_t *bus, const hub_message_t *msg)
     hub__remote_t *remote = bus->remote;
     char field[HUB_LOG_FIELD];
 
-    hub__remote_count(&remote->rejected, 1);
+    hub__remote_count(&remote->refused_broker, 1);
     if (hub__remote_may_tell(bus, &remote->unordered_quiet_ms))
         hub_log_peer(HUB_LOG_WARN, "bus.unordered", "topic=%s", hub_log_escape(msg->topic, field));
     return HUB_EBUSDOWN;

@@ -29,8 +29,8 @@ static void ask(hub__topic_t *topic, bool renewed)
     remote->backend->subscribe(remote->self, topic->wire, topic->ask);
 }
 
-/* Whether the topic was waited for. Under the shard's lock. */
-static bool stop_waiting(hub__topic_t *topic)
+/* Whether publishes waited for the topic. Under the shard's lock. */
+static bool end_renewal(hub__topic_t *topic)
 {
     bool renewed = topic->renewed;
 
@@ -38,8 +38,8 @@ static bool stop_waiting(hub__topic_t *topic)
     return renewed;
 }
 
-/* Whether the broker's word was waited for. Under the shard's lock. */
-static bool stop_awaiting(hub__topic_t *topic)
+/* Whether the broker's word on it was still to come. Under the shard's lock. */
+static bool end_ask(hub__topic_t *topic)
 {
     bool awaited = topic->awaited;
 
@@ -85,8 +85,8 @@ bool hub__remote_topic_removed(hub__topic_t *topic)
     if (!topic->shard->up)
         return false;
     remote->backend->unsubscribe(remote->self, topic->wire);
-    stop_awaiting(topic);
-    return stop_waiting(topic) && hub__remote_confirmed(topic->bus);
+    end_ask(topic);
+    return end_renewal(topic) && hub__remote_confirmed(topic->bus);
 }
 
 bool hub__remote_topic_awaits(hub__topic_t *topic)
@@ -112,26 +112,26 @@ static void settle(hub__topic_t *topic, bool stands)
     hub__remote_t *remote = topic->bus->remote;
     hub__shard_t *shard = topic->shard;
     hub__ready_t *waits;
-    bool gap, waited;
+    bool gap, renewed;
 
     pthread_mutex_lock(&shard->lock);
     topic->stands = stands;
     topic->refused = !stands; /* a backend may ask again by itself, and have the word later */
-    waited = stop_waiting(topic);
+    renewed = end_renewal(topic);
     /* on a new connection what came before the word is of this subscription, and all behind it was
      * heard; else it may have been of one before, on the same topic */
-    gap = !stands || (topic->due_gap && !(topic->gap_told && waited));
+    gap = !stands || (topic->due_gap && !(topic->gap_told && renewed));
     topic->due_gap = !stands;
     topic->gap_told = false;
     waits = hub__topic_take_waits(topic, NULL);
     /* until it is up only those count that it waits for */
-    if (stop_awaiting(topic) && (waited || atomic_load(&remote->up)))
+    if (end_ask(topic) && (renewed || atomic_load(&remote->up)))
         hub__pulse_confirmed(&remote->pulse, stands ? topic->generation : 0);
     pthread_mutex_unlock(&shard->lock);
     if (gap)
         hub__bus_tell_gap(topic, HUB_GAP_BUS, 0);
     hub__bus_tell_ready(waits);
-    if (waited && hub__remote_confirmed(topic->bus))
+    if (renewed && hub__remote_confirmed(topic->bus))
         hub__remote_tell_up(topic->bus);
 }
 
@@ -150,7 +150,7 @@ static void refuse_probing(hub_bus_t *bus, uint64_t token, hub_status_t status)
 {
     if (!hub__pulse_refused(&bus->remote->pulse, token))
         return;
-    hub__remote_count(&bus->remote->refused, 1);
+    hub__remote_count(&bus->remote->topics_refused, 1);
     hub_log(HUB_LOG_ERROR, "bus.probe_refused", "backend=%s topic=%s status=%s",
             bus->remote->backend->name, bus->remote->pulse.topic_bytes, hub_status_name(status));
     if (hub__remote_confirmed(bus))
@@ -202,7 +202,7 @@ void hub_bus_remote_refused(hub_bus_t *bus, hub_str_t wire_topic, uint64_t token
         refuse_probing(bus, token, status);
     if (topic == NULL)
         return;
-    hub__remote_count(&bus->remote->refused, 1);
+    hub__remote_count(&bus->remote->topics_refused, 1);
     hub_log_peer(HUB_LOG_ERROR, "bus.topic_refused", "topic=%s status=%s",
                  hub_log_escape(topic->name, field), hub_status_name(status));
     settle(topic, false);
@@ -226,7 +226,7 @@ static void lose_topic(hub__table_node_t *node, void *user)
     topic->stands = false;
     topic->renewed = false;
     topic->ask = 0;
-    stop_awaiting(topic);
+    end_ask(topic);
 }
 
 void hub__remote_topics_renew(hub_bus_t *bus)
