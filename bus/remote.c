@@ -143,7 +143,7 @@ void hub_bus_remote_published(hub_bus_t *bus, uint64_t token, hub_status_t statu
     pthread_mutex_lock(&remote->in_flight_lock);
     known = hub__flight_answer(&remote->flight, token, status, &outcome);
     pthread_mutex_unlock(&remote->in_flight_lock);
-    if (known && status != HUB_OK)
+    if (known && status != HUB_OK && status != HUB_EUNKNOWN)
         hub__remote_count(&remote->refused_broker, 1);
     if (known)
         hub__remote_finish(remote, &outcome);

@@ -360,6 +360,8 @@ static void a_stream_that_somebody_deletes_is_made_anew(void **state)
     delete_stream();
     assert_int_equal(say_in_order("2"), HUB_EUNKNOWN);
     assert_true(is_logged("bus.order_lost"));
+    assert_int_equal(stats().unknown, 1);
+    assert_int_equal(stats().refused_broker, 0); /* nobody refused it */
     assert_int_equal(say_in_order("3"), HUB_OK);
     assert_string_equal(listener_heard(&fixture.listener), "1 gap(lost,1) 3");
 }
