@@ -171,6 +171,12 @@ static bool note_fence(hub__nats_link_t *link, const natsSubscription *sub)
     return true;
 }
 
+/* Of questions to JetStream, which are asked again and again: nats_order.c says it once. */
+static bool is_told_elsewhere(natsStatus s, const char *why)
+{
+    return s == NATS_NOT_PERMITTED && strstr(why, "\"$JS.API.") != NULL;
+}
+
 /* What the server refused, while the connection stands; and what the library dropped because its
  * delivery thread is too slow: as nobody else would tell, the connection is given up for it. */
 static void on_error(natsConnection *nc, natsSubscription *sub, natsStatus s, void *closure)
@@ -191,7 +197,7 @@ static void on_error(natsConnection *nc, natsSubscription *sub, natsStatus s, vo
     if (s == NATS_SLOW_CONSUMER && !fence)
         fail(link, "the library dropped messages");
     pthread_mutex_unlock(&link->lock);
-    if (!fence)
+    if (!fence && !is_told_elsewhere(s, why))
         hub_log_peer(HUB_LOG_WARN, "bus.refused", "backend=nats what=\"%s\" why=%s",
                      natsStatus_GetText(s), hub_log_escape(hub_str(why), text));
 }

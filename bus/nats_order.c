@@ -9,9 +9,11 @@
 #include "bus/log.h"
 
 #define ANSWER_MS 2000 /* JetStream's own answers take a fraction of that */
-#define AGAIN_MS 500
 #define JSON_DEPTH 16
 #define STREAM_NOT_FOUND "10059"
+
+extern unsigned hub__nats_order_again_ms; /* tests don't wait so long */
+unsigned hub__nats_order_again_ms = 500;
 
 /* ---- JSON ---- */
 
@@ -183,7 +185,7 @@ void hub__nats_order_refuse(hub__nats_order_t *order, const char *why, uint64_t 
 {
     order->doubted |= order->state == HUB__NATS_ORDER_STANDS;
     enter(order, HUB__NATS_ORDER_REFUSED);
-    order->due_ms = now_ms + AGAIN_MS;
+    order->due_ms = now_ms + hub__nats_order_again_ms;
     atomic_store(&order->refused, true);
     tell_reason(order, HUB_LOG_ERROR, "bus.order_refused", why);
 }

@@ -485,13 +485,16 @@ static void look_after_order(hub__nats_session_t *session)
 {
     hub__nats_order_t *order = session->order;
     const hub__nats_lane_t *lane = &session->ordered;
+    char why[sizeof(order->reason)];
 
     if (lane->barrier_due_ms != 0 && is_forbidden(session, lane->barrier_out))
         refuse_order(session, "the server's permissions forbid to publish to it");
     else if (lane->barrier_due_ms != 0 && lane->barrier_due_ms <= hub__courier_now_ms())
         lose_order(session, "nothing comes back");
-    if (order->asked && is_forbidden(session, order->request))
-        refuse_order(session, "the server's permissions forbid to ask for it");
+    if (order->asked && is_forbidden(session, order->request)) {
+        snprintf(why, sizeof(why), "%s: the server's permissions forbid it", order->request);
+        refuse_order(session, why);
+    }
     if (order->state == HUB__NATS_ORDER_REFUSED)
         refuse_waiting(session);
     ask_for_order(session);

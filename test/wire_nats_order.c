@@ -33,6 +33,8 @@ struct fixture {
 
 static struct fixture fixture;
 
+extern unsigned hub__nats_order_again_ms;
+
 /* ---- the log ---- */
 
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -55,6 +57,17 @@ static bool is_logged(const char *what)
     found = logged.len > 0 && strstr(logged.base, what) != NULL;
     pthread_mutex_unlock(&log_lock);
     return found;
+}
+
+static size_t count_logged(const char *what)
+{
+    size_t count = 0;
+
+    pthread_mutex_lock(&log_lock);
+    for (const char *at = logged.base; at != NULL && (at = strstr(at, what)) != NULL; at++)
+        count++;
+    pthread_mutex_unlock(&log_lock);
+    return count;
 }
 
 static bool was_logged(void *arg)
@@ -80,6 +93,7 @@ static int set_up(void **state)
     fixture = (struct fixture){.raw = -1};
     test_executor_init(&fixture.loop, 0);
     hub_log_set(on_log, NULL);
+    hub__nats_order_again_ms = 500;
     *state = &fixture;
     return 0;
 }
@@ -472,9 +486,28 @@ static void a_node_without_any_right_to_it_says_so(void **state)
     start(USERS(""), false);
     open_bus("");
     assert_int_equal(say_in_order("1"), HUB_EREJECTED);
-    assert_true(is_logged("why=\"the server's permissions forbid to ask for it"));
+    assert_true(
+        is_logged("why=\"$JS.API.STREAM.INFO." STREAM ": the server's permissions forbid it"));
     assert_int_equal(try_say(fixture.bus, TOPIC, "2", NULL), HUB_OK);
     await(heard_it, "2");
+}
+
+/* It asks again and again, since the right may come. */
+static void what_is_asked_in_vain_is_told_once(void **state)
+{
+    (void)state;
+    hub__nats_order_again_ms = 1;
+    start(USERS(""), false);
+    open_bus("");
+    assert_int_equal(say_in_order("1"), HUB_EREJECTED);
+    for (int i = 0; i < 20; i++) {
+        listener_clear(&fixture.listener);
+        assert_int_equal(try_say(fixture.bus, TOPIC, "2", NULL), HUB_OK);
+        await(heard_it, "2");
+        assert_int_equal(say_in_order("3"), HUB_EBUSDOWN);
+    }
+    assert_int_equal(count_logged("bus.order_refused"), 1);
+    assert_int_equal(count_logged("$JS.API"), 1);
 }
 
 static void a_node_may_be_forbidden_to_order_one_topic(void **state)
@@ -581,6 +614,7 @@ int main(void)
         CASE(what_the_stream_has_no_room_for_is_refused_alone),
         CASE(a_node_without_the_right_to_make_it_uses_an_operators),
         CASE(a_node_without_any_right_to_it_says_so),
+        CASE(what_is_asked_in_vain_is_told_once),
         CASE(a_node_may_be_forbidden_to_order_one_topic),
         CASE(a_node_may_be_forbidden_to_order_anything),
         CASE(the_largest_message_is_ordered_too),
