@@ -15,6 +15,7 @@
 #include "hub/internal.h"
 #include "test/kept.h"
 #include "test/launch.h"
+#include "test/proxy.h"
 #include "test/server.h"
 #include "test/watcher.h"
 
@@ -24,10 +25,12 @@
 
 static struct {
     broker_t *broker;
-    char url[256];
+    proxy_t *proxy; /* between the broker and the node there */
+    char url[256], there_url[256];
     hub_bus_t *bus;
     server_t *here;
     launched_t there;
+    unsigned threads; /* here; 0 means 2 */
     unsigned beat_ms;
     watcher_t alice; /* here; she is told of all others */
 } nodes;
@@ -63,7 +66,13 @@ static void start_there(void)
 
     snprintf(beat, sizeof(beat), "%u", nodes.beat_ms);
     launch(&nodes.there, "test/node_app",
-           (const char *const[]){"--bus", nodes.url, "--beat", beat, NULL}, 0);
+           (const char *const[]){"--bus", nodes.there_url, "--beat", beat, NULL}, 0);
+}
+
+static void complete_url(char *ret_url, size_t size, const char *url)
+{
+    snprintf(ret_url, size, "%s?name=cluster%d&probe_ms=100&probe_timeout_ms=1000", url,
+             (int)getpid());
 }
 
 /* On the broker that ctest keeps, if there is one and the case does no harm to it. */
@@ -74,9 +83,21 @@ static void find_broker(broker_kind_t kind, bool may_be_kept)
     broker_need(kind);
     if (kept == NULL)
         assert_non_null(nodes.broker = broker_start(kind, NULL));
-    snprintf(nodes.url, sizeof(nodes.url), "%s?name=cluster%d&probe_ms=100&probe_timeout_ms=1000",
-             kept != NULL ? kept : broker_url(nodes.broker), (int)getpid());
+    complete_url(nodes.url, sizeof(nodes.url), kept != NULL ? kept : broker_url(nodes.broker));
+    memcpy(nodes.there_url, nodes.url, sizeof(nodes.url));
     free(kept);
+}
+
+/* With a proxy between it and the node there. */
+static void find_broker_that_can_be_cut_off(broker_kind_t kind)
+{
+    char *url;
+
+    find_broker(kind, false);
+    assert_non_null(nodes.proxy = proxy_start(broker_port(nodes.broker)));
+    url = broker_url_at(nodes.broker, proxy_port(nodes.proxy));
+    complete_url(nodes.there_url, sizeof(nodes.there_url), url);
+    free(url);
 }
 
 static void start_on(unsigned beat_ms)
@@ -87,7 +108,7 @@ static void start_on(unsigned beat_ms)
     if (hub_bus_open(nodes.url, NULL, &nodes.bus, &error) != HUB_OK)
         fail_msg("%s: %s", nodes.url, error.text);
     nodes.here = server_create_with(
-        &(hub_server_options_t){.threads = 2},
+        &(hub_server_options_t){.threads = nodes.threads != 0 ? nodes.threads : 2},
         &(hub_options_t){.name = "app", .bus = nodes.bus, .presence_beat_ms = beat_ms});
     server_channel(nodes.here,
                    &(hub_channel_options_t){.pattern = "room:{id}",
@@ -114,22 +135,28 @@ static int end(void **state)
     watcher_forget(&nodes.alice);
     server_teardown(state);
     hub_bus_destroy(nodes.bus);
+    proxy_stop(nodes.proxy);
     broker_stop(nodes.broker);
     memset(&nodes, 0, sizeof(nodes));
     return 0;
 }
 
-static watcher_t come_there(const char *key)
+static watcher_t come_to(const char *address, const char *key)
 {
     char target[64];
     client_t *client;
     watcher_t watcher;
 
     snprintf(target, sizeof(target), V2 "&user=%s", key);
-    client = server_keep_client(nodes.here, client_open(nodes.there.address, target, NULL));
+    client = server_keep_client(nodes.here, client_open(address, target, NULL));
     watcher = watcher_begin(client, target, "room:1", key);
     watcher_await_state(&watcher);
     return watcher;
+}
+
+static watcher_t come_there(const char *key)
+{
+    return come_to(nodes.there.address, key);
 }
 
 /* Of all that she was told since she came. */
@@ -250,6 +277,41 @@ static void who_died_during_an_outage_is_cleared_behind_it(broker_kind_t kind)
     watcher_forget(&bob);
 }
 
+/* The others can't tell it from a dead one; itself it can't tell from who has no broker. */
+static void a_node_that_is_cut_off_alone_comes_back(broker_kind_t kind)
+{
+    watcher_t bob, carol, dave;
+
+    find_broker_that_can_be_cut_off(kind);
+    nodes.threads = 1; /* which answers for carol when she is gone */
+    start_on(BEAT_MS);
+    bob = come_there("bob");
+    carol = come_to(nodes.here->address, "carol");
+    watcher_expect(&nodes.alice, "{'alice':1,'bob':1,'carol':1}");
+    watcher_expect(&bob, "{'alice':1,'bob':1,'carol':1}");
+    proxy_refuse(nodes.proxy, true);
+    proxy_reset(nodes.proxy);
+    watcher_expect(&nodes.alice, "{'alice':1,'carol':1}");
+    expect_told(3, 1);
+    server_drop_client(nodes.here, carol.client, client_destroy);
+    watcher_expect(&nodes.alice, "{'alice':1}");
+    dave = come_there("dave"); /* who sees what was known there */
+    assert_true(watcher_sees(&dave, "{'alice':1,'bob':1,'carol':1,'dave':1}"));
+    watcher_expect(&bob, "{'alice':1,'bob':1,'carol':1,'dave':1}");
+    proxy_refuse(nodes.proxy, false);
+    watcher_expect(&nodes.alice, "{'alice':1,'bob':1,'dave':1}");
+    expect_told(5, 2);
+    watcher_expect(&bob, "{'alice':1,'bob':1,'dave':1}");
+    watcher_expect(&dave, "{'alice':1,'bob':1,'dave':1}");
+    assert_int_equal(bob.leaves, 1); /* carol, and nobody else for a moment */
+    assert_int_equal(dave.joins, 1); /* his own */
+    assert_int_equal(dave.leaves, 1);
+    assert_int_equal(SERVER_STAT(nodes.here, presence_peers_gone_total), 1);
+    watcher_forget(&bob);
+    watcher_forget(&carol);
+    watcher_forget(&dave);
+}
+
 /* ---- what is addressed to connections ---- */
 
 static hub_conn_id_t id_of(watcher_t *watcher)
@@ -349,6 +411,7 @@ ON_EACH(a_node_that_hung_comes_back_with_its_members)
 ON_EACH(a_node_that_ends_is_cleared_at_once)
 ON_EACH(an_outage_of_the_broker_is_no_news)
 ON_EACH(who_died_during_an_outage_is_cleared_behind_it)
+ON_EACH(a_node_that_is_cut_off_alone_comes_back)
 ON_EACH(pushes_and_closes_reach_the_other_node_once)
 
 #define CASES(name)                                                                                \
@@ -364,6 +427,7 @@ int main(void)
         CASES(a_node_that_ends_is_cleared_at_once),
         CASES(an_outage_of_the_broker_is_no_news),
         CASES(who_died_during_an_outage_is_cleared_behind_it),
+        CASES(a_node_that_is_cut_off_alone_comes_back),
         CASES(pushes_and_closes_reach_the_other_node_once),
     };
 
