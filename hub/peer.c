@@ -64,6 +64,7 @@ void hub__peer_remove(hub__tracker_t *tracker, hub__peer_t *peer)
     while (*link != peer)
         link = &(*link)->next;
     *link = peer->next;
+    --tracker->peer_count;
     free(peer);
 }
 
@@ -77,18 +78,43 @@ static void check_venue(hub__table_node_t *node, void *user)
     hub__venue_wake(venue);
 }
 
+/* Who is gone is only kept so that it is known again. */
+static bool make_room(hub__tracker_t *tracker)
+{
+    hub__peer_t *peer = tracker->peers;
+
+    if (tracker->peer_count < HUB__PEERS_MAX)
+        return true;
+    while (peer != NULL && !peer->gone)
+        peer = peer->next;
+    if (peer != NULL)
+        hub__peer_remove(tracker, peer);
+    return peer != NULL;
+}
+
+static hub__peer_t *create_peer(hub__tracker_t *tracker, uint64_t owner)
+{
+    hub__peer_t *peer = make_room(tracker) ? calloc(1, sizeof(*peer)) : NULL;
+
+    if (peer == NULL) {
+        tracker->turned_away = true;
+        return NULL;
+    }
+    peer->owner = owner;
+    peer->since_ms = *tracker->now_ms;
+    peer->gone = tracker->turned_away; /* what it said so far may have been passed over */
+    peer->next = tracker->peers;
+    tracker->peers = peer;
+    ++tracker->peer_count;
+    return peer;
+}
+
 hub__peer_t *hub__peer_hear(hub__tracker_t *tracker, uint64_t owner)
 {
     hub__peer_t *peer = hub__peer_find(tracker, owner);
 
-    if (peer == NULL) {
-        if ((peer = calloc(1, sizeof(*peer))) == NULL)
-            return NULL;
-        peer->owner = owner;
-        peer->since_ms = *tracker->now_ms;
-        peer->next = tracker->peers;
-        tracker->peers = peer;
-    }
+    if (peer == NULL && (peer = create_peer(tracker, owner)) == NULL)
+        return NULL;
     if (*tracker->now_ms - peer->heard_ms >= 2 * (uint64_t)tracker->beat_ms)
         peer->back_ms = *tracker->now_ms;
     peer->heard_ms = *tracker->now_ms;
@@ -112,6 +138,7 @@ void hub__peers_look_after(hub__tracker_t *tracker, uint64_t now_ms)
 {
     hub__peer_t *next;
 
+    tracker->turned_away = tracker->turned_away && tracker->peer_count == HUB__PEERS_MAX;
     for (hub__peer_t *peer = tracker->peers; peer != NULL; peer = next) {
         uint64_t silent_ms = now_ms - peer->heard_ms;
 
@@ -120,8 +147,8 @@ void hub__peers_look_after(hub__tracker_t *tracker, uint64_t now_ms)
             hub__peer_remove(tracker, peer);
         } else if (!peer->gone && is_silent(tracker, peer, silent_ms)) {
             peer->gone = true;
-            hub_log(HUB_LOG_WARN, "presence.peer_gone", "owner=%012llx silent_ms=%llu",
-                    (unsigned long long)peer->owner, (unsigned long long)silent_ms);
+            hub_log_peer(HUB_LOG_WARN, "presence.peer_gone", "owner=%012llx silent_ms=%llu",
+                         (unsigned long long)peer->owner, (unsigned long long)silent_ms);
             HUB__STAT(tracker->stats, presence_peers_gone_total);
             clear_peer(peer);
         }

@@ -7,6 +7,8 @@
 
 #include "hub/tracker.h"
 
+#define HUB__PEERS_MAX 4096 /* of a tracker: workers of all nodes, and those that were */
+
 struct hub__peer {
     hub__peer_t *next; /* of its tracker */
     uint64_t owner;
@@ -18,7 +20,7 @@ struct hub__peer {
 };
 
 hub__peer_t *hub__peer_find(const hub__tracker_t *tracker, uint64_t owner); /* NULL: unknown */
-/* A sign of life. NULL: no memory for another one. */
+/* A sign of life. NULL: no memory for another one, or there are too many. */
 hub__peer_t *hub__peer_hear(hub__tracker_t *tracker, uint64_t owner);
 /* It is gone, and all that it told of. */
 void hub__peer_remove(hub__tracker_t *tracker, hub__peer_t *peer);

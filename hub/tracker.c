@@ -489,8 +489,10 @@ void hub__tracker_receive(hub__tracker_t *tracker, hub__venue_t *venue, uint64_t
         count_bad(tracker, owner);
         return;
     }
-    if ((peer = hub__peer_hear(tracker, owner)) == NULL)
+    if ((peer = hub__peer_hear(tracker, owner)) == NULL) {
+        count_bad(tracker, owner);
         return;
+    }
     switch (kind) {
     case HUB__REPLICA_HELLO:
         on_hello(venue, peer, &replica, ack);

@@ -71,6 +71,8 @@ struct hub__tracker {
     bool telling; /* a hook that changes something then is told of at the end of the turn */
     hub__table_t venues;
     hub__peer_t *peers;
+    size_t peer_count;
+    bool turned_away; /* there was no room for one */
     hub__venue_t *due_first, **due_last;
     hub__timer_t beat;
     hub__query_t *queries;

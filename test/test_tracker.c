@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "bus/json.h"
+#include "hub/peer.h"
 #include "test/assembly.h"
 
 #define SILENCE_MS (5 * ASSEMBLY_BEAT_MS)
@@ -1127,6 +1128,29 @@ static void junk_is_counted_and_does_no_harm(void **state)
     assembly_destroy(assembly);
 }
 
+/* Each is remembered for twenty minutes, and looked for at each message. */
+static void owners_that_nobody_is_are_forgotten_before_there_are_too_many(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 1, NULL);
+    attendee_t *alice = assembly_come(assembly, 0, 0, true);
+    hub__tracker_t *tracker = assembly_tracker(assembly, 0);
+    size_t count = 0;
+
+    (void)state;
+    for (uint64_t owner = 1000; owner < 1000 + 2 * HUB__PEERS_MAX; owner++)
+        hub__tracker_receive(tracker, NULL, owner, HUB_STR("beat"), HUB_STR("{}"), NULL);
+    for (const hub__peer_t *peer = tracker->peers; peer != NULL; peer = peer->next)
+        count++;
+    assert_int_equal(count, HUB__PEERS_MAX);
+    assert_int_equal(assembly_stats(assembly, 0)->presence_bad_total, HUB__PEERS_MAX);
+    assert_int_equal(track(assembly_come(assembly, 1, 0, false), "bob", "{}"), HUB_OK);
+    assembly_settle(assembly,
+                    SILENCE_MS + 3 * ASSEMBLY_BEAT_MS); /* those are gone, this one is not */
+    assert_int_equal(json_object_size(alice->view), 1);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
 /* What stood behind it is not lost with it. */
 static void a_row_that_can_not_be_read_makes_it_ask(void **state)
 {
@@ -1370,6 +1394,7 @@ int main(void)
         cmocka_unit_test(a_meta_is_no_larger_than_a_message_to_the_others),
         cmocka_unit_test(a_meta_is_no_deeper_than_the_others_can_read),
         cmocka_unit_test(junk_is_counted_and_does_no_harm),
+        cmocka_unit_test(owners_that_nobody_is_are_forgotten_before_there_are_too_many),
         cmocka_unit_test(a_row_that_can_not_be_read_makes_it_ask),
         cmocka_unit_test(a_state_of_many_parts_arrives_whole),
         cmocka_unit_test(a_part_of_a_state_that_is_lost_is_made_good),
