@@ -93,7 +93,7 @@ extern "C" {
     X(mailbox_full_total, counter, "messages that found this worker's mailbox full")               \
     X(presences, gauge, "keys tracked by members of this server")                                  \
     X(presence_diffs_total, counter, "changes of who is there told to members, per worker")        \
-    X(presence_bad_total, counter, "messages about presence that could not be read")               \
+    X(presence_bad_total, counter, "messages about presence that could not be read or held")       \
     X(presence_peers_gone_total, counter, "workers or nodes cleared because they fell silent")     \
     X(relayed_total, counter, "closes and pushes to connections here that another node asked for") \
     X(relay_bad_total, counter, "such words of another node that could not be read, per worker")   \

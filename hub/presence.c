@@ -139,15 +139,23 @@ static void on_venue_close(hub_bus_sub_t *sub, hub_status_t why, void *user)
     ((hub__venue_t *)user)->sub = NULL;
 }
 
-/* Workers of a server that stops leave together: their members see nobody go. */
+/* Workers of a server that stops leave together: their members see nobody go. Whoever does not
+ * leave is heard, or those who stay until the end would see it fall silent. */
+static bool is_heeded(const hub__presence_t *presence, const hub_message_t *msg)
+{
+    const hub_server_t *server = presence->worker->server;
+
+    return server == NULL || !hub__server_is_stopping(server) ||
+           hub__replica_kind(msg->event) != HUB__REPLICA_BYE;
+}
+
 static hub_status_t on_beat_message(hub_bus_sub_t *sub, const hub_message_t *msg,
                                     hub_bus_ack_t *ack, void *user)
 {
     hub__presence_t *presence = user;
-    const hub_server_t *server = presence->worker->server;
 
     (void)sub;
-    if (server == NULL || !hub__server_is_stopping(server))
+    if (is_heeded(presence, msg))
         receive(presence->tracker, NULL, msg, ack);
     return HUB_OK;
 }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Where lists of presence meet and where they do not: two hubs of one server on one bus, and two
  * nodes on a broker that loses what one of them answers. */
+#include "hub/internal.h"
 #include "test/fake_backend.h"
 #include "test/server.h"
 #include "test/watcher.h"
 
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,6 +16,7 @@
 
 #define TARGET "/socket"
 #define BEAT_MS 300
+#define SHORT_BEAT_MS 50
 
 static struct {
     fake_broker_t *broker;
@@ -48,11 +51,10 @@ static void add_channel(hub_t *hub)
                      HUB_OK);
 }
 
-static server_t *serve(hub_bus_t *bus, unsigned threads)
+static server_t *serve(hub_bus_t *bus, const hub_server_options_t *options, uint32_t beat_ms)
 {
     server_t *s = server_create_with(
-        &(hub_server_options_t){.threads = threads},
-        &(hub_options_t){.name = "app", .bus = bus, .presence_beat_ms = BEAT_MS});
+        options, &(hub_options_t){.name = "app", .bus = bus, .presence_beat_ms = beat_ms});
 
     add_channel(s->hub);
     server_mount(s, &(hub_endpoint_options_t){.on_authorize = on_authorize});
@@ -95,7 +97,7 @@ static void start_with_two_hubs(void)
     hub_options_t options = {.name = "other", .presence_beat_ms = BEAT_MS};
 
     assert_int_equal(hub_bus_create(NULL, &here.left_bus, NULL), HUB_OK);
-    here.left = serve(here.left_bus, 2);
+    here.left = serve(here.left_bus, &(hub_server_options_t){.threads = 2}, BEAT_MS);
     options.bus = here.left_bus;
     assert_int_equal(hub_create(&options, &here.other), HUB_OK);
     add_channel(here.other);
@@ -132,6 +134,46 @@ static void hubs_of_other_names_on_one_bus_never_meet(void **state)
     watcher_forget(&bob);
 }
 
+/* ---- two nodes, one of which stops for longer than others may be silent ---- */
+
+static void pass_beats(unsigned count)
+{
+    uint64_t until_us = hub__monotonic_us() + (uint64_t)count * SHORT_BEAT_MS * 1000;
+
+    while (hub__monotonic_us() < until_us)
+        poll(NULL, 0, 5);
+}
+
+static void who_stays_while_a_server_stops_sees_the_other_nodes(void **state)
+{
+    watcher_t first, later, bob, carol;
+
+    (void)state;
+    assert_int_equal(hub_bus_create(NULL, &here.left_bus, NULL), HUB_OK);
+    here.left =
+        serve(here.left_bus,
+              &(hub_server_options_t){.limits = {.drain_batch = 1, .drain_batch_ms = 60000}},
+              SHORT_BEAT_MS);
+    here.right = serve(here.left_bus, NULL, SHORT_BEAT_MS);
+    server_start(here.left);
+    server_start(here.right);
+    first = come_to(here.left, TARGET, "room:1", "first");
+    later = come_to(here.left, TARGET, "room:1", "later");
+    bob = come_to(here.right, TARGET, "room:1", "bob");
+    watcher_expect(&later, "{'bob':1,'first':1,'later':1}");
+    hub_server_stop(here.left->server);
+    watcher_expect(&later, "{'bob':1,'later':1}");
+    pass_beats(8);
+    carol = come_to(here.right, TARGET, "room:1", "carol");
+    watcher_expect(&later, "{'bob':1,'carol':1,'later':1}");
+    assert_int_equal(later.leaves, 1);
+    assert_int_equal(SERVER_STAT(here.left, presence_peers_gone_total), 0);
+    leave(here.left, &first);
+    leave(here.left, &later);
+    watcher_forget(&bob);
+    watcher_forget(&carol);
+}
+
 /* ---- two nodes on a broker that loses ---- */
 
 static server_t *serve_on_broker(hub_bus_t **bus)
@@ -142,7 +184,7 @@ static server_t *serve_on_broker(hub_bus_t **bus)
                                                          .backend_options = here.broker},
                                     bus, NULL),
                      HUB_OK);
-    s = serve(*bus, 1);
+    s = serve(*bus, NULL, BEAT_MS);
     server_start(s);
     return s;
 }
@@ -198,6 +240,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(hubs_of_other_names_on_one_bus_never_meet, end),
+        cmocka_unit_test_teardown(who_stays_while_a_server_stops_sees_the_other_nodes, end),
         cmocka_unit_test_teardown(an_answer_that_the_broker_loses_is_asked_for_again, end),
     };
 
