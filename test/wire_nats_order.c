@@ -135,16 +135,23 @@ static bool is_healthy(void *arg)
     return hub_bus_is_healthy(arg);
 }
 
-static void open_bus(const char *behind)
+static hub_bus_t *open_node(const char *behind)
 {
     hub_error_t error = {0};
+    hub_bus_t *bus = NULL;
     char url[256];
 
     snprintf(url, sizeof(url), "nats://hub:pw@127.0.0.1:%u%s", broker_port(fixture.broker), behind);
-    if (hub_bus_open(url, NULL, &fixture.bus, &error) != HUB_OK)
+    if (hub_bus_open(url, NULL, &bus, &error) != HUB_OK)
         fail_msg("%s: %s", url, error.text);
-    await(is_healthy, fixture.bus);
-    assert_int_equal(hub_bus_attach(fixture.bus, &fixture.loop.base), HUB_OK);
+    await(is_healthy, bus);
+    assert_int_equal(hub_bus_attach(bus, &fixture.loop.base), HUB_OK);
+    return bus;
+}
+
+static void open_bus(const char *behind)
+{
+    fixture.bus = open_node(behind);
     listener_start(&fixture.listener, fixture.bus, TOPIC, &fixture.loop.base);
 }
 
@@ -598,6 +605,108 @@ static void what_is_said_while_the_stream_is_looked_for_keeps_its_order(void **s
                         "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20");
 }
 
+/* ---- two nodes, and a server that goes and comes ---- */
+
+#define TALKS 200
+
+static bool is_in(const char *word, size_t len, const char *text)
+{
+    for (; *text != '\0'; text += strspn(text, " ")) {
+        size_t next = strcspn(text, " ");
+
+        if (next == len && strncmp(text, word, len) == 0)
+            return true;
+        text += next;
+    }
+    return false;
+}
+
+/* Of what one heard, the numbers that the other heard as well. */
+static char *common(const char *heard, const char *other)
+{
+    hub__buffer_t text = {0};
+
+    for (; *heard != '\0'; heard += strspn(heard, " ")) {
+        size_t len = strcspn(heard, " ");
+
+        if (len == 5 && is_in(heard, len, other))
+            hub__buffer_printf(&text, "%.*s ", (int)len, heard);
+        heard += len;
+    }
+    return text.base;
+}
+
+static hub_status_t talk(hub_bus_t *bus, unsigned number)
+{
+    hub_message_options_t flags = {.flags = HUB_MESSAGE_BUS_ORDER};
+    hub_message_t *msg = NULL;
+    char json[16];
+    hub_status_t err;
+
+    snprintf(json, sizeof(json), "%u", number);
+    assert_int_equal(hub_message_create(HUB_STR(TOPIC), HUB_STR("said"), hub_json(hub_str(json)),
+                                        &flags, &msg, NULL),
+                     HUB_OK);
+    err = hub_bus_publish(bus, msg, NULL);
+    hub_message_release(msg);
+    return err;
+}
+
+static void talk_both(hub_bus_t *far, unsigned from)
+{
+    for (unsigned i = from; i < from + TALKS; i++) {
+        (void)!talk(fixture.bus, 10000 + i);
+        (void)!talk(far, 20000 + i);
+        test_executor_turn(&fixture.loop);
+    }
+}
+
+static bool heard_a_first(void *arg)
+{
+    return strstr(listener_heard(arg), "20000 ") != NULL;
+}
+
+static bool heard_the_last(void *arg)
+{
+    return strstr(listener_heard(arg), "30000") != NULL;
+}
+
+/* Each may miss what the other heard, and is told; nobody hears anything the other way round. */
+static void it_is_one_order_through_a_restart_too(void **state)
+{
+    listener_t far = {0};
+    hub_bus_t *other;
+    char *left, *right;
+
+    (void)state;
+    start(NULL, false);
+    open_bus("");
+    other = open_node("");
+    listener_start(&far, other, TOPIC, &fixture.loop.base);
+    assert_int_equal(say_in_order("1"), HUB_OK); /* all stands */
+    talk_both(other, 0);
+    await(heard_a_first, &far);
+    await(heard_a_first, &fixture.listener);
+    broker_kill(fixture.broker);
+    talk_both(other, TALKS);
+    assert_true(broker_restart(fixture.broker, true));
+    await(is_healthy, other);
+    await(goes_through, "1");
+    talk_both(other, 2 * TALKS);
+    assert_int_equal(talk(other, 30000), HUB_OK);
+    await(heard_the_last, &far);
+    await(heard_the_last, &fixture.listener);
+    left = common(listener_heard(&far), listener_heard(&fixture.listener));
+    right = common(listener_heard(&fixture.listener), listener_heard(&far));
+    assert_string_equal(left, right);
+    assert_non_null(strstr(left, "20000 "));
+    free(left);
+    free(right);
+    listener_stop(&far);
+    hub_bus_detach(other, &fixture.loop.base);
+    hub_bus_destroy(other);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -621,6 +730,7 @@ int main(void)
         CASE(another_program_publishes_with_a_line),
         CASE(a_server_that_stands_still_holds_up_nobody),
         CASE(what_is_said_while_the_stream_is_looked_for_keeps_its_order),
+        CASE(it_is_one_order_through_a_restart_too),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
