@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* One order on NATS: the stream that it comes from, who makes it, and what becomes of publishes
- * where there is none. That it is one order is shown by bus_nats (bus_order.c). */
+ * where there is none. */
 #include "test/broker.h"
 
 #include <arpa/inet.h>
@@ -14,6 +14,7 @@
 
 #include "bus/buffer.h"
 #include "bus/log.h"
+#include "test/bus_order.h"
 #include "test/executor.h"
 #include "test/listener.h"
 
@@ -605,7 +606,26 @@ static void what_is_said_while_the_stream_is_looked_for_keeps_its_order(void **s
                         "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20");
 }
 
-/* ---- two nodes, and a server that goes and comes ---- */
+/* ---- more nodes than one ---- */
+
+#define NODES 8
+
+/* Each is a publisher whom the server reads on a thread of its own: by core NATS so many hear each
+ * other differently in every run, and two nodes in few. */
+static void many_nodes_hear_one_order(void **state)
+{
+    hub_bus_t *nodes[NODES];
+
+    (void)state;
+    start(NULL, false);
+    for (int i = 0; i < NODES; i++)
+        nodes[i] = open_node("");
+    bus_order_run(nodes, NODES);
+    for (int i = 0; i < NODES; i++) {
+        hub_bus_detach(nodes[i], &fixture.loop.base);
+        hub_bus_destroy(nodes[i]);
+    }
+}
 
 #define TALKS 200
 
@@ -730,6 +750,7 @@ int main(void)
         CASE(another_program_publishes_with_a_line),
         CASE(a_server_that_stands_still_holds_up_nobody),
         CASE(what_is_said_while_the_stream_is_looked_for_keeps_its_order),
+        CASE(many_nodes_hear_one_order),
         CASE(it_is_one_order_through_a_restart_too),
     };
 
