@@ -59,7 +59,8 @@ void hub__remote_topic_added(hub__topic_t *topic)
         topic->due_gap = atomic_load(&topic->bus->remote->was_up);
 }
 
-/* What was on its way to us, and to others, is only on its way to others. */
+/* What was on its way to us, and to others, is only on its way to others. Under the shard's lock:
+ * none of it has failed, or the streams' lock would be taken behind it. */
 static void forget_returns(hub__topic_t *topic)
 {
     hub__remote_t *remote = topic->bus->remote;
