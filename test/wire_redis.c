@@ -293,8 +293,10 @@ static int set_up_names(void **state)
 
 static int tear_down_names(void **state)
 {
-    hub__lookup_resolve = getaddrinfo;
-    return redis_tear_down(state);
+    int failed = redis_tear_down(state);
+
+    hub__lookup_resolve = getaddrinfo; /* the backend's thread has ended */
+    return failed;
 }
 
 static void a_name_is_found(void **state)
