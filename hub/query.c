@@ -84,12 +84,24 @@ static void stand_in_line(hub__venue_t *venue)
     tracker->asks_last = &venue->asks_next;
 }
 
+/* A bus that comes back tells gaps before it takes anything: it will in a moment. */
+static void hurry(hub__tracker_t *tracker)
+{
+    uint64_t soon_ms = *tracker->now_ms + HUB__TRACKER_FIRST_PAUSE_MS;
+
+    if (!hub__timer_is_armed(&tracker->ask_timer) || tracker->ask_timer.due_ms <= soon_ms)
+        return;
+    tracker->ask_pause_ms = HUB__TRACKER_FIRST_PAUSE_MS;
+    tracker->io->timer_arm(tracker, &tracker->ask_timer, soon_ms);
+}
+
 void hub__query_line_up(hub__venue_t *venue)
 {
     if (!venue->asks)
         done(venue); /* what it asked before is no use any more */
     venue->unreached = true;
     stand_in_line(venue);
+    hurry(venue->tracker);
     next_in_line(venue->tracker);
     if (venue->asks_prev != NULL)
         venue->refused = true;

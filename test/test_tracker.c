@@ -710,6 +710,31 @@ static void while_nothing_gets_out_one_question_is_tried(void **state)
     assembly_destroy(assembly);
 }
 
+/* What was asked in vain before it is asked then as well. */
+static void a_gap_ends_the_wait_for_the_bus(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 1, NULL);
+    attendee_t *alice, *bob;
+
+    (void)state;
+    assert_int_equal(track(assembly_come(assembly, 1, 1, true), "carol", "{}"), HUB_OK);
+    alice = assembly_come(assembly, 0, 0, true);
+    assembly_settle(assembly, 200);
+    assembly_refuse(assembly, 0, true);
+    bob = assembly_come(assembly, 0, 1, true);
+    assembly_settle(assembly, 4 * ASSEMBLY_BEAT_MS); /* tried rarely by now */
+    assert_int_equal(json_object_size(bob->view), 0);
+    while (assembly_tracker(assembly, 0)->ask_timer.due_ms <
+           *assembly_tracker(assembly, 0)->now_ms + 500)
+        assembly_settle(assembly, 10);
+    hub__tracker_gap(alice->attendance.venue);
+    assembly_refuse(assembly, 0, false);
+    assembly_settle(assembly, 100);
+    assert_int_equal(json_object_size(bob->view), 1);
+    assembly_check(assembly);
+    assembly_destroy(assembly);
+}
+
 /* Nobody tells the gap: the next delta shows the hole. */
 static void a_hole_between_deltas_is_noticed(void **state)
 {
@@ -1378,6 +1403,7 @@ int main(void)
         cmocka_unit_test(who_does_not_answer_holds_up_the_others_for_a_second),
         cmocka_unit_test(who_waits_to_ask_answers_at_once),
         cmocka_unit_test(while_nothing_gets_out_one_question_is_tried),
+        cmocka_unit_test(a_gap_ends_the_wait_for_the_bus),
         cmocka_unit_test(a_hole_between_deltas_is_noticed),
         cmocka_unit_test(who_answers_to_no_question_is_not_there),
         cmocka_unit_test(a_question_that_could_not_be_put_is_put_later),
