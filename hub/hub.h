@@ -36,7 +36,8 @@ typedef struct hub_options {
                                   cleared, and comes back when it is heard again. While the bus is
                                   not healthy nobody counts as silent, for at most sixty times as
                                   long: an outage of the broker that all survive is not told to
-                                  members. 0 means 10,000 */
+                                  members. A node that is cut off alone shows the others so long,
+                                  who clear it meanwhile. 0 means 10,000 */
     size_t topics_max; /* topics with members, those of each worker counted; a join of one more is
                           answered `busy`; 0 means 1,000,000, HUB_OFF switches it off */
     size_t conns_max;  /* connections on all endpoints of this root; one more is 503; 0: as many as
