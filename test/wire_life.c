@@ -224,8 +224,8 @@ static void what_waits_to_be_accepted_at_the_stop_is_not_left_hanging(void **sta
     hub_server_stop(s->server);
     late = client_try_connect(s->address);
     hub_server_wait(s->server);
-    /* The kernel itself forgets some who connect just as a listener is closed (one of thousands), and
-     * tells them when they say something. */
+    /* The kernel itself forgets some who connect just as a listener is closed (one of thousands),
+     * and tells them when they say something. */
     if (late != NULL)
         client_expect_reset(late);
     client_destroy(late);
