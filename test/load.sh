@@ -160,11 +160,11 @@ json()
 gone()
 {
     serve floor
-    "$folder/load" --url "ws://127.0.0.1:$port" --speak text --pid "$server" --conns 20 --duration-ms 20000 \
+    "$folder/load" --url "ws://127.0.0.1:$port" --speak text --pid "$server" --conns 20 --duration-ms 6000 \
         --runs 1 --lost-ms 300 --json >"$scratch/out" 2>"$scratch/err" &
     load=$!
-    for _ in $(seq 1000); do
-        [ "$(ls "/proc/$server/fd" | wc -l)" -lt 20 ] || break
+    for _ in $(seq 1000); do # until all are there and hear one another
+        [ "$(awk '{ print $14 + $15 }' "/proc/$server/stat")" -lt 10 ] || break # ticks of its time
         sleep 0.01
     done
     kill -KILL "$server"
