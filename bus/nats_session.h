@@ -1,35 +1,16 @@
-/* bus/nats_session.h - private: what is said over one connection to a NATS server: the courier's
- * orders, their confirmation, and messages. On the courier's thread. */
+/* bus/nats_session.h - private: what is said over one connection to a NATS server: from up to
+ * down, what comes in, and what becomes of the stream that orders. What goes out, and its
+ * confirmation, is in nats_lane.h. On the courier's thread. */
 #pragma once
 
 #include "bus/backend.h"
+#include "bus/nats_lane.h"
 #include "bus/nats_link.h"
 #include "bus/nats_order.h"
 #include "bus/nats_taken.h"
 #include "bus/table.h"
 
-/* "<name>.own.<16 hex>.stream-<number>", and a NUL */
-#define HUB__NATS_OWN_BYTES (HUB__SUBJECT_NAME_BYTES + 56)
-
-typedef struct hub__nats_orders {
-    hub__order_t *first;
-    hub__order_t **last;
-} hub__nats_orders_t;
-
-/* What goes one way, until a barrier behind it is back. */
-typedef struct hub__nats_lane {
-    hub__nats_orders_t waiting;            /* not sent yet */
-    hub__nats_orders_t sent;               /* since the barrier under way */
-    hub__nats_orders_t covered;            /* by the barrier under way */
-    char barrier_out[HUB__NATS_OWN_BYTES]; /* its subject */
-    uint64_t barrier_number;
-    uint64_t barrier_due_ms; /* 0: any time */
-    bool barrier_away;
-    bool unfenced; /* the barrier is back; the library has still to tell what was refused */
-    bool fenced;   /* the fence under way was put behind that */
-} hub__nats_lane_t;
-
-typedef struct hub__nats_session {
+struct hub__nats_session {
     hub_bus_t *bus;
     hub__courier_t *courier;
     hub__nats_link_t *link;
@@ -48,7 +29,7 @@ typedef struct hub__nats_session {
     bool suspect;           /* the server has refused something on this connection */
     size_t subject_max;     /* bytes: a longer one is refused here */
     size_t subject_longest; /* of those sent */
-} hub__nats_session_t;
+};
 
 /* All are borrowed; `link` is connected. */
 void hub__nats_session_init(hub__nats_session_t *session, hub_bus_t *bus, const char *name,
