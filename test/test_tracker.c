@@ -382,19 +382,27 @@ static void an_outage_that_lasts_clears_the_others_after_all(void **state)
     assembly_destroy(assembly);
 }
 
-/* What was asked before may have been answered to nobody. */
-static void what_can_be_heard_only_now_is_asked_for_at_once(void **state)
+/* Bob comes to node 1, where nobody hears what node 0 answers about alice. */
+static attendee_t *come_and_lose_the_answer(assembly_t *assembly)
 {
-    assembly_t *assembly = assembly_create(2, 1, NULL);
     attendee_t *alice = assembly_come(assembly, 0, 0, false), *bob;
 
-    (void)state;
     assert_int_equal(track(alice, "alice", "{}"), HUB_OK);
     assembly_settle(assembly, 200);
     bob = assembly_come(assembly, 1, 0, true);
     while (assembly_deliver(assembly, 1 * 2 + 0, false) && assembly_turn(assembly, 0))
         ;
     assert_true(assembly_vanish(assembly, 0, 1));
+    return bob;
+}
+
+/* What was asked before may have been answered to nobody. */
+static void what_can_be_heard_only_now_is_asked_for_at_once(void **state)
+{
+    assembly_t *assembly = assembly_create(2, 1, NULL);
+    attendee_t *bob = come_and_lose_the_answer(assembly);
+
+    (void)state;
     hub__tracker_ready(assembly_venue(assembly, 1, 0));
     assembly_settle(assembly, 100);
     assert_int_equal(json_object_size(bob->view), 1);
@@ -405,15 +413,9 @@ static void what_can_be_heard_only_now_is_asked_for_at_once(void **state)
 static void an_answer_that_was_lost_unseen_is_asked_for_again(void **state)
 {
     assembly_t *assembly = assembly_create(2, 1, NULL);
-    attendee_t *alice = assembly_come(assembly, 0, 0, false), *bob;
+    attendee_t *bob = come_and_lose_the_answer(assembly);
 
     (void)state;
-    assert_int_equal(track(alice, "alice", "{}"), HUB_OK);
-    assembly_settle(assembly, 200);
-    bob = assembly_come(assembly, 1, 0, true);
-    while (assembly_deliver(assembly, 1 * 2 + 0, false) && assembly_turn(assembly, 0))
-        ;
-    assert_true(assembly_vanish(assembly, 0, 1)); /* the answer */
     assembly_settle(assembly, 900);
     assert_int_equal(json_object_size(bob->view), 0);
     assembly_settle(assembly, 2 * ASSEMBLY_BEAT_MS + 1100);
