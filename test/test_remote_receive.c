@@ -78,19 +78,26 @@ static void a_slow_broker_slows_nobody_here(void **state)
     listener_stop(&far);
 }
 
+/* Who listens to room:2 from now on hears what the other node says next, and of no gap. */
+static void assert_next_is_heard_alone(pair_t *fixture, const char *json)
+{
+    listener_t late = {0};
+
+    listener_start(&late, fixture->near, "room:2", NULL);
+    say(fixture->far, "room:2", json);
+    pair_run(fixture);
+    assert_string_equal(listener_heard(&late), json);
+    listener_stop(&late);
+}
+
 static void the_first_contact_with_a_node_is_no_gap(void **state)
 {
     pair_t *fixture = *state;
-    listener_t late = {0};
 
     say(fixture->far, "room:2", "1");
     say(fixture->far, "room:2", "2");
     pair_run(fixture);
-    listener_start(&late, fixture->near, "room:2", NULL);
-    say(fixture->far, "room:2", "3");
-    pair_run(fixture);
-    assert_string_equal(listener_heard(&late), "3");
-    listener_stop(&late);
+    assert_next_is_heard_alone(fixture, "3");
 }
 
 /* Its node was cut off with it, and who listened had not heard of that node yet: no number shows
@@ -165,19 +172,15 @@ static void a_flag_of_later_versions_is_ignored(void **state)
 static void what_was_heard_of_a_node_ends_with_the_topic(void **state)
 {
     pair_t *fixture = *state;
-    listener_t again = {0};
+    listener_t first = {0};
 
-    listener_start(&again, fixture->near, "room:2", NULL);
+    listener_start(&first, fixture->near, "room:2", NULL);
     say(fixture->far, "room:2", "1");
     pair_run(fixture);
-    listener_stop(&again);
+    listener_stop(&first);
     say(fixture->far, "room:2", "2");
     pair_run(fixture);
-    listener_start(&again, fixture->near, "room:2", NULL);
-    say(fixture->far, "room:2", "3");
-    pair_run(fixture);
-    assert_string_equal(listener_heard(&again), "3");
-    listener_stop(&again);
+    assert_next_is_heard_alone(fixture, "3");
 }
 
 static void each_node_has_numbers_of_its_own(void **state)
