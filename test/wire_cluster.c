@@ -159,6 +159,17 @@ static watcher_t come_there(const char *key)
     return come_to(nodes.there.address, key);
 }
 
+/* Alice sees bob, who is at the other node. */
+static watcher_t start_with_bob(broker_kind_t kind)
+{
+    watcher_t bob;
+
+    start(kind);
+    bob = come_there("bob");
+    watcher_expect(&nodes.alice, "{'alice':1,'bob':1}");
+    return bob;
+}
+
 /* Of all that she was told since she came. */
 static void expect_told(unsigned joins, unsigned leaves)
 {
@@ -194,11 +205,8 @@ static void a_killed_node_is_cleared_and_its_successor_seen(broker_kind_t kind)
 
 static void a_node_that_hung_comes_back_with_its_members(broker_kind_t kind)
 {
-    watcher_t bob;
+    watcher_t bob = start_with_bob(kind);
 
-    start(kind);
-    bob = come_there("bob");
-    watcher_expect(&nodes.alice, "{'alice':1,'bob':1}");
     kill(nodes.there.pid, SIGSTOP);
     watcher_expect(&nodes.alice, "{'alice':1}");
     kill(nodes.there.pid, SIGCONT);
@@ -211,11 +219,8 @@ static void a_node_that_hung_comes_back_with_its_members(broker_kind_t kind)
 
 static void a_node_that_ends_is_cleared_at_once(broker_kind_t kind)
 {
-    watcher_t bob;
+    watcher_t bob = start_with_bob(kind);
 
-    start(kind);
-    bob = come_there("bob");
-    watcher_expect(&nodes.alice, "{'alice':1,'bob':1}");
     kill(nodes.there.pid, SIGTERM);
     watcher_expect(&nodes.alice, "{'alice':1}");
     expect_told(2, 1);
