@@ -6,7 +6,6 @@
 #include "test/broker_kinds.h"
 
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,11 +15,13 @@
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/time.h>
 #include <unistd.h>
+
+#include "test/port.h"
 
 #define ADMIN "admin"
 #define ADMIN_PASSWORD "admins-own"
+#define ADMIN_LIMIT_S 5 /* for each read and write */
 
 /* One argument: the path of a file in the folder. */
 static void path_in(const broker_t *broker, const char *name, char *ret_path, size_t size)
@@ -58,29 +59,12 @@ static void redis_arguments(const broker_t *broker, const char **argv, char *ret
     argv[1] = NULL;
 }
 
-/* Connected, with a limit for each read and write. */
-static int dial(unsigned port)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons((uint16_t)port),
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    struct timeval limit = {.tv_sec = 5};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
-        return fd;
-    close(fd);
-    return -1;
-}
-
 /* QUIT makes it close behind its answers, so what comes until then is all of them. */
 static char *redis_admin(broker_t *broker, const char *command)
 {
     hub__buffer_t text = {0};
     char *answer, *line;
-    int fd = dial(broker->port);
+    int fd = port_dial(broker->port, ADMIN_LIMIT_S);
     ssize_t got;
 
     if (fd == -1)

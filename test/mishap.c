@@ -4,15 +4,14 @@
 #define _GNU_SOURCE
 #include "test/mishap.h"
 
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include "bus/buffer.h"
+#include "test/port.h"
 
 #define BACK_MS 5000
 #define DEAF_MS 5000 /* to find out, where nobody tells */
@@ -20,6 +19,7 @@
 #define FLOOD_BYTES ((size_t)512 * 1024)
 #define REDIS_FLOOD 8 /* of those */
 #define NATS_FLOOD 48
+#define DIAL_LIMIT_S 5
 #define FLAPS 5
 #define FLAP_MS 300
 
@@ -179,23 +179,6 @@ static bool flood_redis(cell_t *cell)
     return answer != NULL;
 }
 
-/* Connected, with a limit for each read and write. */
-static int dial(unsigned port)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons((uint16_t)port),
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    struct timeval limit = {.tv_sec = 5};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
-        return fd;
-    close(fd);
-    return -1;
-}
-
 static bool send_all(int fd, hub_str_t bytes)
 {
     return send(fd, bytes.base, bytes.len, MSG_NOSIGNAL) == (ssize_t)bytes.len;
@@ -245,7 +228,7 @@ static bool flood_subject(int fd, FILE *from, const char *subject)
 /* The server waits for a connection that takes nothing as long as its write_deadline says. */
 static bool flood_nats(cell_t *cell)
 {
-    int fd = dial(broker_port(cell->broker));
+    int fd = port_dial(broker_port(cell->broker), DIAL_LIMIT_S);
     FILE *from = fd == -1 ? NULL : fdopen(fd, "r");
     char subject[1200];
     bool done;

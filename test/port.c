@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -17,11 +18,16 @@
 #define PORT_COUNT 12000 /* Linux gives its own from 32768 on */
 #define TRIES 20
 
+static struct sockaddr_in address_of(unsigned port)
+{
+    return (struct sockaddr_in){.sin_family = AF_INET,
+                                .sin_port = htons((uint16_t)port),
+                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+}
+
 static bool port_is_free(unsigned port)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons((uint16_t)port),
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = address_of(port);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
     bool is_free;
 
@@ -61,5 +67,19 @@ int port_claim(unsigned *ret_port)
         if (fd != -1)
             close(fd);
     }
+    return -1;
+}
+
+int port_dial(unsigned port, int limit_seconds)
+{
+    struct sockaddr_in address = address_of(port);
+    struct timeval limit = {.tv_sec = limit_seconds};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
+        return fd;
+    close(fd);
     return -1;
 }

@@ -7,3 +7,6 @@
 /* Picks one and keeps other tests of this machine off it as long as the descriptor that it returns
  * is open. -1: none was found. */
 int port_claim(unsigned *ret_port);
+
+/* Connects to one, with a limit for each read and write from then on. -1: refused. */
+int port_dial(unsigned port, int limit_seconds);

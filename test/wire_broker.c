@@ -2,33 +2,18 @@
 /* The brokers that other tests start: they come, go and come back as those tests want them to. */
 #include "test/broker.h"
 
-#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
+#include "test/port.h"
+
 #define QUIET_MS 30
-
-/* Connected; -1: refused. */
-static int dial(unsigned port)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons((uint16_t)port),
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    struct timeval limit = {.tv_sec = 10};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
-        return fd;
-    close(fd);
-    return -1;
-}
+#define DIAL_LIMIT_S 10
 
 /* PostgreSQL's first message of a connection, a bare one; the others take a line. */
 static const struct {
@@ -43,7 +28,7 @@ static const struct {
 
 static int greet(broker_t *broker, broker_kind_t kind)
 {
-    int fd = dial(broker_port(broker));
+    int fd = port_dial(broker_port(broker), DIAL_LIMIT_S);
 
     assert_true(fd != -1);
     assert_int_equal(send(fd, greetings[kind].bytes, greetings[kind].size, MSG_NOSIGNAL),
@@ -78,14 +63,14 @@ static void comes_and_goes(broker_kind_t kind)
     snprintf(folder, sizeof(folder), "%s", broker_folder(broker));
     expect_service(broker, kind);
     broker_kill(broker);
-    assert_int_equal(dial(port), -1);
+    assert_int_equal(port_dial(port, DIAL_LIMIT_S), -1);
     assert_true(broker_restart(broker, false));
     assert_int_equal(broker_port(broker), port);
     expect_service(broker, kind);
     assert_true(broker_restart(broker, true));
     expect_service(broker, kind);
     broker_stop(broker);
-    assert_int_equal(dial(port), -1);
+    assert_int_equal(port_dial(port, DIAL_LIMIT_S), -1);
     assert_int_equal(access(folder, F_OK), -1);
 }
 
@@ -147,7 +132,7 @@ static void postgres_stands_still_and_goes_on(void **state)
 static char *redis_login(broker_t *broker)
 {
     static const char text[] = "AUTH " BROKER_USER " " BROKER_PASSWORD "\r\n";
-    int fd = dial(broker_port(broker));
+    int fd = port_dial(broker_port(broker), DIAL_LIMIT_S);
     char *answer = calloc(1, 256);
 
     assert_int_equal(send(fd, text, sizeof(text) - 1, MSG_NOSIGNAL), sizeof(text) - 1);
@@ -167,7 +152,7 @@ static void redis_shuts_its_user_out_and_lets_it_in_again(void **state)
     broker = broker_start(BROKER_REDIS, &(broker_options_t){.password = true});
     assert_non_null(broker);
     assert_non_null(strstr(broker_url(broker), "redis://hub:s3cret@127.0.0.1:"));
-    fd = dial(broker_port(broker));
+    fd = port_dial(broker_port(broker), DIAL_LIMIT_S);
     answer = redis_login(broker);
     assert_string_equal(answer, "+OK\r\n");
     free(answer);
@@ -197,7 +182,7 @@ static void nats_shuts_its_user_out_and_ends_its_connection(void **state)
     broker_need(BROKER_NATS);
     broker = broker_start(BROKER_NATS, &(broker_options_t){.password = true});
     assert_non_null(broker);
-    fd = dial(broker_port(broker));
+    fd = port_dial(broker_port(broker), DIAL_LIMIT_S);
     assert_int_equal(send(fd, text, sizeof(text) - 1, MSG_NOSIGNAL), sizeof(text) - 1);
     while (strstr(bytes, "PONG") == NULL && (got = recv(fd, bytes + len, 4095 - len, 0)) > 0)
         len += (size_t)got;

@@ -3,13 +3,11 @@
  * where there is none. */
 #include "test/broker.h"
 
-#include <arpa/inet.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include "bus/buffer.h"
@@ -17,6 +15,7 @@
 #include "test/bus_order.h"
 #include "test/executor.h"
 #include "test/listener.h"
+#include "test/port.h"
 
 #define STREAM "sockethub-hub"
 #define TOPIC "room:1"
@@ -239,15 +238,10 @@ static void raw_read_until(const char *text, char *heard, size_t size)
 
 static void raw_open(const char *user)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons((uint16_t)broker_port(fixture.broker)),
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    struct timeval limit = {.tv_sec = 5};
     char text[8192];
 
-    fixture.raw = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    setsockopt(fixture.raw, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-    assert_int_equal(connect(fixture.raw, (struct sockaddr *)&address, sizeof(address)), 0);
+    fixture.raw = port_dial(broker_port(fixture.broker), 5);
+    assert_int_not_equal(fixture.raw, -1);
     snprintf(text, sizeof(text),
              "CONNECT {\"user\":\"%s\",\"pass\":\"pw\",\"verbose\":false}\r\nPING\r\n", user);
     raw_send(text);
