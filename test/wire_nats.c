@@ -6,7 +6,6 @@
 #include <dirent.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +19,7 @@
 #include "test/certificate.h"
 #include "test/executor.h"
 #include "test/listener.h"
+#include "test/logbook.h"
 #include "test/nkey.h"
 #include "test/proxy.h"
 
@@ -37,34 +37,11 @@ struct fixture {
 };
 
 static struct fixture fixture;
-
-/* ---- the log ---- */
-
-static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
-static hub__buffer_t logged;
-
-static void on_log(hub_log_level_t level, const char *event, const char *text, void *user)
-{
-    (void)level;
-    (void)user;
-    pthread_mutex_lock(&log_lock);
-    hub__buffer_printf(&logged, "%s %s\n", event, text);
-    pthread_mutex_unlock(&log_lock);
-}
-
-static bool is_logged(const char *what)
-{
-    bool found;
-
-    pthread_mutex_lock(&log_lock);
-    found = logged.len > 0 && strstr(logged.base, what) != NULL;
-    pthread_mutex_unlock(&log_lock);
-    return found;
-}
+static logbook_t logbook;
 
 static bool was_logged(void *arg)
 {
-    return is_logged(arg);
+    return logbook_has(&logbook, arg);
 }
 
 /* ---- the fixture ---- */
@@ -73,7 +50,7 @@ static int set_up(void **state)
 {
     fixture = (struct fixture){0};
     test_executor_init(&fixture.loop, 0);
-    hub_log_set(on_log, NULL);
+    logbook_open(&logbook);
     *state = &fixture;
     return 0;
 }
@@ -87,8 +64,7 @@ static int tear_down(void **state)
     proxy_stop(fixture.proxy);
     broker_stop(fixture.broker);
     certificate_forget();
-    hub_log_set(NULL, NULL);
-    hub__buffer_dispose(&logged);
+    logbook_close(&logbook);
     return 0;
 }
 
@@ -143,7 +119,7 @@ static void await(bool (*holds)(void *arg), const void *arg)
     } cast = {.in = arg};
 
     if (!test_executor_run_until(&fixture.loop, holds, cast.out))
-        fail_msg("it did not come to pass; the log says: %s", logged.len > 0 ? logged.base : "-");
+        fail_msg("it did not come to pass; the log says: %s", logbook_last_words(&logbook));
 }
 
 static void open_both(void)
@@ -243,7 +219,7 @@ static void assert_only(const char *right, const char *wrong, const char *secret
     fixture.far = open_bus(wrong, "");
     await(was_logged, "Authorization Violation");
     assert_false(is_healthy(fixture.far));
-    assert_false(is_logged(secret));
+    assert_false(logbook_has(&logbook, secret));
 }
 
 static void a_password_is_asked_for_and_never_logged(void **state)
@@ -282,7 +258,7 @@ static void an_nkey_signs_what_the_server_asks(void **state)
     await(is_healthy, fixture.bus);
     fixture.far = open_bus("nats://", "");
     await(was_logged, "Authorization Violation");
-    assert_false(is_logged(user.seed));
+    assert_false(logbook_has(&logbook, user.seed));
     nkey_free(&user);
 }
 
@@ -321,8 +297,8 @@ static void credentials_open_the_account_that_they_are_of(void **state)
     snprintf(behind, sizeof(behind), "?creds=%s", certificate_write("user.creds", text));
     fixture.bus = open_bus("nats://", behind);
     await(is_healthy, fixture.bus);
-    assert_false(is_logged(token));
-    assert_false(is_logged(user.seed));
+    assert_false(logbook_has(&logbook, token));
+    assert_false(logbook_has(&logbook, user.seed));
     free(token);
     nkey_free(&user);
     nkey_free(&account);
@@ -443,7 +419,7 @@ static void a_message_past_the_servers_limit_does_no_harm(void **state)
     assert_true(hub_bus_largest_message(fixture.bus) < 65536);
     assert_int_equal(try_say(fixture.bus, "a", json, NULL), HUB_ETOOLARGE);
     assert_int_equal(publish(fixture.bus, "a", "1"), HUB_OK);
-    assert_false(is_logged("bus.down"));
+    assert_false(logbook_has(&logbook, "bus.down"));
     detach();
     free(json);
 }
@@ -465,7 +441,7 @@ static void what_permissions_forbid_is_told(void **state)
     assert_string_equal(listener_heard(&listener), "gap(bus,0)");
     await(was_logged, "Permissions Violation for Subscription");
     assert_int_equal(publish(fixture.bus, "mutes", "1"), HUB_OK);
-    assert_false(is_logged("bus.down"));
+    assert_false(logbook_has(&logbook, "bus.down"));
     listener_stop(&listener);
     hub_bus_detach(fixture.bus, &fixture.loop.base);
 }
@@ -588,7 +564,7 @@ static void who_is_shut_out_is_down_until_he_is_let_in(void **state)
     assert_true(broker_revoke(fixture.broker));
     await(is_down, fixture.bus);
     await(was_logged, "Authorization Violation");
-    assert_false(is_logged(BROKER_PASSWORD));
+    assert_false(logbook_has(&logbook, BROKER_PASSWORD));
     assert_true(broker_grant(fixture.broker));
     await(is_healthy, fixture.bus);
 }
@@ -989,9 +965,9 @@ static void the_end_of_a_bus_is_no_warning(void **state)
     await(is_healthy, fixture.bus);
     hub_bus_destroy(fixture.bus);
     fixture.bus = NULL;
-    assert_true(is_logged("bus.up"));
-    assert_false(is_logged("bus.down"));
-    assert_false(is_logged("bus.broken"));
+    assert_true(logbook_has(&logbook, "bus.up"));
+    assert_false(logbook_has(&logbook, "bus.down"));
+    assert_false(logbook_has(&logbook, "bus.broken"));
 }
 
 static void the_reason_is_told_whatever_peers_do(void **state)
@@ -1025,17 +1001,6 @@ static void await_reads(int watch, size_t reads)
     }
 }
 
-static size_t count_logged(const char *what)
-{
-    size_t count = 0;
-
-    pthread_mutex_lock(&log_lock);
-    for (const char *at = logged.base; at != NULL && (at = strstr(at, what)) != NULL; at++)
-        count++;
-    pthread_mutex_unlock(&log_lock);
-    return count;
-}
-
 /* Paths are long where deployments are made of many parts. */
 static void a_long_reason_is_told_once(void **state)
 {
@@ -1058,8 +1023,8 @@ static void a_long_reason_is_told_once(void **state)
     broker_kill(fixture.broker);
     await_reads(watch, 3);
     close(watch);
-    assert_int_equal(count_logged("bus.failed"), 1);
-    assert_int_equal(count_logged("bus.broken"), 1);
+    assert_int_equal(logbook_count(&logbook, "bus.failed"), 1);
+    assert_int_equal(logbook_count(&logbook, "bus.broken"), 1);
 }
 
 int main(void)

@@ -3,7 +3,6 @@
  * where there is none. */
 #include "test/broker.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,10 +10,10 @@
 #include <unistd.h>
 
 #include "bus/buffer.h"
-#include "bus/log.h"
 #include "test/bus_order.h"
 #include "test/executor.h"
 #include "test/listener.h"
+#include "test/logbook.h"
 #include "test/port.h"
 
 #define STREAM "sockethub-hub"
@@ -32,47 +31,13 @@ struct fixture {
 };
 
 static struct fixture fixture;
+static logbook_t logbook;
 
 extern unsigned hub__nats_order_again_ms;
 
-/* ---- the log ---- */
-
-static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
-static hub__buffer_t logged;
-
-static void on_log(hub_log_level_t level, const char *event, const char *text, void *user)
-{
-    (void)level;
-    (void)user;
-    pthread_mutex_lock(&log_lock);
-    hub__buffer_printf(&logged, "%s %s\n", event, text);
-    pthread_mutex_unlock(&log_lock);
-}
-
-static bool is_logged(const char *what)
-{
-    bool found;
-
-    pthread_mutex_lock(&log_lock);
-    found = logged.len > 0 && strstr(logged.base, what) != NULL;
-    pthread_mutex_unlock(&log_lock);
-    return found;
-}
-
-static size_t count_logged(const char *what)
-{
-    size_t count = 0;
-
-    pthread_mutex_lock(&log_lock);
-    for (const char *at = logged.base; at != NULL && (at = strstr(at, what)) != NULL; at++)
-        count++;
-    pthread_mutex_unlock(&log_lock);
-    return count;
-}
-
 static bool was_logged(void *arg)
 {
-    return is_logged(arg);
+    return logbook_has(&logbook, arg);
 }
 
 static void await(bool (*holds)(void *arg), const void *arg)
@@ -83,7 +48,7 @@ static void await(bool (*holds)(void *arg), const void *arg)
     } cast = {.in = arg};
 
     if (!test_executor_run_until(&fixture.loop, holds, cast.out))
-        fail_msg("it did not come to pass; the log says: %s", logged.len > 0 ? logged.base : "-");
+        fail_msg("it did not come to pass; the log says: %s", logbook_last_words(&logbook));
 }
 
 /* ---- the fixture ---- */
@@ -92,7 +57,7 @@ static int set_up(void **state)
 {
     fixture = (struct fixture){.raw = -1};
     test_executor_init(&fixture.loop, 0);
-    hub_log_set(on_log, NULL);
+    logbook_open(&logbook);
     hub__nats_order_again_ms = 500;
     *state = &fixture;
     return 0;
@@ -116,8 +81,7 @@ static int tear_down(void **state)
     if (fixture.raw != -1)
         close(fixture.raw);
     broker_stop(fixture.broker);
-    hub_log_set(NULL, NULL);
-    hub__buffer_dispose(&logged);
+    logbook_close(&logbook);
     return 0;
 }
 
@@ -305,7 +269,7 @@ static void the_stream_is_made_when_it_is_needed_and_keeps_nothing(void **state)
     raw_ask("INFO", "", answer, sizeof(answer));
     assert_non_null(strstr(answer, "\"messages\":1,"));
     assert_non_null(strstr(answer, "\"storage\":\"memory\""));
-    assert_true(is_logged("how=made"));
+    assert_true(logbook_has(&logbook, "how=made"));
 }
 
 static void without_jetstream_it_is_refused_and_the_log_says_what_to_do(void **state)
@@ -315,8 +279,8 @@ static void without_jetstream_it_is_refused_and_the_log_says_what_to_do(void **s
     open_bus("");
     assert_int_equal(say_in_order("1"), HUB_EREJECTED);
     assert_int_equal(say_in_order("2"), HUB_EBUSDOWN);
-    assert_true(is_logged("bus.order_refused backend=nats stream=" STREAM));
-    assert_true(is_logged("nats-server -js"));
+    assert_true(logbook_has(&logbook, "bus.order_refused backend=nats stream=" STREAM));
+    assert_true(logbook_has(&logbook, "nats-server -js"));
     assert_int_equal(stats().refused_broker, 2);
     assert_int_equal(try_say(fixture.bus, TOPIC, "3", NULL), HUB_OK); /* that needs no order */
     await(heard_it, "3");
@@ -375,7 +339,7 @@ static void a_stream_that_somebody_deletes_is_made_anew(void **state)
     raw_open("");
     delete_stream();
     assert_int_equal(say_in_order("2"), HUB_EUNKNOWN);
-    assert_true(is_logged("bus.order_lost"));
+    assert_true(logbook_has(&logbook, "bus.order_lost"));
     assert_int_equal(stats().unknown, 1);
     assert_int_equal(stats().refused_broker, 0); /* nobody refused it */
     assert_int_equal(say_in_order("3"), HUB_OK);
@@ -391,8 +355,9 @@ static void a_stream_of_that_name_that_is_none_of_ours_is_refused_by_name(void *
                 "\"retention\":\"limits\",\"num_replicas\":1}");
     open_bus("");
     assert_int_equal(say_in_order("1"), HUB_EREJECTED);
-    assert_true(is_logged("stream=" STREAM " why=\"this stream is not as nodes make it (its "
-                          "republish): remove it"));
+    assert_true(logbook_has(&logbook,
+                            "stream=" STREAM " why=\"this stream is not as nodes make it (its "
+                            "republish): remove it"));
     delete_stream();
     await(goes_through, "2");
     assert_string_equal(listener_heard(&fixture.listener), "gap(lost,1) 2");
@@ -412,7 +377,7 @@ static void another_stream_that_takes_those_subjects_is_told_in_the_servers_word
     raw_read_until("}\r\n", answer, sizeof(answer));
     open_bus("");
     assert_int_equal(say_in_order("1"), HUB_EREJECTED);
-    assert_true(is_logged("$JS.API.STREAM.CREATE." STREAM ": subjects overlap"));
+    assert_true(logbook_has(&logbook, "$JS.API.STREAM.CREATE." STREAM ": subjects overlap"));
 }
 
 /* Nobody hears what that takes. */
@@ -433,8 +398,8 @@ static void a_stream_that_takes_the_place_of_ours_is_not_taken_for_it(void **sta
     raw_read_until("}\r\n", answer, sizeof(answer));
     assert_int_equal(say_in_order("2"), HUB_EUNKNOWN);
     await(was_logged, "subjects overlap");
-    assert_true(is_logged("bus.order_lost backend=nats stream=" STREAM
-                          " why=\"something else takes its place"));
+    assert_true(logbook_has(&logbook, "bus.order_lost backend=nats stream=" STREAM
+                                      " why=\"something else takes its place"));
     assert_int_equal(say_in_order("3"), HUB_EBUSDOWN);
 }
 
@@ -455,7 +420,7 @@ static void what_the_stream_has_no_room_for_is_refused_alone(void **state)
     assert_int_equal(say_in_order("2"), HUB_OK);
     assert_string_equal(listener_heard(&fixture.listener), "1 gap(lost,1) 2");
     assert_int_equal(stats().refused_broker, 1);
-    assert_true(is_logged("bus.refused backend=nats stream=" STREAM " why="));
+    assert_true(logbook_has(&logbook, "bus.refused backend=nats stream=" STREAM " why="));
 }
 
 /* It may be on a disk, or replicated: what a node needs is how it republishes. */
@@ -478,7 +443,7 @@ static void a_node_without_the_right_to_make_it_uses_an_operators(void **state)
     make_stream(OPERATORS);
     open_bus("");
     assert_int_equal(say_in_order("1"), HUB_OK);
-    assert_true(is_logged("how=found"));
+    assert_true(logbook_has(&logbook, "how=found"));
     assert_string_equal(listener_heard(&fixture.listener), "1");
 }
 
@@ -488,8 +453,8 @@ static void a_node_without_any_right_to_it_says_so(void **state)
     start(USERS(""), false);
     open_bus("");
     assert_int_equal(say_in_order("1"), HUB_EREJECTED);
-    assert_true(
-        is_logged("why=\"$JS.API.STREAM.INFO." STREAM ": the server's permissions forbid it"));
+    assert_true(logbook_has(&logbook, "why=\"$JS.API.STREAM.INFO." STREAM
+                                      ": the server's permissions forbid it"));
     assert_int_equal(try_say(fixture.bus, TOPIC, "2", NULL), HUB_OK);
     await(heard_it, "2");
 }
@@ -508,8 +473,8 @@ static void what_is_asked_in_vain_is_told_once(void **state)
         await(heard_it, "2");
         assert_int_equal(say_in_order("3"), HUB_EBUSDOWN);
     }
-    assert_int_equal(count_logged("bus.order_refused"), 1);
-    assert_int_equal(count_logged("$JS.API"), 1);
+    assert_int_equal(logbook_count(&logbook, "bus.order_refused"), 1);
+    assert_int_equal(logbook_count(&logbook, "$JS.API"), 1);
 }
 
 static void a_node_may_be_forbidden_to_order_one_topic(void **state)
@@ -534,7 +499,7 @@ static void a_node_may_be_forbidden_to_order_anything(void **state)
           false);
     open_bus("");
     assert_int_equal(say_in_order("1"), HUB_EREJECTED);
-    assert_true(is_logged("why=\"the server's permissions forbid to publish to it"));
+    assert_true(logbook_has(&logbook, "why=\"the server's permissions forbid to publish to it"));
     assert_int_equal(say_in_order("2"), HUB_EBUSDOWN);
 }
 
