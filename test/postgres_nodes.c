@@ -7,23 +7,11 @@
 
 #define LOOK_MS 1
 
-static void keep_line(hub_log_level_t level, const char *event, const char *text, void *user)
-{
-    struct fixture *fixture = user;
-
-    (void)level;
-    pthread_mutex_lock(&fixture->lock);
-    hub__buffer_printf(&fixture->lines, "%s %s\n", event, text);
-    pthread_mutex_unlock(&fixture->lock);
-}
-
 int set_up(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof(*fixture));
 
-    pthread_mutex_init(&fixture->lock, NULL);
-    hub__buffer_printf(&fixture->lines, "%s", "");
-    hub_log_set(keep_line, fixture);
+    logbook_open(&fixture->log);
     test_executor_init(&fixture->loop, 0);
     fixture->broker = broker_start(BROKER_POSTGRES, &(broker_options_t){.password = true});
     assert_non_null(fixture->broker);
@@ -40,12 +28,10 @@ int tear_down(void **state)
             listener_stop(&fixture->nodes[i].heard);
         hub_bus_destroy(fixture->nodes[i].bus);
     }
-    hub_log_set(NULL, NULL);
     test_executor_end(&fixture->loop);
     broker_stop(fixture->broker);
-    assert_null(strstr(fixture->lines.base, BROKER_PASSWORD));
-    hub__buffer_dispose(&fixture->lines);
-    pthread_mutex_destroy(&fixture->lock);
+    assert_false(has_logged(fixture, BROKER_PASSWORD));
+    logbook_close(&fixture->log);
     free(fixture);
     return 0;
 }
@@ -85,8 +71,7 @@ void wait_until(struct fixture *fixture, bool (*holds)(struct fixture *fixture, 
             return;
         poll(NULL, 0, LOOK_MS);
     }
-    pthread_mutex_lock(&fixture->lock);
-    fail_msg("not within %d ms; the log:\n%s", TEST_DEADLINE_MS, fixture->lines.base);
+    fail_msg("not within %d ms; the log:\n%s", TEST_DEADLINE_MS, logbook_last_words(&fixture->log));
 }
 
 bool is_up(struct fixture *fixture, size_t node)
@@ -124,12 +109,7 @@ void expect_heard(struct fixture *fixture, size_t node, const char *text)
 
 bool has_logged(struct fixture *fixture, const char *text)
 {
-    bool found;
-
-    pthread_mutex_lock(&fixture->lock);
-    found = strstr(fixture->lines.base, text) != NULL;
-    pthread_mutex_unlock(&fixture->lock);
-    return found;
+    return logbook_has(&fixture->log, text);
 }
 
 static bool logged_it(struct fixture *fixture, size_t node)

@@ -8,12 +8,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <pthread.h>
-
-#include "bus/log.h"
 #include "test/broker.h"
 #include "test/executor.h"
 #include "test/listener.h"
+#include "test/logbook.h"
 
 #define NODES 6
 #define BATCH 60
@@ -28,8 +26,7 @@ struct fixture {
     broker_t *broker;
     struct node nodes[NODES];
     test_executor_t loop;
-    pthread_mutex_t lock;
-    hub__buffer_t lines; /* of the log, under the lock */
+    logbook_t log;
     hub_status_t answers[BATCH];
     size_t answered;
 };

@@ -6,36 +6,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bus/log.h"
-
 #define LOOK_MS 1
-
-static void on_line(hub_log_level_t level, const char *event, const char *text, void *user)
-{
-    struct log *log = user;
-
-    (void)level;
-    pthread_mutex_lock(&log->lock);
-    hub__buffer_printf(&log->lines, "%s %s\n", event, text);
-    pthread_mutex_unlock(&log->lock);
-}
 
 bool log_has(struct fixture *fixture, const char *text)
 {
-    bool has;
-
-    pthread_mutex_lock(&fixture->log.lock);
-    has = fixture->log.lines.len > 0 && strstr(fixture->log.lines.base, text) != NULL;
-    pthread_mutex_unlock(&fixture->log.lock);
-    return has;
+    return logbook_has(&fixture->log, text);
 }
 
 int redis_set_up(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof(*fixture));
 
-    pthread_mutex_init(&fixture->log.lock, NULL);
-    hub_log_set(on_line, &fixture->log);
+    logbook_open(&fixture->log);
     test_executor_init(&fixture->loop, 0);
     hub__redis_ask_again_ms = 20;
     hub__redis_farewell_ms = 1000;
@@ -54,10 +36,8 @@ int redis_tear_down(void **state)
     test_executor_end(&fixture->loop);
     broker_stop(fixture->broker);
     fake_redis_stop(fixture->fake);
-    hub_log_set(NULL, NULL);
     assert_false(log_has(fixture, BROKER_PASSWORD));
-    hub__buffer_dispose(&fixture->log.lines);
-    pthread_mutex_destroy(&fixture->log.lock);
+    logbook_close(&fixture->log);
     free(fixture);
     return 0;
 }
@@ -66,9 +46,8 @@ int redis_tear_down(void **state)
 
 void give_up(struct fixture *fixture, const char *what)
 {
-    hub_log_set(NULL, NULL);
     fail_msg("%s, but heard was \"%s\" and logged:\n%s", what, listener_heard(&fixture->listener),
-             fixture->log.lines.base);
+             logbook_last_words(&fixture->log));
 }
 
 void redis_await(struct fixture *fixture, bool (*holds)(struct fixture *fixture), const char *what)

@@ -5,24 +5,17 @@
 
 #include "test/broker.h"
 
-#include "bus/buffer.h"
 #include "test/executor.h"
 #include "test/fake_redis.h"
 #include "test/listener.h"
-
-#include <pthread.h>
+#include "test/logbook.h"
 
 #define REDIS_TEST(test) cmocka_unit_test_setup_teardown(test, redis_set_up, redis_tear_down)
 
 extern unsigned hub__redis_ask_again_ms, hub__redis_farewell_ms; /* redis.c */
 
-struct log {
-    pthread_mutex_t lock;
-    hub__buffer_t lines;
-};
-
 struct fixture {
-    struct log log;
+    logbook_t log;
     broker_t *broker;
     fake_redis_t *fake;
     hub_bus_t *bus;

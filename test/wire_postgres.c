@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "bus/log.h"
 #include "test/certificate.h"
 #include "test/postgres_nodes.h"
 #include "test/proxy.h"

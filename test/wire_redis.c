@@ -125,17 +125,6 @@ static void a_wrong_password_is_told_and_tried_again(void **state)
     await_healthy(fixture);
 }
 
-static size_t count_logged(struct fixture *fixture, const char *text)
-{
-    size_t count = 0;
-
-    pthread_mutex_lock(&fixture->log.lock);
-    for (const char *at = fixture->log.lines.base; (at = strstr(at, text)) != NULL; at++)
-        count++;
-    pthread_mutex_unlock(&fixture->log.lock);
-    return count;
-}
-
 /* Which of the two connections hears of it first is anyone's guess. */
 static void a_reason_that_both_connections_meet_in_turn_is_one_line(void **state)
 {
@@ -149,7 +138,7 @@ static void a_reason_that_both_connections_meet_in_turn_is_one_line(void **state
     fixture->bus = redis_open_url(url, "");
     fixture->conns = 7; /* the fourth pair */
     redis_await(fixture, has_conns, "tried again");
-    assert_int_equal(count_logged(fixture, "bus.failed"), 1);
+    assert_int_equal(logbook_count(&fixture->log, "bus.failed"), 1);
 }
 
 static void a_broker_that_wants_a_password_is_told_and_tried_again(void **state)
@@ -559,7 +548,7 @@ static void one_half_that_ends_ends_both(void **state)
 
 static bool is_refused_again(struct fixture *fixture)
 {
-    return count_logged(fixture, "Connection refused") == 2;
+    return logbook_count(&fixture->log, "Connection refused") == 2;
 }
 
 static void a_reason_is_told_again_behind_a_connection(void **state)
@@ -572,7 +561,7 @@ static void a_reason_is_told_again_behind_a_connection(void **state)
     await_log(fixture, "Connection refused\" attempt=1");
     assert_true(broker_restart(fixture->broker, true));
     await_healthy(fixture);
-    assert_int_equal(count_logged(fixture, "Connection refused"), 1);
+    assert_int_equal(logbook_count(&fixture->log, "Connection refused"), 1);
     broker_kill(fixture->broker);
     redis_await(fixture, is_refused_again, "told again");
 }
