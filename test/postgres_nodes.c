@@ -163,6 +163,13 @@ bool all_answered(struct fixture *fixture, size_t count)
     return fixture->answered == count;
 }
 
+void expect_first_answer(struct fixture *fixture, const char *json, hub_status_t expected)
+{
+    say_and_ask(fixture, 0, json);
+    wait_until(fixture, all_answered, 1);
+    assert_int_equal(fixture->answers[0], expected);
+}
+
 char *long_string(size_t bytes)
 {
     char *json = malloc(bytes + 1);

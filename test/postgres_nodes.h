@@ -58,5 +58,7 @@ void expect_answer(struct fixture *fixture, const char *sql, const char *expecte
 void say_and_ask(struct fixture *fixture, size_t node, const char *json);
 /* `count` publishes have their answers. */
 bool all_answered(struct fixture *fixture, size_t count);
+/* Publishes at node 0 as the first of a case that asks, and waits: its answer is `expected`. */
+void expect_first_answer(struct fixture *fixture, const char *json, hub_status_t expected);
 /* A JSON string of `bytes` bytes, owned by the caller (free). */
 char *long_string(size_t bytes);

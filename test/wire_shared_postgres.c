@@ -78,9 +78,7 @@ static void a_lock_of_somebody_ends_sessions_and_says_so(void **state)
 
     listen_up(fixture, 0, "?connect_timeout=1");
     session_run(session, "BEGIN; LOCK TABLE sockethub.messages");
-    say_and_ask(fixture, 0, "1");
-    wait_until(fixture, all_answered, 1);
-    assert_int_equal(fixture->answers[0], HUB_EUNKNOWN);
+    expect_first_answer(fixture, "1", HUB_EUNKNOWN);
     expect_logged(fixture, "bus.broken backend=postgres what=\"publish: 55P03");
     wait_until(fixture, has_two_sessions, 0);
     session_run(session, "COMMIT");
@@ -364,9 +362,7 @@ static void transactions_are_read_committed_whatever_is_the_default(void **state
     listen_up(fixture, 0, "");
     admin(fixture, "ALTER TABLE sockethub.messages ADD CHECK"
                    " (current_setting('transaction_isolation') = 'read committed')");
-    say_and_ask(fixture, 0, "1");
-    wait_until(fixture, all_answered, 1);
-    assert_int_equal(fixture->answers[0], HUB_OK);
+    expect_first_answer(fixture, "1", HUB_OK);
 }
 
 /* ---- what other programs say ---- */
