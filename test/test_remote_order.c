@@ -91,6 +91,18 @@ static void say_in_order(hub_bus_t *bus, const char *json)
     assert_int_equal(try_say_in_order(bus, json, NULL), HUB_OK);
 }
 
+static void listen_far(pair_t *fixture, listener_t *far)
+{
+    listener_start(far, fixture->far, "room:1", NULL);
+    pair_run(fixture);
+}
+
+static void say_far_in_order(pair_t *fixture, const char *json)
+{
+    say_in_order(fixture->far, json);
+    pair_run(fixture);
+}
+
 static void say_in_order_and_ask(pair_t *fixture, const char *json)
 {
     assert_int_equal(
@@ -106,8 +118,7 @@ static void what_has_an_order_is_heard_when_it_comes_back(void **state)
     pair_t *fixture = *state;
     listener_t far = {0};
 
-    listener_start(&far, fixture->far, "room:1", NULL);
-    pair_run(fixture);
+    listen_far(fixture, &far);
     say_in_order(fixture->far, "1");
     say_in_order(fixture->near, "2");
     say_in_order(fixture->far, "3");
@@ -124,8 +135,7 @@ static void what_has_an_order_is_heard_once(void **state)
     pair_t *fixture = *state;
     listener_t far = {0};
 
-    listener_start(&far, fixture->far, "room:1", NULL);
-    pair_run(fixture);
+    listen_far(fixture, &far);
     pair_set_faults(fixture, (fake_faults_t){.twice = true});
     say_in_order(fixture->far, "1");
     say_in_order(fixture->far, "2");
@@ -139,8 +149,7 @@ static void its_completion_has_the_counts_of_the_return(void **state)
     pair_t *fixture = *state;
     listener_t far = {.counts = {.members = 3, .queued = 2}};
 
-    listener_start(&far, fixture->far, "room:1", NULL);
-    pair_run(fixture);
+    listen_far(fixture, &far);
     pair_set_faults(fixture, (fake_faults_t){.answers = FAKE_ANSWERS_LATE});
     say_in_order_and_ask(fixture, "1");
     pair_run(fixture);
@@ -158,8 +167,7 @@ static void its_completion_waits_for_the_return(void **state)
     pair_t *fixture = *state;
     listener_t far = {.counts = {.members = 3}};
 
-    listener_start(&far, fixture->far, "room:1", NULL);
-    pair_run(fixture);
+    listen_far(fixture, &far);
     pair_set_faults(fixture, (fake_faults_t){.swap = true});
     say_in_order_and_ask(fixture, "1");
     pair_run(fixture); /* answered, and delivered behind the next one */
@@ -194,12 +202,10 @@ static void what_the_broker_lost_of_it_is_a_gap_here_too(void **state)
     pair_t *fixture = *state;
     listener_t far = {0};
 
-    listener_start(&far, fixture->far, "room:1", NULL);
-    pair_run(fixture);
+    listen_far(fixture, &far);
     pair_set_faults(fixture, (fake_faults_t){.lose = 1});
     say_in_order_and_ask(fixture, "1");
-    say_in_order(fixture->far, "2");
-    pair_run(fixture);
+    say_far_in_order(fixture, "2");
     assert_string_equal(listener_heard(&far), "gap(lost,1) 2");
     pair_assert_completed(fixture, HUB_EUNKNOWN, HUB_LEVEL_LOCAL);
     assert_int_equal(pair_stats(fixture->far).remote_missing, 1);
@@ -213,8 +219,7 @@ static void a_break_before_its_return_is_unknown_and_a_gap(void **state)
     pair_t *fixture = *state;
     listener_t far = {0};
 
-    listener_start(&far, fixture->far, "room:1", NULL);
-    pair_run(fixture);
+    listen_far(fixture, &far);
     pair_set_faults(fixture, (fake_faults_t){.lose = 1});
     say_in_order_and_ask(fixture, "1");
     pair_run(fixture); /* answered, not returned */
@@ -233,10 +238,8 @@ static void the_last_one_of_it_that_is_lost_is_found_by_its_position(void **stat
     pair_t *fixture = *state;
     listener_t far = {0};
 
-    listener_start(&far, fixture->far, "room:1", NULL);
-    pair_run(fixture);
-    say_in_order(fixture->far, "1");
-    pair_run(fixture);
+    listen_far(fixture, &far);
+    say_far_in_order(fixture, "1");
     pair_set_faults(fixture, (fake_faults_t){.lose = 1});
     say_in_order_and_ask(fixture, "2");
     pair_run(fixture);
@@ -256,8 +259,7 @@ static void a_position_overtakes_nothing(void **state)
     pair_t *fixture = *state;
     listener_t far = {0};
 
-    listener_start(&far, fixture->far, "room:1", NULL);
-    pair_run(fixture);
+    listen_far(fixture, &far);
     say_in_order(fixture->far, "1");
     atomic_store(&fixture->now_ms, 1000);
     hub__remote_clock_moved(fixture->far); /* the position of 1 */
@@ -273,8 +275,7 @@ static void no_return_in_time_is_unknown(void **state)
     pair_t *fixture = *state;
     listener_t far = {0};
 
-    listener_start(&far, fixture->far, "room:1", NULL);
-    pair_run(fixture);
+    listen_far(fixture, &far);
     pair_set_faults(fixture, (fake_faults_t){.swap = true});
     say_in_order_and_ask(fixture, "1");
     pair_run(fixture);
@@ -302,8 +303,7 @@ static void who_leaves_before_the_return_holds_up_nobody(void **state)
     pair_t *fixture = *state;
     listener_t far = {0};
 
-    listener_start(&far, fixture->far, "room:1", NULL);
-    pair_run(fixture);
+    listen_far(fixture, &far);
     pair_set_faults(fixture, (fake_faults_t){.swap = true});
     say_in_order_and_ask(fixture, "1");
     pair_run(fixture);
@@ -318,8 +318,7 @@ static void a_refused_topic_has_no_order_but_this_nodes(void **state)
     listener_t far = {0};
 
     pair_set_faults(fixture, (fake_faults_t){.refuse_topics = HUB_EREJECTED});
-    listener_start(&far, fixture->far, "room:1", NULL);
-    pair_run(fixture);
+    listen_far(fixture, &far);
     say_in_order_and_ask(fixture, "1");
     assert_string_equal(listener_heard(&far), "gap(bus,0) 1");
     pair_assert_heard(fixture, "1");
@@ -333,8 +332,7 @@ static void what_is_published_while_its_topic_is_refused_is_heard_here(void **st
     listener_t far = {0};
 
     pair_set_faults(fixture, (fake_faults_t){.late = true});
-    listener_start(&far, fixture->far, "room:1", NULL);
-    pair_run(fixture);
+    listen_far(fixture, &far);
     refused_on = fixture->far;
     say_in_order_and_ask(fixture, "1");
     assert_null(refused_on);
@@ -349,18 +347,15 @@ static void a_degraded_bus_has_no_order_but_its_own(void **state)
     pair_t *fixture = *state;
     listener_t far = {0};
 
-    listener_start(&far, fixture->far, "room:1", NULL);
-    pair_run(fixture);
-    say_in_order(fixture->far, "1");
-    pair_run(fixture);
+    listen_far(fixture, &far);
+    say_far_in_order(fixture, "1");
     fake_broker_disconnect(fixture->broker, fixture->far);
     say_in_order_and_ask(fixture, "2");
     assert_string_equal(listener_heard(&far), "1 2");
     pair_assert_completed(fixture, HUB_EBUSDOWN, HUB_LEVEL_LOCAL);
     fake_broker_connect(fixture->broker, fixture->far);
     pair_run(fixture);
-    say_in_order(fixture->far, "3");
-    pair_run(fixture);
+    say_far_in_order(fixture, "3");
     assert_string_equal(listener_heard(&far), "1 2 gap(bus,0) 3");
     listener_stop(&far);
 }
@@ -370,8 +365,7 @@ static void what_waits_in_the_buffer_has_its_order_from_the_broker(void **state)
     pair_t *fixture = *state;
     listener_t far = {0};
 
-    listener_start(&far, fixture->far, "room:1", NULL);
-    pair_run(fixture);
+    listen_far(fixture, &far);
     fake_broker_disconnect(fixture->broker, fixture->far);
     say_in_order_and_ask(fixture, "1");
     say_in_order(fixture->near, "2");
@@ -389,10 +383,8 @@ static void what_waits_for_its_order_for_too_long_is_a_gap_here_too(void **state
     pair_t *fixture = *state;
     listener_t far = {0};
 
-    listener_start(&far, fixture->far, "room:1", NULL);
-    pair_run(fixture);
-    say_in_order(fixture->far, "1");
-    pair_run(fixture);
+    listen_far(fixture, &far);
+    say_far_in_order(fixture, "1");
     fake_broker_disconnect(fixture->broker, fixture->far);
     say_in_order(fixture->far, "2");
     atomic_store(&fixture->now_ms, 5000);
@@ -455,8 +447,7 @@ static void where_that_way_is_shut_a_degraded_bus_makes_no_exception(void **stat
     pair_t *fixture = *state;
     listener_t far = {0};
 
-    listener_start(&far, fixture->far, "room:1", NULL);
-    pair_run(fixture);
+    listen_far(fixture, &far);
     other_way_status = HUB_EREJECTED;
     assert_int_equal(try_say_in_order(fixture->far, "1", NULL), HUB_EBUSDOWN);
     assert_string_equal(listener_heard(&far), "");
