@@ -582,3 +582,11 @@ char *broker_admin(broker_t *broker, const char *command)
 {
     return broker->trade->admin == NULL ? NULL : broker->trade->admin(broker, command);
 }
+
+char *broker_ask(broker_t *broker, const char *command)
+{
+    char *answer = broker_admin(broker, command);
+
+    assert_non_null(answer);
+    return answer;
+}

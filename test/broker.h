@@ -75,3 +75,5 @@ bool broker_grant(broker_t *broker);
 /* Asks the broker as its administrator: a line of redis' protocol ("CLIENT LIST"), or SQL. What it
  * answered is owned by the caller (free), NULL: it refused, or there is no such way (nats). */
 char *broker_admin(broker_t *broker, const char *command);
+/* The same for a case, which fails where that does. */
+char *broker_ask(broker_t *broker, const char *command);

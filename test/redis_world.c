@@ -160,17 +160,13 @@ void start_broker(struct fixture *fixture, bool password, const char *line)
 
 void redis_admin(struct fixture *fixture, const char *command)
 {
-    char *answer = broker_admin(fixture->broker, command);
-
-    assert_non_null(answer);
-    free(answer);
+    free(broker_ask(fixture->broker, command));
 }
 
 void assert_admin_has(struct fixture *fixture, const char *command, const char *expected)
 {
-    char *answer = broker_admin(fixture->broker, command);
+    char *answer = broker_ask(fixture->broker, command);
 
-    assert_non_null(answer);
     if (strstr(answer, expected) == NULL)
         fail_msg("%s: %s, not %s", command, answer, expected);
     free(answer);

@@ -206,11 +206,11 @@ static void postgres_shuts_its_user_out_and_lets_it_in_again(void **state)
     broker = broker_start(BROKER_POSTGRES, &(broker_options_t){.password = true});
     assert_non_null(broker);
     assert_true(broker_revoke(broker));
-    answer = broker_admin(broker, "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'hub'");
+    answer = broker_ask(broker, "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'hub'");
     assert_string_equal(answer, "f\n");
     free(answer);
     assert_true(broker_grant(broker));
-    answer = broker_admin(broker, "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'hub'");
+    answer = broker_ask(broker, "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'hub'");
     assert_string_equal(answer, "t\n");
     free(answer);
     broker_stop(broker);
@@ -226,7 +226,7 @@ static void more_lines_reach_the_configuration(void **state)
     broker_need(BROKER_REDIS);
     broker = broker_start(BROKER_REDIS, &(broker_options_t){.config = redis});
     assert_non_null(broker);
-    answer = broker_admin(broker, "CONFIG GET client-output-buffer-limit");
+    answer = broker_ask(broker, "CONFIG GET client-output-buffer-limit");
     assert_non_null(strstr(answer, "pubsub 1048576 1048576 0"));
     free(answer);
     broker_stop(broker);
