@@ -26,6 +26,16 @@ static hub_status_t update(attendee_t *attendee, const char *key, const char *me
     return hub__attendance_update(&attendee->attendance, hub_str(key), hub_json(hub_str(meta)));
 }
 
+/* Alice is tracked at node 0, and whoever is there has heard of her. */
+static attendee_t *come_first(assembly_t *assembly, bool watches)
+{
+    attendee_t *alice = assembly_come(assembly, 0, 0, watches);
+
+    assert_int_equal(track(alice, "alice", "{}"), HUB_OK);
+    assembly_settle(assembly, 200);
+    return alice;
+}
+
 static void expect_list(assembly_t *assembly, int node, const char *wanted)
 {
     char *list = assembly_list(assembly, node, 0);
@@ -54,11 +64,10 @@ static void what_one_tracks_all_others_see(void **state)
 static void who_comes_later_gets_the_whole_list(void **state)
 {
     assembly_t *assembly = assembly_create(2, 2, NULL);
-    attendee_t *alice = assembly_come(assembly, 0, 0, false), *bob;
+    attendee_t *bob;
 
     (void)state;
-    assert_int_equal(track(alice, "alice", "{}"), HUB_OK);
-    assembly_settle(assembly, 200);
+    (void)come_first(assembly, false);
     bob = assembly_come(assembly, 1, 0, true);
     assembly_turn(assembly, 1);
     assert_null(bob->view); /* not before the other worker was heard */
@@ -72,11 +81,10 @@ static void who_comes_later_gets_the_whole_list(void **state)
 static void a_worker_that_is_busy_holds_up_nobody_for_long(void **state)
 {
     assembly_t *assembly = assembly_create(2, 2, NULL);
-    attendee_t *alice = assembly_come(assembly, 0, 0, false), *bob;
+    attendee_t *bob;
 
     (void)state;
-    assert_int_equal(track(alice, "alice", "{}"), HUB_OK);
-    assembly_settle(assembly, 200);
+    (void)come_first(assembly, false);
     assembly_freeze(assembly, 0, true);
     bob = assembly_come(assembly, 1, 0, true);
     assembly_settle(assembly, 900);
@@ -171,11 +179,10 @@ static void a_node_that_stops_says_so(void **state)
 static void a_node_that_stops_owes_no_answer(void **state)
 {
     assembly_t *assembly = assembly_create(2, 2, NULL);
-    attendee_t *alice = assembly_come(assembly, 0, 0, false), *bob;
+    attendee_t *bob;
 
     (void)state;
-    assert_int_equal(track(alice, "alice", "{}"), HUB_OK);
-    assembly_settle(assembly, 200);
+    (void)come_first(assembly, false);
     bob = assembly_come(assembly, 1, 0, true);
     assert_true(assembly_deliver(assembly, 2, false)); /* the question */
     hub__tracker_stop(assembly_tracker(assembly, 0));
@@ -385,10 +392,9 @@ static void an_outage_that_lasts_clears_the_others_after_all(void **state)
 /* Bob comes to node 1, where nobody hears what node 0 answers about alice. */
 static attendee_t *come_and_lose_the_answer(assembly_t *assembly)
 {
-    attendee_t *alice = assembly_come(assembly, 0, 0, false), *bob;
+    attendee_t *bob;
 
-    assert_int_equal(track(alice, "alice", "{}"), HUB_OK);
-    assembly_settle(assembly, 200);
+    (void)come_first(assembly, false);
     bob = assembly_come(assembly, 1, 0, true);
     while (assembly_deliver(assembly, 1 * 2 + 0, false) && assembly_turn(assembly, 0))
         ;
@@ -522,11 +528,10 @@ static void what_was_lost_is_asked_for(void **state)
 static void a_question_that_was_lost_is_answered_all_the_same(void **state)
 {
     assembly_t *assembly = assembly_create(2, 1, NULL);
-    attendee_t *alice = assembly_come(assembly, 0, 0, false), *bob;
+    attendee_t *bob;
 
     (void)state;
-    assert_int_equal(track(alice, "alice", "{}"), HUB_OK);
-    assembly_settle(assembly, 200);
+    (void)come_first(assembly, false);
     bob = assembly_come(assembly, 1, 0, true);
     assert_true(assembly_deliver(assembly, 1 * 2 + 0, true));
     assembly_settle(assembly, 200);
@@ -778,11 +783,9 @@ static void who_answers_to_no_question_is_not_there(void **state)
 static void a_question_that_could_not_be_put_is_put_later(void **state)
 {
     assembly_t *assembly = assembly_create(2, 1, NULL);
-    attendee_t *alice = assembly_come(assembly, 0, 0, false), *bob;
+    attendee_t *alice = come_first(assembly, false), *bob;
 
     (void)state;
-    assert_int_equal(track(alice, "alice", "{}"), HUB_OK);
-    assembly_settle(assembly, 200);
     assembly_refuse(assembly, 1, true);
     bob = assembly_come(assembly, 1, 0, true);
     assembly_settle(assembly, 200);
@@ -808,11 +811,9 @@ static void a_question_that_could_not_be_put_is_put_later(void **state)
 static void who_was_alone_at_first_is_seen_later(void **state)
 {
     assembly_t *assembly = assembly_create(2, 1, NULL);
-    attendee_t *alice = assembly_come(assembly, 0, 0, true), *bob;
+    attendee_t *alice = come_first(assembly, true), *bob;
 
     (void)state;
-    assert_int_equal(track(alice, "alice", "{}"), HUB_OK);
-    assembly_settle(assembly, 200);
     assembly_isolate(assembly, 1, true);
     bob = assembly_come(assembly, 1, 0, true);
     assert_int_equal(track(bob, "bob", "{}"), HUB_OK);
