@@ -22,6 +22,34 @@ static void free_orders(hub__order_t *order)
     }
 }
 
+void hub__orders_init(hub__orders_t *orders)
+{
+    orders->first = NULL;
+    orders->last = &orders->first;
+}
+
+void hub__orders_append(hub__orders_t *orders, hub__order_t *order)
+{
+    order->next = NULL;
+    *orders->last = order;
+    orders->last = &order->next;
+}
+
+hub__order_t *hub__orders_take(hub__orders_t *orders)
+{
+    hub__order_t *order = orders->first;
+
+    if (order != NULL && (orders->first = order->next) == NULL)
+        orders->last = &orders->first;
+    return order;
+}
+
+void hub__orders_clear(hub__orders_t *orders)
+{
+    free_orders(orders->first);
+    hub__orders_init(orders);
+}
+
 /* Under the lock. */
 static void wake(hub__courier_t *courier)
 {

@@ -25,6 +25,18 @@ typedef struct hub__order {
     char data[];
 } hub__order_t;
 
+/* Orders that the thread has taken, one behind the other. */
+typedef struct hub__orders {
+    hub__order_t *first;
+    hub__order_t **last; /* NULL: in zeroed storage, and empty */
+} hub__orders_t;
+
+void hub__orders_init(hub__orders_t *orders);
+void hub__orders_append(hub__orders_t *orders, hub__order_t *order);
+hub__order_t *hub__orders_take(hub__orders_t *orders); /* NULL: empty. */
+/* Frees them. Also in zeroed storage. */
+void hub__orders_clear(hub__orders_t *orders);
+
 typedef struct hub__courier {
     pthread_mutex_t lock; /* of what follows */
     hub__order_t *first;

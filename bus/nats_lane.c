@@ -19,38 +19,6 @@ struct subject {
     char topic[];
 };
 
-/* ---- orders ---- */
-
-static void orders_init(hub__nats_orders_t *orders)
-{
-    orders->first = NULL;
-    orders->last = &orders->first;
-}
-
-static void orders_append(hub__nats_orders_t *orders, hub__order_t *order)
-{
-    order->next = NULL;
-    *orders->last = order;
-    orders->last = &order->next;
-}
-
-static hub__order_t *orders_take(hub__nats_orders_t *orders)
-{
-    hub__order_t *order = orders->first;
-
-    if (order != NULL && (orders->first = order->next) == NULL)
-        orders->last = &orders->first;
-    return order;
-}
-
-static void orders_free(hub__nats_orders_t *orders)
-{
-    hub__order_t *order;
-
-    while ((order = orders_take(orders)) != NULL)
-        free(order);
-}
-
 /* ---- subjects ---- */
 
 static struct subject *find_subject(const hub__nats_session_t *session, hub_str_t topic,
@@ -131,7 +99,7 @@ static void carry_subscribe(hub__nats_session_t *session, hub__order_t *order)
         hub_bus_remote_refused(session->bus, order->topic, order->token, HUB_ETOPIC);
     } else if (hub__nats_link_subscribe(session->link, subject, false, &sub) == NATS_OK) {
         add_subject(session, order->topic, sub);
-        orders_append(&session->plain.sent, order);
+        hub__orders_append(&session->plain.sent, order);
         return;
     } else {
         hub__courier_ask_reconnect(session->courier);
@@ -199,7 +167,7 @@ static void carry_publish(hub__nats_session_t *session, hub__order_t *order)
     if (encode(session, order, subject))
         err = publish_status(say(session, order, subject));
     if (err == HUB_OK) {
-        orders_append(&lane->sent, shrink(order));
+        hub__orders_append(&lane->sent, shrink(order));
         return;
     }
     hub_bus_remote_published(session->bus, order->token, err);
@@ -286,7 +254,7 @@ static void send_barrier(hub__nats_session_t *session, hub__nats_lane_t *lane)
     if (lane->barrier_away || lane->sent.first == NULL)
         return;
     lane->covered = lane->sent;
-    orders_init(&lane->sent);
+    hub__orders_init(&lane->sent);
     post_barrier(session, lane);
 }
 
@@ -294,7 +262,7 @@ static void confirm_all(hub__nats_session_t *session, hub__nats_lane_t *lane)
 {
     hub__order_t *order;
 
-    while ((order = orders_take(&lane->covered)) != NULL)
+    while ((order = hub__orders_take(&lane->covered)) != NULL)
         confirm(session, order, lane->fenced && take_refusal(session, order));
     lane->fenced = false;
     lane->barrier_away = false;
@@ -362,11 +330,11 @@ void hub__nats_lanes_on_barrier(hub__nats_session_t *session, hub_str_t number)
 void hub__nats_lanes_drop_ordered(hub__nats_session_t *session)
 {
     hub__nats_lane_t *lane = &session->ordered;
-    hub__nats_orders_t *both[] = {&lane->covered, &lane->sent};
+    hub__orders_t *both[] = {&lane->covered, &lane->sent};
     hub__order_t *order;
 
     for (int i = 0; i < 2; i++) {
-        while ((order = orders_take(both[i])) != NULL) {
+        while ((order = hub__orders_take(both[i])) != NULL) {
             confirm(session, order, take_refusal(session, order));
         }
     }
@@ -378,7 +346,7 @@ void hub__nats_lanes_refuse_ordered(hub__nats_session_t *session)
 {
     hub__order_t *order;
 
-    while ((order = orders_take(&session->ordered.waiting)) != NULL) {
+    while ((order = hub__orders_take(&session->ordered.waiting)) != NULL) {
         hub_bus_remote_published(session->bus, order->token, HUB_EREJECTED);
         free(order);
     }
@@ -391,7 +359,7 @@ static void carry_lane(hub__nats_session_t *session, hub__nats_lane_t *lane)
     hub__order_t *order;
 
     while (natsConnection_Buffered(session->nc) < BUFFERED_MAX &&
-           (order = orders_take(&lane->waiting)) != NULL)
+           (order = hub__orders_take(&lane->waiting)) != NULL)
         carry(session, order);
     send_barrier(session, lane);
 }
@@ -416,7 +384,7 @@ void hub__nats_lanes_put(hub__nats_session_t *session, hub__order_t *orders)
 
     for (; orders != NULL; orders = next) {
         next = orders->next;
-        orders_append(&lane_of(session, orders)->waiting, orders);
+        hub__orders_append(&lane_of(session, orders)->waiting, orders);
     }
 }
 
@@ -424,16 +392,16 @@ void hub__nats_lanes_put(hub__nats_session_t *session, hub__order_t *orders)
 
 static void lane_init(hub__nats_lane_t *lane)
 {
-    orders_init(&lane->waiting);
-    orders_init(&lane->sent);
-    orders_init(&lane->covered);
+    hub__orders_init(&lane->waiting);
+    hub__orders_init(&lane->sent);
+    hub__orders_init(&lane->covered);
 }
 
 static void lane_dispose(hub__nats_lane_t *lane)
 {
-    orders_free(&lane->waiting);
-    orders_free(&lane->sent);
-    orders_free(&lane->covered);
+    hub__orders_clear(&lane->waiting);
+    hub__orders_clear(&lane->sent);
+    hub__orders_clear(&lane->covered);
 }
 
 void hub__nats_lanes_init(hub__nats_session_t *session)

@@ -24,16 +24,11 @@
 
 typedef struct hub__nats_session hub__nats_session_t; /* nats_session.h */
 
-typedef struct hub__nats_orders {
-    hub__order_t *first;
-    hub__order_t **last;
-} hub__nats_orders_t;
-
 /* What goes one way, until a barrier behind it is back. */
 typedef struct hub__nats_lane {
-    hub__nats_orders_t waiting;            /* not sent yet */
-    hub__nats_orders_t sent;               /* since the barrier under way */
-    hub__nats_orders_t covered;            /* by the barrier under way */
+    hub__orders_t waiting;                 /* not sent yet */
+    hub__orders_t sent;                    /* since the barrier under way */
+    hub__orders_t covered;                 /* by the barrier under way */
     char barrier_out[HUB__NATS_OWN_BYTES]; /* its subject */
     uint64_t barrier_number;
     uint64_t barrier_due_ms; /* 0: any time */

@@ -31,33 +31,8 @@ static const char prepare_sql[] =
     " RETURNING id)"
     " SELECT count(*), (SELECT min(id) FROM oldest) FROM gone";
 
-static void orders_init(hub__postgres_orders_t *orders)
-{
-    orders->first = NULL;
-    orders->last = &orders->first;
-}
-
-static void orders_append(hub__postgres_orders_t *orders, hub__order_t *order)
-{
-    order->next = NULL;
-    *orders->last = order;
-    orders->last = &order->next;
-}
-
-static hub__order_t *orders_pop(hub__postgres_orders_t *orders)
-{
-    hub__order_t *order = orders->first;
-
-    if (order == NULL)
-        return NULL;
-    orders->first = order->next;
-    if (orders->first == NULL)
-        orders->last = &orders->first;
-    return order;
-}
-
 /* All of `from` before all of `to`. */
-static void orders_put_back(hub__postgres_orders_t *from, hub__postgres_orders_t *to)
+static void orders_put_back(hub__orders_t *from, hub__orders_t *to)
 {
     if (from->first == NULL)
         return;
@@ -65,7 +40,7 @@ static void orders_put_back(hub__postgres_orders_t *from, hub__postgres_orders_t
     if (to->first == NULL)
         to->last = from->last;
     to->first = from->first;
-    orders_init(from);
+    hub__orders_init(from);
 }
 
 bool hub__postgres_mouth_prepare(hub__postgres_mouth_t *mouth, hub__courier_t *courier,
@@ -73,8 +48,8 @@ bool hub__postgres_mouth_prepare(hub__postgres_mouth_t *mouth, hub__courier_t *c
 {
     PGresult *result;
 
-    orders_init(&mouth->waiting);
-    orders_init(&mouth->sent);
+    hub__orders_init(&mouth->waiting);
+    hub__orders_init(&mouth->sent);
     mouth->most = BATCH_MAX;
     if (!hub__postgres_schema_check(&mouth->link, courier, deadline_ms, &mouth->clears, error))
         return false;
@@ -93,7 +68,7 @@ bool hub__postgres_mouth_prepare(hub__postgres_mouth_t *mouth, hub__courier_t *c
 
 void hub__postgres_mouth_take(hub__postgres_mouth_t *mouth, hub__order_t *order)
 {
-    orders_append(&mouth->waiting, order);
+    hub__orders_append(&mouth->waiting, order);
 }
 
 /* ---- out ---- */
@@ -121,11 +96,11 @@ static bool publish(hub__postgres_mouth_t *mouth, hub_error_t *error)
     mouth->sent_count = 0;
     while (taken && mouth->waiting.first != NULL && mouth->sent_count < mouth->most &&
            (bytes == 0 || bytes + mouth->waiting.first->bytes.len <= BATCH_BYTES_MAX)) {
-        hub__order_t *order = orders_pop(&mouth->waiting);
+        hub__order_t *order = hub__orders_take(&mouth->waiting);
 
         bytes += order->bytes.len + order->topic.len;
         mouth->sent_count++;
-        orders_append(&mouth->sent, order);
+        hub__orders_append(&mouth->sent, order);
         taken = send_order(conn, order);
     }
     mouth->doing = HUB__MOUTH_PUBLISHING;
@@ -196,7 +171,7 @@ static void answer(hub__postgres_mouth_t *mouth, hub_status_t status)
 
     if (status == HUB_OK && mouth->most < BATCH_MAX)
         mouth->most *= 2;
-    while ((order = orders_pop(&mouth->sent)) != NULL) {
+    while ((order = hub__orders_take(&mouth->sent)) != NULL) {
         hub_bus_remote_published(mouth->bus, order->token, status);
         free(order);
     }
@@ -316,19 +291,11 @@ bool hub__postgres_mouth_proceed(hub__postgres_mouth_t *mouth, hub_error_t *erro
 
 /* ---- the end ---- */
 
-static void drop(hub__postgres_orders_t *orders)
-{
-    hub__order_t *order;
-
-    while (orders->last != NULL && (order = orders_pop(orders)) != NULL)
-        free(order);
-}
-
 void hub__postgres_mouth_close(hub__postgres_mouth_t *mouth)
 {
     hub__postgres_link_close(&mouth->link);
-    drop(&mouth->waiting);
-    drop(&mouth->sent);
+    hub__orders_clear(&mouth->waiting);
+    hub__orders_clear(&mouth->sent);
     *mouth = (hub__postgres_mouth_t){.link.use = mouth->link.use,
                                      .bus = mouth->bus,
                                      .keep_seconds = mouth->keep_seconds,

@@ -8,17 +8,12 @@
 #include "bus/backend.h"
 #include "bus/postgres_schema.h"
 
-typedef struct hub__postgres_orders {
-    hub__order_t *first;
-    hub__order_t **last;
-} hub__postgres_orders_t;
-
 typedef struct hub__postgres_mouth {
     hub__postgres_link_t link;
     hub_bus_t *bus;
     unsigned keep_seconds;
-    hub__postgres_orders_t waiting;
-    hub__postgres_orders_t sent;
+    hub__orders_t waiting;
+    hub__orders_t sent;
     size_t sent_count;
     size_t most; /* in one transaction: 256, but less behind a refusal */
     enum { HUB__MOUTH_IDLE, HUB__MOUTH_PUBLISHING, HUB__MOUTH_UNDOING, HUB__MOUTH_CLEARING } doing;

@@ -38,11 +38,6 @@ unsigned hub__redis_farewell_ms = 1000;
 extern size_t hub__redis_unanswered_bytes_max;
 size_t hub__redis_unanswered_bytes_max = (size_t)256 << 20;
 
-struct orders {
-    hub__order_t *first;
-    hub__order_t **last;
-};
-
 /* A ring that grows. */
 struct tokens {
     uint64_t *at;
@@ -70,8 +65,8 @@ struct redis {
     uint64_t up_ms; /* since then */
     bool unwanted;  /* the core asked for another connection */
     bool stopping;
-    struct orders waiting;
-    struct orders confirming;
+    hub__orders_t waiting;
+    hub__orders_t confirming;
     hub__redis_refused_t refused; /* to ask for again */
     size_t unanswered_bytes;      /* of the ends of subscriptions */
     struct tokens answering;
@@ -83,37 +78,6 @@ struct redis {
 };
 
 /* ---- lists ---- */
-
-static void orders_init(struct orders *orders)
-{
-    orders->first = NULL;
-    orders->last = &orders->first;
-}
-
-static void orders_append(struct orders *orders, hub__order_t *order)
-{
-    order->next = NULL;
-    *orders->last = order;
-    orders->last = &order->next;
-}
-
-/* NULL: empty. */
-static hub__order_t *orders_take(struct orders *orders)
-{
-    hub__order_t *order = orders->first;
-
-    if (order != NULL && (orders->first = order->next) == NULL)
-        orders->last = &orders->first;
-    return order;
-}
-
-static void orders_clear(struct orders *orders)
-{
-    hub__order_t *order;
-
-    while ((order = orders_take(orders)) != NULL)
-        free(order);
-}
 
 static bool tokens_push(struct tokens *tokens, uint64_t token)
 {
@@ -233,7 +197,7 @@ static bool on_confirmed(struct redis *redis, const redisReply *reply, hub_error
 
     if (order == NULL || !is_confirmed(order, reply))
         return hub__redis_link_fail(&redis->subscriber, error, "an answer to no SUBSCRIBE");
-    orders_take(&redis->confirming);
+    hub__orders_take(&redis->confirming);
     if (order->kind == HUB__ORDER_SUBSCRIBE)
         hub_bus_remote_subscribed(redis->bus, order->topic, order->token);
     else
@@ -249,7 +213,7 @@ static bool on_refused(struct redis *redis, const redisReply *reply, hub_error_t
 
     if (order == NULL || !hub__redis_is_error(reply, "NOPERM"))
         return hub__redis_link_fail_quoting(&redis->subscriber, error, reply);
-    orders_take(&redis->confirming);
+    hub__orders_take(&redis->confirming);
     if (order->kind != HUB__ORDER_SUBSCRIBE) {
         end_subscription(redis, order);
         free(order);
@@ -319,7 +283,7 @@ static bool send_order(struct redis *redis, hub__order_t *order, hub_error_t *er
     bool sent;
 
     if (order->kind != HUB__ORDER_PUBLISH) {
-        orders_append(&redis->confirming, order);
+        hub__orders_append(&redis->confirming, order);
         return send_subscribe(redis, order, error);
     }
     sent = send_publish(redis, order, error);
@@ -338,7 +302,7 @@ static bool has_room(const struct redis *redis)
 static bool send_waiting(struct redis *redis, hub_error_t *error)
 {
     while (has_room(redis)) {
-        if (!send_order(redis, orders_take(&redis->waiting), error))
+        if (!send_order(redis, hub__orders_take(&redis->waiting), error))
             return false;
     }
     return hub__redis_link_flush(&redis->subscriber, error) &&
@@ -360,7 +324,7 @@ static void ask_again(struct redis *redis)
         return;
     redis->ask_again_ms = now_ms + hub__redis_ask_again_ms;
     for (int i = 0; i < ASK_AGAIN_MAX && !hub__redis_refused_is_empty(&redis->refused); i++)
-        orders_append(&redis->waiting, hub__redis_refused_take(&redis->refused));
+        hub__orders_append(&redis->waiting, hub__redis_refused_take(&redis->refused));
 }
 
 /* ---- a connection ---- */
@@ -375,7 +339,7 @@ static bool take_due(struct redis *redis)
         due.orders = order->next;
         if (order->kind == HUB__ORDER_UNSUBSCRIBE)
             redis->unanswered_bytes += order_bytes(order);
-        orders_append(&redis->waiting, order);
+        hub__orders_append(&redis->waiting, order);
     }
     redis->stopping |= due.stop;
     return due.reconnect;
@@ -523,8 +487,8 @@ static void end_connection(struct redis *redis)
         hub_bus_remote_down(redis->bus);
     hub__redis_link_close(&redis->subscriber);
     hub__redis_link_close(&redis->publisher);
-    orders_clear(&redis->waiting);
-    orders_clear(&redis->confirming);
+    hub__orders_clear(&redis->waiting);
+    hub__orders_clear(&redis->confirming);
     hub__redis_refused_clear(&redis->refused);
     redis->unanswered_bytes = 0;
     tokens_dispose(&redis->answering);
@@ -618,8 +582,8 @@ static hub_status_t open_redis(hub_bus_t *bus, const hub_bus_target_t *target, v
 
     if (err == HUB_OK) {
         redis->bus = bus;
-        orders_init(&redis->waiting);
-        orders_init(&redis->confirming);
+        hub__orders_init(&redis->waiting);
+        hub__orders_init(&redis->confirming);
         hub__redis_refused_init(&redis->refused);
         init_link(redis, &redis->subscriber, "subscriber", on_push);
         init_link(redis, &redis->publisher, "publisher", on_published);
